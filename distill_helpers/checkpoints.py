@@ -1,0 +1,70 @@
+"""The way back from a kill: which checkpoint is whole, and whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from transformers import PreTrainedModel, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from distill_helpers.distillation_dataset import DistillationDataset
+from distill_helpers.losses import DistillationConfig
+from distill_helpers.targets import weights_fingerprint
+
+__all__ = ["claim_checkpoints", "newest_checkpoint", "run_key"]
+
+_log = logging.getLogger(__name__)
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """The newest *whole* checkpoint below `folder`, or None.
+
+    The Trainer writes its state last, so a checkpoint whose state does not parse was cut short by a kill; it is
+    deleted, and the one before it counts.
+    """
+    found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    while found:
+        checkpoint = found.pop()
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            _log.warning("checkpoint %s is incomplete; going on from the one before it", checkpoint)
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
+
+
+def run_key(
+    model: PreTrainedModel,
+    train: DistillationDataset,
+    validation: DistillationDataset,
+    args: TrainingArguments,
+    config: DistillationConfig,
+) -> str:
+    """A hash of everything that a run's weights depend on: student, data, settings."""
+    digest = hashlib.sha256(weights_fingerprint(model).encode())
+    for data in (train, validation):
+        digest.update(json.dumps([data.token_ids, data.labels]).encode())
+        if data.teacher_logits is not None:
+            digest.update(data.teacher_logits.numpy().tobytes())
+    steps = (args.num_train_epochs, args.per_device_train_batch_size, args.gradient_accumulation_steps, args.seed)
+    rates = (args.learning_rate, args.warmup_steps, args.weight_decay)
+    digest.update(repr((steps, rates, config)).encode())
+    return digest.hexdigest()
+
+
+def claim_checkpoints(checkpoints: Path, key: str) -> None:
+    """Write down whose checkpoints these are. Raises ValueError where they are another run's."""
+    owner = checkpoints / "run.key"
+    if owner.exists() and owner.read_text() != key:
+        raise ValueError(
+            f"{checkpoints} holds an unfinished run with another student, data or settings; choose another output_dir,"
+            " or pass resume=False to delete it"
+        )
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    owner.write_text(key)

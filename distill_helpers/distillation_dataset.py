@@ -1,0 +1,90 @@
+"""The training set of a student: texts tokenised once, hard labels where there are any, the teacher's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from distill_helpers.batching import encode_texts, pad_batch
+from distill_helpers.losses import IGNORE_INDEX
+
+__all__ = ["DistillationCollator", "DistillationDataset"]
+
+
+class DistillationDataset(Dataset):
+    """Texts with hard labels and the teacher's logits, tokenised when it is made and never again.
+
+    Args:
+        texts: the messages.
+        labels: class indices; `IGNORE_INDEX` (−100) where a message has none; None where no message has one.
+        teacher_logits: (texts, classes), from `precompute_teacher_logits`; None to train on hard labels alone.
+        tokenizer: the *student's* own.
+        max_length: in tokens; default the tokenizer's own.
+
+    Raises:
+        ValueError: lengths that differ, logits that are not finite or not two-dimensional, a label outside the classes,
+            neither labels nor logits, an empty text; with the row.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int] | None,
+        teacher_logits: Tensor | None,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int | None = None,
+    ) -> None:
+        if labels is None and teacher_logits is None:
+            raise ValueError("give hard labels, teacher logits, or both; there is nothing to learn from otherwise")
+        for name, values in (("labels", labels), ("teacher_logits", teacher_logits)):
+            if values is not None and len(values) != len(texts):
+                raise ValueError(f"{len(texts)} texts, but {len(values)} {name}")
+        if teacher_logits is not None:
+            _check_teacher_logits(teacher_logits, labels)
+        self.token_ids = encode_texts(tokenizer, texts, max_length)
+        self.labels = [IGNORE_INDEX] * len(texts) if labels is None else [int(label) for label in labels]
+        self.teacher_logits = None if teacher_logits is None else teacher_logits.detach().float().cpu()
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def __getitem__(self, index: int) -> dict[str, list[int] | int | Tensor]:
+        item: dict[str, list[int] | int | Tensor] = {"input_ids": self.token_ids[index], "labels": self.labels[index]}
+        if self.teacher_logits is not None:
+            item["teacher_logits"] = self.teacher_logits[index]
+        return item
+
+
+class DistillationCollator:
+    """Pads a list of items of `DistillationDataset` to the longest of them.
+
+    Args:
+        tokenizer: the student's own.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, items: list[dict]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask` (batch, longest), `labels` (batch,), `teacher_logits` (batch, classes)."""
+        batch = pad_batch([item["input_ids"] for item in items], self.tokenizer)
+        batch["labels"] = torch.tensor([item["labels"] for item in items])
+        if "teacher_logits" in items[0]:
+            batch["teacher_logits"] = torch.stack([item["teacher_logits"] for item in items])
+        return batch
+
+
+def _check_teacher_logits(logits: Tensor, labels: Sequence[int] | None) -> None:
+    if logits.dim() != 2 or not logits.is_floating_point():
+        raise ValueError(f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)}")
+    bad = (~logits.isfinite()).any(dim=1).nonzero().flatten()
+    if len(bad):
+        raise ValueError(f"row {int(bad[0])}: the teacher's logits are not finite; label that text again")
+    for row, label in enumerate(labels or ()):
+        if label != IGNORE_INDEX and not 0 <= label < logits.shape[1]:
+            raise ValueError(f"row {row}: label {label} is not one of the teacher's {logits.shape[1]} classes")

@@ -1,0 +1,209 @@
+"""The distillation objective: alpha · soft targets + (1 − alpha) · hard labels.
+
+`DistillationConfig` holds and checks the choices, `DistillationLoss` computes the terms. The divergence itself, T²,
+and the averaging live in `divergences`; the causal shift lives here, in `causal_shift`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill_helpers.divergences import (
+    check_logits,
+    check_temperature,
+    masked_mean,
+    mean_divergence,
+    named_divergence,
+)
+
+__all__ = ["IGNORE_INDEX", "DistillationConfig", "DistillationLoss", "causal_shift", "count_items"]
+
+#: The hard label that says "no hard label here", as in `torch.nn.functional.cross_entropy`.
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """What the student learns from.
+
+    Args:
+        temperature: T of the soft targets, > 0. At T = 1 the targets are the teacher's own probabilities. There is no
+            universally best value: Hinton et al. found 2.5–4 best for a tiny student and anything above 8 alike for a
+            larger one (arXiv 1503.02531, section 3), DistilBERT uses 2, TinyBERT 1.
+        alpha: weight of the soft targets, in [0, 1]; the hard labels get 1 − alpha. 0 trains on hard labels alone, 1 on
+            the teacher alone.
+        divergence: a key of `distill_helpers.divergences.DIVERGENCES`.
+        divergence_options: its further arguments, such as `{"beta": 0.5}`.
+        causal: position t predicts token t + 1 (a causal language model); logits and labels are then shifted.
+        chunk_size: positions whose fp32 softmax is held in memory at a time; None for all.
+
+    Raises:
+        ValueError: a value outside its range, an unknown divergence.
+        TypeError: an option that the divergence does not take.
+    """
+
+    temperature: float = 2.0
+    alpha: float = 0.9
+    divergence: str = "forward_kl"
+    divergence_options: dict[str, float] = field(default_factory=dict)
+    causal: bool = False
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if not (isinstance(self.alpha, int | float) and 0 <= self.alpha <= 1):
+            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha!r}; it is the weight of the soft targets")
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1 or None, got {self.chunk_size!r}")
+        # A trial on two classes makes a bad name or option fail here, not in the middle of an epoch.
+        log_half = torch.full((1, 2), 0.5).log()
+        named_divergence(self.divergence, **self.divergence_options)(log_half, log_half)
+
+
+class DistillationLoss(nn.Module):
+    """alpha · T² · D(teacher, student) + (1 − alpha) · cross-entropy(student, hard labels).
+
+    Args:
+        config: the weights, the temperature and the divergence.
+    """
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__()
+        if not isinstance(config, DistillationConfig):
+            raise TypeError(f"config must be a DistillationConfig, got {type(config).__name__}")
+        self.config = config
+
+    def forward(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor | None,
+        hard_labels: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        num_items: Tensor | int | None = None,
+    ) -> dict[str, Tensor]:
+        """The terms and their weighted sum, each a mean over the items that count.
+
+        An *item* is a row of (batch, classes), or a position of (batch, sequence, vocabulary) whose label is not
+        `IGNORE_INDEX`. A row of (batch, classes) with the label `IGNORE_INDEX` is an unlabelled message: it counts as
+        an item, learns from the teacher and adds nothing to the task term.
+
+        Args:
+            student_logits: (batch, classes) or (batch, sequence, vocabulary).
+            teacher_logits: same shape; may be None when alpha is 0.
+            hard_labels: (batch,) or (batch, sequence), class indices or `IGNORE_INDEX`; may be None when alpha is 1,
+                except for sequences, where they or `mask` say which positions count.
+            mask: bool, shape of the labels; overrides which items count.
+            num_items: the number of items to divide by, see `divergences.mean_divergence`.
+
+        Returns:
+            `total_loss` (with gradient), and, detached, `soft_target_loss` and `task_loss` where they apply.
+
+        Raises:
+            ValueError: shapes that do not fit, labels outside the classes, something needed that is missing.
+            TypeError: logits that are not floating point.
+        """
+        alpha = self.config.alpha
+        if teacher_logits is None and alpha > 0:
+            raise ValueError(f"alpha is {alpha}, so teacher_logits are needed; pass them or set alpha=0")
+        if hard_labels is None and alpha < 1:
+            raise ValueError(f"alpha is {alpha}, so hard_labels are needed; pass them or set alpha=1")
+        check_logits(student_logits, student_logits if teacher_logits is None else teacher_logits)
+        if student_logits.dim() not in (2, 3):
+            raise ValueError(
+                f"logits must be (batch, classes) or (batch, sequence, vocabulary), got {tuple(student_logits.shape)}"
+            )
+        if hard_labels is not None:
+            _check_labels(hard_labels, student_logits)
+        if self.config.causal:
+            student_logits = causal_shift(logits=student_logits)
+            teacher_logits = None if teacher_logits is None else causal_shift(logits=teacher_logits)
+            hard_labels = None if hard_labels is None else causal_shift(targets=hard_labels)
+            mask = None if mask is None else causal_shift(targets=mask)
+        if mask is None and student_logits.dim() == 3:
+            if hard_labels is None:
+                raise ValueError("sequences need hard_labels or a mask, to know which positions are padding")
+            mask = hard_labels != IGNORE_INDEX
+
+        terms: dict[str, Tensor] = {}
+        total = student_logits.new_zeros((), dtype=torch.float32)
+        if teacher_logits is not None and alpha > 0:
+            soft = mean_divergence(
+                student_logits,
+                teacher_logits,
+                mask=mask,
+                num_items=num_items,
+                chunk_size=self.config.chunk_size,
+                divergence=self.config.divergence,
+                temperature=self.config.temperature,
+                **self.config.divergence_options,
+            )
+            terms["soft_target_loss"] = soft.detach()
+            total = total + alpha * soft
+        if hard_labels is not None and alpha < 1:
+            task = _task_loss(student_logits, hard_labels, mask, num_items)
+            terms["task_loss"] = task.detach()
+            total = total + (1 - alpha) * task
+        return {"total_loss": total, **terms}
+
+
+def causal_shift(*, logits: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+    """A causal language model's half of the alignment: position t predicts token t + 1.
+
+    Args:
+        logits: (batch, sequence, vocabulary); comes back without the last position.
+        targets: labels or mask, (batch, sequence), given for the tokens themselves; comes back without the first.
+
+    Raises:
+        ValueError: not exactly one of the two, or one without a sequence dimension.
+    """
+    if (logits is None) == (targets is None):
+        raise ValueError("pass either logits or targets")
+    if logits is not None:
+        if logits.dim() != 3:
+            raise ValueError(f"a causal loss needs (batch, sequence, vocabulary), got {tuple(logits.shape)}")
+        return logits[:, :-1]
+    assert targets is not None
+    if targets.dim() != 2:
+        raise ValueError(f"a causal loss needs targets (batch, sequence), got {tuple(targets.shape)}")
+    return targets[:, 1:]
+
+
+def count_items(labels: Tensor, causal: bool = False) -> Tensor:
+    """How many items a batch of hard labels stands for, as `DistillationLoss` counts them.
+
+    Args:
+        labels: (batch,): every row is an item, labelled or not. (batch, sequence): positions that are not
+            `IGNORE_INDEX`.
+        causal: shift first, as the loss does.
+    """
+    if labels.dim() == 1:
+        return torch.tensor(len(labels), device=labels.device)
+    return ((causal_shift(targets=labels) if causal else labels) != IGNORE_INDEX).sum()
+
+
+def _task_loss(logits: Tensor, labels: Tensor, mask: Tensor | None, num_items: Tensor | int | None) -> Tensor:
+    if mask is not None:
+        logits, labels = logits[mask], labels[mask]
+    # Unlabelled rows give 0 here and still count as items.
+    values = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), ignore_index=IGNORE_INDEX, reduction="none"
+    )
+    return masked_mean(values, num_items=num_items)
+
+
+def _check_labels(labels: Tensor, logits: Tensor) -> None:
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"hard_labels have shape {tuple(labels.shape)}, the logits need {tuple(logits.shape[:-1])}")
+    if labels.is_floating_point():
+        raise TypeError(f"hard_labels must be class indices (an integer dtype), got {labels.dtype}")
+    # A look at the values would make a GPU wait for every batch; there, cross_entropy's own assertion has to do.
+    if labels.device.type == "cpu":
+        n_classes = logits.shape[-1]
+        wrong = labels[(labels != IGNORE_INDEX) & ((labels < 0) | (labels >= n_classes))]
+        if len(wrong):
+            raise ValueError(f"hard label {int(wrong[0])} is not one of the {n_classes} classes, nor {IGNORE_INDEX}")

@@ -1,0 +1,224 @@
+"""Students: a small transformer from scratch, a trimmed vocabulary, projected embeddings, a cut from the teacher.
+
+The order in which to try them, by what they gave in this course's measurements: trim the vocabulary (it is most of a
+small model's parameters), start the embeddings from the teacher's, and only then think about more layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from distill_helpers.models import TextClassifier, embedding_weight, label_names_of, label_options
+
+__all__ = [
+    "create_student",
+    "create_transformer",
+    "cut_layers",
+    "project_embeddings",
+    "trim_vocabulary",
+]
+
+_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def create_transformer(
+    label_names: Sequence[str],
+    vocab_size: int,
+    *,
+    hidden_size: int = 128,
+    n_layers: int = 2,
+    n_heads: int = 2,
+    max_length: int = 64,
+    dropout: float = 0.1,
+    seed: int = 0,
+) -> BertForSequenceClassification:
+    """A BERT classifier with random weights, small enough for a CPU.
+
+    Args:
+        label_names: classes, in the order of the logits.
+        vocab_size: rows of the embedding, usually `len(tokenizer)` of a trimmed tokenizer.
+        hidden_size: width; the feed-forward layers are four times as wide.
+        n_layers, n_heads: depth, and attention heads per layer.
+        max_length: positions, in word pieces.
+        dropout: of hidden states and attention.
+        seed: of the weights.
+
+    Raises:
+        ValueError: a width that the heads do not divide, or a size below 1.
+    """
+    sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "n_layers": n_layers, "n_heads": n_heads}
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if hidden_size % n_heads:
+        raise ValueError(f"hidden_size {hidden_size} is not a multiple of n_heads {n_heads}")
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        intermediate_size=4 * hidden_size,
+        max_position_embeddings=max_length,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        **label_options(label_names),
+    )
+    return BertForSequenceClassification(config).eval()
+
+
+def trim_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], size: int
+) -> tuple[BertTokenizer, list[int]]:
+    """A WordPiece tokenizer that keeps the `size` entries which `texts` use most.
+
+    Special tokens and single ASCII characters always stay, so a word that lost its entry is spelled out in pieces
+    instead of becoming [UNK].
+
+    Args:
+        tokenizer: a WordPiece tokenizer (BERT, MiniLM, DistilBERT, ELECTRA).
+        texts: the training texts; never the test set.
+        size: entries to keep at most.
+
+    Returns:
+        The new tokenizer, and the old index of each of its entries (to pick rows of an embedding).
+
+    Raises:
+        TypeError: a tokenizer that is not WordPiece.
+        ValueError: a size too small for the entries that always stay.
+    """
+    if not isinstance(tokenizer, BertTokenizer):
+        raise TypeError(f"only WordPiece (BERT) tokenizers can be trimmed here, got {type(tokenizer).__name__}")
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    kept = [token for token in _SPECIAL_TOKENS if token in vocabulary]
+    kept += [t for t in vocabulary if t.isascii() and len(t.removeprefix("##")) == 1]
+    if size < len(kept):
+        raise ValueError(f"size must be at least {len(kept)} (special tokens and characters), got {size}")
+    counts = Counter(i for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] for i in ids)
+    by_index = {index: token for token, index in vocabulary.items()}
+    always = set(kept)
+    frequent = [by_index[i] for i, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    kept += [token for token in frequent if token not in always][: size - len(kept)]
+    kept.sort(key=vocabulary.__getitem__)
+    # `vocab=`, not `vocab_file=`: the latter silently maps every word to [UNK] in transformers 5.
+    trimmed = BertTokenizer(
+        vocab={token: i for i, token in enumerate(kept)},
+        do_lower_case=getattr(tokenizer, "do_lower_case", True),
+        model_max_length=tokenizer.model_max_length,
+    )
+    return trimmed, [vocabulary[token] for token in kept]
+
+
+def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, kept_ids: Sequence[int]) -> float:
+    """Start the student's word embeddings as the teacher's, on their principal components. Changes `student`.
+
+    Args:
+        student: gets row i from the teacher's row `kept_ids[i]`.
+        teacher: at least as wide as the student.
+        kept_ids: the teacher's index of each entry of the student's vocabulary, from `trim_vocabulary`.
+
+    Returns:
+        The share of the embeddings' variance that survives the projection.
+
+    Raises:
+        ValueError: sizes that do not fit.
+    """
+    target = embedding_weight(student)
+    source = embedding_weight(teacher)[torch.as_tensor(list(kept_ids), device=embedding_weight(teacher).device)]
+    if len(source) != len(target):
+        raise ValueError(f"the student's vocabulary has {len(target)} entries, kept_ids has {len(source)}")
+    width = target.shape[1]
+    if width > min(source.shape):
+        raise ValueError(f"cannot fill a width of {width} from a {source.shape[0]} × {source.shape[1]} embedding")
+    centred = (source - source.mean(dim=0)).double().cpu()
+    _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
+    # The sign of a principal direction is the linear-algebra library's whim; fixed here, so that a seed is a seed.
+    largest = directions[torch.arange(len(directions)), directions.abs().argmax(dim=1)]
+    directions = directions * largest.sign()[:, None]
+    with torch.no_grad():
+        target.copy_((centred @ directions[:width].T).to(target))
+    variance = singular.square()
+    return float(variance[:width].sum() / variance.sum())
+
+
+def create_student(
+    teacher: TextClassifier,
+    texts: Sequence[str],
+    *,
+    vocab_size: int = 5000,
+    hidden_size: int = 128,
+    n_layers: int = 2,
+    n_heads: int = 2,
+    max_length: int = 64,
+    dropout: float = 0.1,
+    teacher_embeddings: bool = True,
+    seed: int = 0,
+) -> TextClassifier:
+    """A small transformer with the teacher's classes, a vocabulary trimmed to `texts` and the teacher's embeddings.
+
+    Args:
+        teacher: gives the classes, the tokenizer and the embeddings.
+        texts: training texts (labelled or not), to which the vocabulary is trimmed.
+        vocab_size: entries at most.
+        teacher_embeddings: start from the teacher's embeddings (`project_embeddings`) instead of random ones.
+        hidden_size, n_layers, n_heads, max_length, dropout, seed: see `create_transformer`.
+
+    Raises:
+        TypeError, ValueError: as the three functions it is made of.
+    """
+    tokenizer, kept_ids = trim_vocabulary(teacher.tokenizer, texts, vocab_size)
+    tokenizer.model_max_length = max_length
+    model = create_transformer(
+        label_names_of(teacher.model),
+        len(tokenizer),
+        hidden_size=hidden_size,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        max_length=max_length,
+        dropout=dropout,
+        seed=seed,
+    )
+    if teacher_embeddings:
+        project_embeddings(model, teacher.model, kept_ids)
+    return TextClassifier(model, tokenizer)
+
+
+def cut_layers(teacher: TextClassifier, layers: Sequence[int]) -> TextClassifier:
+    """A student that keeps some of the teacher's layers, with its embeddings, head and tokenizer.
+
+    Args:
+        teacher: an encoder of the BERT family; it is not changed.
+        layers: 0-based indices of the layers to keep, in order. DistilBERT keeps 0, 2, 4, 7, 9, 11 of 12
+            (transformers research projects, `distillation/scripts/extract_distilbert.py`).
+
+    Raises:
+        TypeError: a model without `encoder.layer`.
+        ValueError: no layer, one that does not exist, or an order that is not ascending.
+    """
+    n_layers = len(_layers(teacher.model))
+    if not layers or list(layers) != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < n_layers:
+        raise ValueError(f"layers must be ascending indices from 0 to {n_layers - 1}, got {list(layers)}")
+    model = copy.deepcopy(teacher.model)
+    kept = nn.ModuleList([_layers(model)[i] for i in layers])
+    model.base_model.encoder.layer = kept  # type: ignore[union-attr]
+    model.config.num_hidden_layers = len(layers)
+    return TextClassifier(model.eval(), teacher.tokenizer)
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList:
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise TypeError(f"{type(model).__name__} has no `encoder.layer` to cut; use an encoder of the BERT family")
+    return layers

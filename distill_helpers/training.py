@@ -1,0 +1,296 @@
+"""Training a student: `DistillationTrainer` on transformers' Trainer, and the one-call form.
+
+The loop, mixed precision, many processes, checkpoints, tracking and progress bars are the Trainer's. This module adds
+the distillation loss with the right denominator, weight decay by the number of dimensions, and the way back from a
+kill.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from distill_helpers.checkpoints import claim_checkpoints, newest_checkpoint, run_key
+from distill_helpers.distillation_dataset import DistillationCollator, DistillationDataset
+from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss, count_items
+from distill_helpers.model_card import write_model_card
+from distill_helpers.models import TextClassifier, embedding_weight, label_names_of, load_text_classifier, pick_device
+
+__all__ = ["DistillationTrainer", "DistilledStudent", "train_student_with_distillation"]
+
+
+class DistillationTrainer(Trainer):
+    """transformers' `Trainer` with `DistillationLoss`. Everything that the Trainer can do, it can.
+
+    Batches carry `teacher_logits`, as `DistillationDataset` and `DistillationCollator` make them.
+
+    Args:
+        model: the student.
+        distillation_config: what it learns from.
+        args: the Trainer's own arguments.
+        **kwargs: whatever else the Trainer takes.
+    """
+
+    # The loss is divided by the items of the whole accumulated batch, so the Trainer must not divide again.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        distillation_config: DistillationConfig,
+        args: TrainingArguments,
+        **kwargs: Any,
+    ) -> None:
+        # The Trainer would drop columns that the student's forward() does not name; teacher_logits is one.
+        args.remove_unused_columns = False
+        kwargs.setdefault("compute_metrics", accuracy_metric)
+        super().__init__(model=model, args=args, **kwargs)
+        self.label_names = ["labels"]
+        self.loss_fn = DistillationLoss(distillation_config)
+        self._term_sums: dict[str, Tensor] = {}
+        self._term_steps = 0
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        inputs = dict(inputs)
+        labels, teacher_logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
+        outputs = model(**inputs)
+        terms = self.loss_fn(outputs.logits, teacher_logits, labels, num_items=num_items_in_batch)
+        loss = terms.pop("total_loss")
+        if model.training:
+            for name, value in terms.items():
+                self._term_sums[name] = self._term_sums.get(name, 0) + value
+            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+                # The count is over all processes, whose gradients are then averaged.
+                loss = loss * self.accelerator.num_processes
+        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Tensor | int | None]:
+        # The Trainer counts labels, and would leave out the unlabelled messages that learn from the teacher.
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        count = torch.zeros((), dtype=torch.long, device=device)
+        for batch in batches:
+            count += count_items(batch["labels"], self.loss_fn.config.causal).to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        self._term_steps += 1
+        return batches, count
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        # By dimensions, not by name: lists of names miss the norms of Llama and others.
+        return [name for name, parameter in model.named_parameters() if parameter.dim() >= 2]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._term_steps:
+            for name, total in self._term_sums.items():
+                logs[name] = float(total) / self._term_steps
+            self._term_sums, self._term_steps = {}, 0
+        super().log(logs, start_time)
+
+
+class DistilledStudent(NamedTuple):
+    """What `train_student_with_distillation` returns.
+
+    Attributes:
+        model: the student of the best epoch, in evaluation mode.
+        tokenizer: its tokenizer.
+        history: one row per epoch: `epoch`, the training loss and its terms, `eval_loss`, `eval_accuracy`.
+        output_dir: where model, tokenizer, model card and `history.csv` are.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    history: pd.DataFrame
+    output_dir: Path
+
+
+def train_student_with_distillation(
+    student_model_name: str | Path | TextClassifier,
+    train_dataset: DistillationDataset,
+    val_dataset: DistillationDataset,
+    distillation_config: DistillationConfig | None = None,
+    n_epochs: int = 5,
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    warmup_ratio: float = 0.1,
+    device: str | torch.device | None = None,
+    output_dir: str | Path = "distilled_model",
+    *,
+    weight_decay: float = 0.01,
+    gradient_accumulation_steps: int = 1,
+    seed: int = 0,
+    report_to: str | list[str] = "none",
+    resume: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: bool = True,
+) -> DistilledStudent:
+    """Train a student on soft targets and hard labels, and return the student of its best epoch.
+
+    AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1; validation accuracy decides which epoch is
+    best. A run that was killed goes on from its last whole epoch and ends with the same weights, bit for bit.
+
+    Args:
+        student_model_name: a `TextClassifier` (from `students`), or a folder or Hub name as `load_text_classifier`
+            takes it.
+        train_dataset, val_dataset: tokenised with the student's own tokenizer.
+        distillation_config: default `DistillationConfig()`.
+        n_epochs: passes over the training set.
+        learning_rate: the peak. The default suits a small student from scratch; for a pretrained one try 5e-5.
+        batch_size: messages per forward pass.
+        warmup_ratio: share of the steps in which the rate rises.
+        device: "cpu", "cuda", or None for the best there is.
+        output_dir: for the result, and for checkpoints while it runs.
+        weight_decay: on parameters of two or more dimensions.
+        gradient_accumulation_steps: forward passes per step.
+        seed: of order and dropout.
+        report_to: trackers as the Trainer names them ("wandb", "tensorboard", …), imported only when named.
+        resume: go on from a checkpoint in `output_dir`; False starts afresh and deletes what is there.
+        callbacks: further callbacks for the Trainer.
+        progress: show the Trainer's progress bar and its log.
+
+    Returns:
+        The best student, its history and where it was saved.
+
+    Raises:
+        ValueError: a setting out of range, datasets whose classes do not fit the student, no labels to validate on, or
+            checkpoints in `output_dir` that another run made.
+    """
+    config = DistillationConfig() if distillation_config is None else distillation_config
+    _check_settings(n_epochs, learning_rate, batch_size, warmup_ratio, gradient_accumulation_steps)
+    if isinstance(student_model_name, TextClassifier):
+        student = student_model_name
+    else:
+        student = load_text_classifier(student_model_name, device="cpu")
+    _check_datasets(student.model, train_dataset, val_dataset, config)
+    output_dir = Path(output_dir)
+    checkpoints = output_dir / "checkpoints"
+    if not resume and checkpoints.exists():
+        shutil.rmtree(checkpoints)
+
+    args = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=n_epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=2 * batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        warmup_steps=warmup_ratio,
+        lr_scheduler_type="cosine",
+        weight_decay=weight_decay,
+        max_grad_norm=1.0,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+        greater_is_better=True,
+        seed=seed,
+        data_seed=seed,
+        report_to=report_to,
+        disable_tqdm=not progress,
+        use_cpu=pick_device(device).type == "cpu",
+        dataloader_pin_memory=pick_device(device).type == "cuda",
+    )
+    trainer = DistillationTrainer(
+        student.model,
+        config,
+        args,
+        train_dataset=train_dataset,
+        eval_dataset=val_dataset,
+        data_collator=DistillationCollator(student.tokenizer),
+        processing_class=student.tokenizer,
+        callbacks=list(callbacks),
+    )
+    if not progress:
+        trainer.remove_callback(PrinterCallback)
+    claim_checkpoints(checkpoints, run_key(student.model, train_dataset, val_dataset, args, config))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints))
+
+    history = _history(trainer.state.log_history)
+    model = student.model.eval()  # the Trainer has loaded the best weights into it
+    # Not trainer.save_model, which adds a pickle of the arguments.
+    model.save_pretrained(output_dir)
+    student.tokenizer.save_pretrained(output_dir)
+    history.to_csv(output_dir / "history.csv", index=False)
+    write_model_card(output_dir, model, config, history, args)
+    shutil.rmtree(checkpoints)
+    return DistilledStudent(model, student.tokenizer, history, output_dir)
+
+
+def accuracy_metric(prediction: EvalPrediction) -> dict[str, float]:
+    """`accuracy` over the positions that have a label."""
+    labels = np.asarray(prediction.label_ids)
+    labelled = labels != IGNORE_INDEX
+    return {"accuracy": float((np.asarray(prediction.predictions).argmax(-1) == labels)[labelled].mean())}
+
+
+def _history(log_history: list[dict[str, float]]) -> pd.DataFrame:
+    """The Trainer's log, one row per epoch."""
+    wanted = ("epoch", "loss", "soft_target_loss", "task_loss", "eval_loss", "eval_accuracy")
+    rows: dict[float, dict[str, float]] = {}
+    for entry in log_history:
+        if "loss" in entry or "eval_loss" in entry:
+            rows.setdefault(entry["epoch"], {}).update({k: v for k, v in entry.items() if k in wanted})
+    return pd.DataFrame(list(rows.values()))
+
+
+def _check_settings(
+    n_epochs: int, learning_rate: float, batch_size: int, warmup_ratio: float, gradient_accumulation_steps: int
+) -> None:
+    counts = {
+        "n_epochs": n_epochs,
+        "batch_size": batch_size,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+    }
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
+    if not 0 <= warmup_ratio < 1:
+        raise ValueError(f"warmup_ratio must lie in [0, 1), got {warmup_ratio!r}; it is a share of the steps")
+
+
+def _check_datasets(
+    model: PreTrainedModel, train: DistillationDataset, validation: DistillationDataset, config: DistillationConfig
+) -> None:
+    n_classes, n_tokens = len(label_names_of(model)), len(embedding_weight(model))
+    for name, data in (("train_dataset", train), ("val_dataset", validation)):
+        if len(data) == 0:
+            raise ValueError(f"{name} is empty")
+        if config.alpha > 0 and data.teacher_logits is None:
+            raise ValueError(f"{name} has no teacher logits and alpha is {config.alpha}; add them or set alpha=0")
+        if data.teacher_logits is not None and data.teacher_logits.shape[1] != n_classes:
+            raise ValueError(f"{name}: {data.teacher_logits.shape[1]} teacher classes, but the student has {n_classes}")
+        if max(data.labels) >= n_classes:
+            raise ValueError(f"{name}: label {max(data.labels)}, but the student has {n_classes} classes")
+        if max(map(max, data.token_ids)) >= n_tokens:
+            raise ValueError(f"{name} was tokenised with another tokenizer than the student's ({n_tokens} entries)")
+    if IGNORE_INDEX in validation.labels:
+        raise ValueError("val_dataset has unlabelled messages; the best epoch can't be chosen without labels")
+    if config.alpha < 1 and all(label == IGNORE_INDEX for label in train.labels):
+        raise ValueError(f"alpha is {config.alpha}, but no training message has a hard label; set alpha=1")
