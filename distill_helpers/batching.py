@@ -6,6 +6,7 @@ some thirty times slower than it needs to be.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -98,4 +99,4 @@ def resolve_max_length(tokenizer: PreTrainedTokenizerBase, max_length: int | Non
     length = tokenizer.model_max_length if max_length is None else max_length
     if length < 3:
         raise ValueError(f"max_length must be at least 3 (two special tokens and one of text), got {length}")
-    return length
+    return min(length, sys.maxsize)  # a tokenizer without a limit of its own says 1e30, too much for the fast ones

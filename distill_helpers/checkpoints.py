@@ -13,7 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distill_helpers.distillation_dataset import DistillationDataset
 from distill_helpers.losses import DistillationConfig
-from distill_helpers.targets import weights_fingerprint
+from distill_helpers.targets import settings_of, weights_fingerprint
 
 __all__ = ["claim_checkpoints", "newest_checkpoint", "run_key"]
 
@@ -48,6 +48,8 @@ def run_key(
 ) -> str:
     """A hash of everything that a run's weights depend on: student, data, settings."""
     digest = hashlib.sha256(weights_fingerprint(model).encode())
+    # Dropout, for one, is in the configuration and not in the weights.
+    digest.update(json.dumps(settings_of(model), sort_keys=True, default=str).encode())
     for data in (train, validation):
         digest.update(json.dumps([data.token_ids, data.labels]).encode())
         if data.teacher_logits is not None:

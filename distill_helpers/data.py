@@ -162,8 +162,10 @@ def load_hf_dataset(
             if column not in split.column_names:
                 raise ValueError(f"split {where}: no column {column!r}, only {split.column_names}")
         labels = split[label_column]
-        if names is not None:
-            labels = [names[i] if 0 <= i < len(names) else f"class {i}" for i in labels]
+        # Each split's own names: the same index can mean another class in a split that was encoded by itself.
+        own = getattr(split.features[label_column], "names", None) or names
+        if own is not None:
+            labels = [own[i] if 0 <= i < len(own) else f"class {i}" for i in labels]
         return pd.DataFrame({"text": list(split[text_column]), "label": list(labels)})
 
     return _splits_from_frames(
@@ -191,6 +193,11 @@ def stratified_split(labels: Sequence[int], size: int, seed: int) -> tuple[list[
     if not n_classes <= size <= len(labels) - n_classes:
         raise ValueError(f"cannot split {size} off {len(labels)} examples and keep all {n_classes} classes in both")
     kept, held_out = train_test_split(np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels)
+    for rows in (kept, held_out):  # shares are rounded, and a rare class can be rounded away
+        if gone := set(labels) - {labels[i] for i in rows}:
+            raise ValueError(
+                f"label {min(gone)} is too rare to split {size} off {len(labels)} examples and keep it in both"
+            )
     return sorted(kept.tolist()), sorted(held_out.tolist())
 
 
@@ -198,6 +205,8 @@ def _read_csv(path: Path, text_column: str, label_column: str) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; pass the path of a CSV file with a header line")
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for an index, and drops them
+        raise ValueError(f"{path}: row 2 has more fields than the header; put a text with commas in quotes")
     for column in (text_column, label_column):
         if column not in frame.columns:
             raise ValueError(f"{path}: no column {column!r}, only {list(frame.columns)}")

@@ -85,6 +85,6 @@ def _check_teacher_logits(logits: Tensor, labels: Sequence[int] | None) -> None:
     bad = (~logits.isfinite()).any(dim=1).nonzero().flatten()
     if len(bad):
         raise ValueError(f"row {int(bad[0])}: the teacher's logits are not finite; label that text again")
-    for row, label in enumerate(labels or ()):
+    for row, label in enumerate(() if labels is None else labels):
         if label != IGNORE_INDEX and not 0 <= label < logits.shape[1]:
             raise ValueError(f"row {row}: label {label} is not one of the teacher's {logits.shape[1]} classes")

@@ -63,7 +63,11 @@ def reverse_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
 
 
 def _log_mixture(log_a: Tensor, log_b: Tensor, weight_a: float) -> Tensor:
-    return torch.logaddexp(log_a + math.log(weight_a), log_b + math.log1p(-weight_a))
+    # Where both are -inf, logaddexp has a NaN gradient; the lowest finite number gives the same value and gradient 0.
+    lowest = torch.finfo(log_a.dtype).min
+    return torch.logaddexp(
+        log_a.clamp(min=lowest) + math.log(weight_a), log_b.clamp(min=lowest) + math.log1p(-weight_a)
+    )
 
 
 def generalized_jsd(log_p_student: Tensor, log_p_teacher: Tensor, beta: float = 0.5, normalized: bool = True) -> Tensor:
@@ -88,8 +92,9 @@ def generalized_jsd(log_p_student: Tensor, log_p_teacher: Tensor, beta: float = 
     """
     _check_fraction("beta", beta, low_open=False)
     if beta in (0.0, 1.0):
-        kl = forward_kl if beta == 0.0 else reverse_kl
-        return kl(log_p_student, log_p_teacher) * (1.0 if normalized else 0.0)
+        if not normalized:  # 0 times an infinite KL would be NaN
+            return 0.0 * log_p_student.exp().sum(dim=-1)
+        return (forward_kl if beta == 0.0 else reverse_kl)(log_p_student, log_p_teacher)
     if min(beta, 1 - beta) < 0.05:  # Near an endpoint the normaliser magnifies fp32 rounding beyond 1e-4.
         log_p_student, log_p_teacher = log_p_student.double(), log_p_teacher.double()
     log_m = _log_mixture(log_p_teacher, log_p_student, beta)
@@ -236,6 +241,8 @@ def masked_mean(values: Tensor, mask: Tensor | None = None, num_items: Tensor | 
         num_items = max(values.numel(), 1)
     elif isinstance(num_items, int) and num_items < 1:
         raise ValueError(f"num_items must be at least 1, got {num_items}")
+    elif isinstance(num_items, Tensor):  # not looked at, which would make a GPU wait; 0 items are 0, not NaN
+        num_items = num_items.clamp(min=1)
     return values.sum() / num_items
 
 

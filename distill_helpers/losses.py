@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distill_helpers.divergences import (
     check_logits,
+    check_mask,
     check_temperature,
     masked_mean,
     mean_divergence,
@@ -119,6 +120,8 @@ class DistillationLoss(nn.Module):
             )
         if hard_labels is not None:
             _check_labels(hard_labels, student_logits)
+        if mask is not None:
+            check_mask(mask, student_logits.shape[:-1])
         if self.config.causal:
             student_logits = causal_shift(logits=student_logits)
             teacher_logits = None if teacher_logits is None else causal_shift(logits=teacher_logits)

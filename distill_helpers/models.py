@@ -6,11 +6,14 @@ Every model comes back in fp32 and in evaluation mode, together with *its own* t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -27,7 +30,7 @@ __all__ = [
 ]
 
 _BASE_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_COURSE_MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
+COURSE_MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
 
 
 class TextClassifier(NamedTuple):
@@ -88,6 +91,9 @@ def load_text_classifier(
         OSError: the source is neither a folder nor in the local cache, and downloads are not allowed.
         ValueError: an adapter together with `label_names`, or fewer than two label names.
     """
+    if not allow_download and not Path(source).is_dir():
+        # Not left to transformers: even with local_files_only it asks the Hub whether the name is an adapter.
+        source = _cached_snapshot(str(source))
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": not allow_download}
     if label_names is not None:
         options |= label_options(label_names)
@@ -95,16 +101,53 @@ def load_text_classifier(
     if (Path(source) / "adapter_config.json").is_file():
         if label_names is not None:
             raise ValueError(f"{source} is an adapter with a head of its own; leave label_names out")
+        if not (Path(source) / "adapter_model.safetensors").is_file():  # PEFT would unpickle adapter_model.bin instead
+            raise FileNotFoundError(f"{source} has no adapter_model.safetensors; pickled adapters are not loaded")
         # PEFT does not store the names of the classes; the course keeps them in the manifest beside the adapter.
         names = read_manifest(Path(source))["label_names"]
         base = AutoModelForSequenceClassification.from_pretrained(
             base_encoder_path(), **options, **label_options(names)
         )
-        model = PeftModel.from_pretrained(base, source).merge_and_unload()
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers for a name that it will drop in version 6.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            model = PeftModel.from_pretrained(base, source).merge_and_unload()
+        source = base_encoder_path()  # the adapter was trained with its base's tokenizer
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **options)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=label_names is not None,
+            **options,
+        )
+        if label_names is not None:
+            model = _with_untrained_head(model, report["missing_keys"])
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not allow_download)
     return TextClassifier(model.to(pick_device(device)).eval(), tokenizer)
+
+
+def _cached_snapshot(name: str) -> Path:
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # a path that does not exist
+        config = None
+    if not isinstance(config, str):
+        raise OSError(
+            f"{name} is neither a folder nor a model in the local cache of huggingface.co; check the path, or pass"
+            " allow_download=True"
+        )
+    return Path(config).parent
+
+
+def _with_untrained_head(model: PreTrainedModel, missing: set[str]) -> PreTrainedModel:
+    """The model, or, where its head came from the source, its body with a fresh head."""
+    head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    if head <= missing:
+        return model
+    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    fresh.base_model.load_state_dict(model.base_model.state_dict())
+    return fresh
 
 
 def load_course_model(name: str, device: str | torch.device | None = None) -> TextClassifier:
@@ -116,10 +159,10 @@ def load_course_model(name: str, device: str | torch.device | None = None) -> Te
     Raises:
         ValueError: an unknown name, or weights that are not those of the manifest.
     """
-    folder = _COURSE_MODELS / name
+    folder = COURSE_MODELS / name
     if not (folder / "manifest.json").is_file():
-        known = sorted(path.parent.name for path in _COURSE_MODELS.glob("*/manifest.json"))
-        raise ValueError(f"no model {name!r} in {_COURSE_MODELS}; there are {known}")
+        known = sorted(path.parent.name for path in COURSE_MODELS.glob("*/manifest.json"))
+        raise ValueError(f"no model {name!r} in {COURSE_MODELS}; there are {known}")
     read_manifest(folder)  # for its check of the weights
     return load_text_classifier(folder, device=device)
 

@@ -58,7 +58,13 @@ def create_transformer(
     Raises:
         ValueError: a width that the heads do not divide, or a size below 1.
     """
-    sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "n_layers": n_layers, "n_heads": n_heads}
+    sizes = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "max_length": max_length,
+    }
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -84,8 +90,8 @@ def trim_vocabulary(
 ) -> tuple[BertTokenizer, list[int]]:
     """A WordPiece tokenizer that keeps the `size` entries which `texts` use most.
 
-    Special tokens and single ASCII characters always stay, so a word that lost its entry is spelled out in pieces
-    instead of becoming [UNK].
+    Special tokens and single characters (ASCII, and those in `texts`) always stay, so a word that lost its entry is
+    spelled out in pieces instead of becoming [UNK].
 
     Args:
         tokenizer: a WordPiece tokenizer (BERT, MiniLM, DistilBERT, ELECTRA).
@@ -103,7 +109,9 @@ def trim_vocabulary(
         raise TypeError(f"only WordPiece (BERT) tokenizers can be trimmed here, got {type(tokenizer).__name__}")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     kept = [token for token in _SPECIAL_TOKENS if token in vocabulary]
-    kept += [t for t in vocabulary if t.isascii() and len(t.removeprefix("##")) == 1]
+    used = {char for text in texts for char in tokenizer.backend_tokenizer.normalizer.normalize_str(text)}
+    characters = ((token, token.removeprefix("##")) for token in vocabulary)
+    kept += [token for token, char in characters if len(char) == 1 and (char.isascii() or char in used)]
     if size < len(kept):
         raise ValueError(f"size must be at least {len(kept)} (special tokens and characters), got {size}")
     counts = Counter(i for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] for i in ids)
@@ -115,7 +123,9 @@ def trim_vocabulary(
     # `vocab=`, not `vocab_file=`: the latter silently maps every word to [UNK] in transformers 5.
     trimmed = BertTokenizer(
         vocab={token: i for i, token in enumerate(kept)},
-        do_lower_case=getattr(tokenizer, "do_lower_case", True),
+        do_lower_case=tokenizer.do_lower_case,
+        strip_accents=tokenizer.strip_accents,
+        tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
         model_max_length=tokenizer.model_max_length,
     )
     return trimmed, [vocabulary[token] for token in kept]
@@ -136,7 +146,8 @@ def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, kept_
         ValueError: sizes that do not fit.
     """
     target = embedding_weight(student)
-    source = embedding_weight(teacher)[torch.as_tensor(list(kept_ids), device=embedding_weight(teacher).device)]
+    source = embedding_weight(teacher).detach()
+    source = source[torch.as_tensor(list(kept_ids), device=source.device)]
     if len(source) != len(target):
         raise ValueError(f"the student's vocabulary has {len(target)} entries, kept_ids has {len(source)}")
     width = target.shape[1]

@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +27,7 @@ from distill_helpers.batching import predict_logits, resolve_max_length
 from distill_helpers.data import check_texts
 from distill_helpers.models import label_names_of, load_text_classifier, pick_device
 
-__all__ = ["SHARD_SIZE", "precompute_teacher_logits", "weights_fingerprint"]
+__all__ = ["SHARD_SIZE", "precompute_teacher_logits", "settings_of", "weights_fingerprint"]
 
 #: Texts in one file of the cache: what an interruption can cost at most.
 SHARD_SIZE = 1024
@@ -115,13 +116,18 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
+def settings_of(model: PreTrainedModel) -> dict[str, Any]:
+    """The entries of a model's configuration that say what it computes."""
+    return {k: v for k, v in model.config.to_dict().items() if k not in _NOT_THE_FUNCTION}
+
+
 def _cache_key(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int, dtype: torch.dtype
 ) -> str:
     parts = {
         "weights": weights_fingerprint(model),
         # The configuration too: a changed activation or head count changes the logits and not the weights.
-        "config": {k: v for k, v in model.config.to_dict().items() if k not in _NOT_THE_FUNCTION},
+        "config": settings_of(model),
         "tokenizer": _tokenizer_fingerprint(tokenizer),
         "texts": hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(),
         "max_length": length,
@@ -138,6 +144,7 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         )
     # Truncation and padding are the last call's settings, not the tokenizer's.
     state = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
+    state["sides"] = [tokenizer.padding_side, tokenizer.truncation_side]
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

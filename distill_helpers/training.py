@@ -30,7 +30,7 @@ from distill_helpers.checkpoints import claim_checkpoints, newest_checkpoint, ru
 from distill_helpers.distillation_dataset import DistillationCollator, DistillationDataset
 from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss, count_items
 from distill_helpers.model_card import write_model_card
-from distill_helpers.models import TextClassifier, embedding_weight, label_names_of, load_text_classifier, pick_device
+from distill_helpers.models import TextClassifier, embedding_weight, load_text_classifier, pick_device
 
 __all__ = ["DistillationTrainer", "DistilledStudent", "train_student_with_distillation"]
 
@@ -184,7 +184,7 @@ def train_student_with_distillation(
         student = student_model_name
     else:
         student = load_text_classifier(student_model_name, device="cpu")
-    _check_datasets(student.model, train_dataset, val_dataset, config)
+    _check_datasets(student, train_dataset, val_dataset, config)
     output_dir = Path(output_dir)
     checkpoints = output_dir / "checkpoints"
     if not resume and checkpoints.exists():
@@ -276,9 +276,10 @@ def _check_settings(
 
 
 def _check_datasets(
-    model: PreTrainedModel, train: DistillationDataset, validation: DistillationDataset, config: DistillationConfig
+    student: TextClassifier, train: DistillationDataset, validation: DistillationDataset, config: DistillationConfig
 ) -> None:
-    n_classes, n_tokens = len(label_names_of(model)), len(embedding_weight(model))
+    n_classes, n_tokens = len(student.label_names), len(embedding_weight(student.model))
+    vocabulary = student.tokenizer.get_vocab()
     for name, data in (("train_dataset", train), ("val_dataset", validation)):
         if len(data) == 0:
             raise ValueError(f"{name} is empty")
@@ -288,7 +289,7 @@ def _check_datasets(
             raise ValueError(f"{name}: {data.teacher_logits.shape[1]} teacher classes, but the student has {n_classes}")
         if max(data.labels) >= n_classes:
             raise ValueError(f"{name}: label {max(data.labels)}, but the student has {n_classes} classes")
-        if max(map(max, data.token_ids)) >= n_tokens:
+        if max(map(max, data.token_ids)) >= n_tokens or data.tokenizer.get_vocab() != vocabulary:
             raise ValueError(f"{name} was tokenised with another tokenizer than the student's ({n_tokens} entries)")
     if IGNORE_INDEX in validation.labels:
         raise ValueError("val_dataset has unlabelled messages; the best epoch can't be chosen without labels")

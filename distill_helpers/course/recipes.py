@@ -1,0 +1,301 @@
+"""How the course's models are made: for each task its data, teacher, transfer set and smallest student.
+
+    python -m distill_helpers.course.recipes help-desk
+
+makes the help desk's teacher, then its student, and writes each with a manifest into `data/models`. The module
+`results` uses the same recipes for its tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from distill_helpers.augmentation import augment_texts
+from distill_helpers.corpora import load_banking77, load_help_desk
+from distill_helpers.data import TextSplits
+from distill_helpers.distillation_dataset import DistillationDataset
+from distill_helpers.evaluation import evaluate
+from distill_helpers.losses import IGNORE_INDEX, DistillationConfig
+from distill_helpers.manifest import write_manifest
+from distill_helpers.models import (
+    COURSE_MODELS,
+    TextClassifier,
+    base_encoder_path,
+    load_text_classifier,
+)
+from distill_helpers.students import create_student
+from distill_helpers.targets import precompute_teacher_logits
+from distill_helpers.training import train_student_with_distillation
+
+__all__ = ["SMALLEST", "WORK", "Recipe", "Task", "Variant", "get_task", "make_student", "make_teacher", "train_student"]
+
+#: Where teachers that do not ship, their logits and unfinished runs are kept; may be deleted at any time.
+WORK = COURSE_MODELS.parents[1] / ".cache"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training run."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a student learns from, and where it starts.
+
+    Args:
+        labels: "hard", the people's labels; "soft", the teacher's distributions; "teacher's choice", its top class.
+        share: of the training messages, a stratified sample.
+        transfer: the transfer set as well (never with hard labels, which it does not have).
+        teacher_embeddings: start from the teacher's embeddings rather than random ones.
+    """
+
+    labels: str = "soft"
+    share: float = 1.0
+    transfer: bool = False
+    teacher_embeddings: bool = True
+
+
+#: The course's smallest student: soft labels on the training messages and the transfer set.
+SMALLEST = Variant(transfer=True)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and how teacher and student are made for it.
+
+    Args:
+        name: also the prefix of the models' folders.
+        load: the data; `transfer` may be empty where `n_augmented` makes a transfer set.
+        max_length: in word pieces, for teacher and student alike.
+        teacher: settings of the teacher.
+        lora_rank: makes the teacher an adapter, small enough to ship; None trains every weight.
+        with_transfer: settings of students on messages and transfer set together.
+        same_messages: settings of students on the training messages alone.
+        temperature: of the soft targets.
+        n_augmented: texts made from the training messages for the teacher to label.
+        vocab_size, dropout: of the student.
+    """
+
+    name: str
+    load: Callable[[], TextSplits]
+    max_length: int
+    teacher: Recipe
+    lora_rank: int | None
+    with_transfer: Recipe
+    same_messages: Recipe
+    temperature: float
+    n_augmented: int = 0
+    vocab_size: int = 5000
+    dropout: float = 0.1
+
+    @cached_property
+    def data(self) -> TextSplits:
+        return self.load()
+
+    @cached_property
+    def transfer(self) -> list[str]:
+        """Unlabelled texts for the teacher: windows that come with the data, and augmented messages."""
+        texts = list(self.data.transfer)
+        if self.n_augmented:
+            texts += augment_texts(self.data.train.texts, self.n_augmented, seed=0)
+        return texts
+
+    @cached_property
+    def teacher_model(self) -> TextClassifier:
+        """The teacher as it was made, from `data/models` or the work folder."""
+        return load_text_classifier(self.teacher_folder)
+
+    @property
+    def teacher_folder(self) -> Path:
+        return (WORK if self.lora_rank is None else COURSE_MODELS) / f"{self.name}-teacher"
+
+    def teacher_logits(self, texts: list[str]) -> torch.Tensor:
+        return precompute_teacher_logits(
+            self.teacher_model.model,
+            texts,
+            self.teacher_model.tokenizer,
+            max_length=self.max_length,
+            label_names=self.data.label_names,
+            cache_dir=WORK / "targets",
+        )
+
+
+def make_teacher(task: Task, seed: int = 0) -> Path:
+    """Fine-tune the base encoder on the hard labels and save it with its manifest. Returns the folder."""
+    data = task.data
+    start = load_text_classifier(base_encoder_path(), label_names=data.label_names, seed=seed)
+    model: Any = start.model
+    tokenizer = start.tokenizer
+    if task.lora_rank is not None:
+        torch.manual_seed(seed)
+        adapter = LoraConfig(
+            task_type="SEQ_CLS",
+            r=task.lora_rank,
+            lora_alpha=2 * task.lora_rank,
+            lora_dropout=0.1,
+            target_modules=["query", "key", "value", "dense"],
+        )
+        model = get_peft_model(model, adapter)
+    train, validation = (
+        DistillationDataset(part.texts, part.labels, None, tokenizer, task.max_length)
+        for part in (data.train, data.validation)
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        result = train_student_with_distillation(
+            TextClassifier(model, tokenizer),
+            train,
+            validation,
+            DistillationConfig(alpha=0.0),
+            n_epochs=task.teacher.epochs,
+            learning_rate=task.teacher.learning_rate,
+            batch_size=task.teacher.batch_size,
+            output_dir=scratch,
+            seed=seed,
+        )
+        if task.lora_rank is None:
+            tokenizer.save_pretrained(task.teacher_folder)
+        else:
+            # Where the base lies on this machine means nothing elsewhere; PEFT has put its path here.
+            result.model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
+        result.model.save_pretrained(task.teacher_folder)
+        if task.lora_rank is not None:
+            (task.teacher_folder / "README.md").unlink()  # PEFT's form, which nobody has filled in
+    _write_manifest(task, task.teacher_folder, seed)
+    return task.teacher_folder
+
+
+def train_student(
+    task: Task, variant: Variant, seed: int, output_dir: Path, *, progress: bool = False
+) -> TextClassifier:
+    """Train one student of a task. Goes on from `output_dir` where it was interrupted."""
+    data, temperature = task.data, task.temperature
+    train = data.train.sample(variant.share, seed)
+    texts, labels = train.texts, train.labels
+    if variant.transfer:
+        texts, labels = texts + task.transfer, labels + [IGNORE_INDEX] * len(task.transfer)
+    logits = task.teacher_logits(texts)
+    if variant.labels == "teacher's choice":
+        labels = logits.argmax(dim=1).tolist()
+    recipe = task.with_transfer if variant.transfer else task.same_messages
+    student = create_student(
+        task.teacher_model,
+        data.train.texts + list(data.transfer),
+        vocab_size=task.vocab_size,
+        max_length=task.max_length,
+        dropout=task.dropout,
+        teacher_embeddings=variant.teacher_embeddings,
+        seed=seed,
+    )
+    validation = data.validation
+    result = train_student_with_distillation(
+        student,
+        DistillationDataset(texts, labels, logits, student.tokenizer),
+        DistillationDataset(
+            validation.texts, validation.labels, task.teacher_logits(validation.texts), student.tokenizer
+        ),
+        DistillationConfig(temperature=temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
+        # A tenth of the messages gets four times the epochs, else it would be a comparison of unfinished students.
+        n_epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        output_dir=output_dir,
+        seed=seed,
+        progress=progress,
+    )
+    return TextClassifier(result.model, result.tokenizer)
+
+
+def make_student(task: Task, seed: int = 0) -> Path:
+    """Train the smallest student and save it with its manifest into `data/models`. Returns the folder."""
+    folder = COURSE_MODELS / f"{task.name}-student"
+    run = WORK / "runs" / f"{task.name}-shipped-student"
+    student = train_student(task, SMALLEST, seed, run, progress=True)
+    student.model.save_pretrained(folder)
+    student.tokenizer.save_pretrained(folder)
+    shutil.rmtree(run)
+    _write_manifest(task, folder, seed)
+    return folder
+
+
+def _write_manifest(task: Task, folder: Path, seed: int) -> None:
+    command = f"python -m distill_helpers.course.recipes {task.name}"
+    write_manifest(folder, command=command, seed=seed, label_names=task.data.label_names, measured={})
+    # Measured on the model as it is stored: loaded again, adapter merged.
+    stored = load_text_classifier(folder)
+    measured = {
+        f"{name}_{figure}": value
+        for name, part in (("validation", task.data.validation), ("test", task.data.test))
+        for figure, value in evaluate(stored, part, max_length=task.max_length).items()
+        if figure in ("accuracy", "macro_f1", "nll", "ece")
+    }
+    write_manifest(folder, command=command, seed=seed, label_names=task.data.label_names, measured=measured)
+
+
+def get_task(name: str, data: Path | None = None) -> Task:
+    """The task called `help-desk` or `banking77`.
+
+    Args:
+        name: see above.
+        data: for Banking77 the folder with its two CSV files; None fetches it from the Hub.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name == "help-desk":
+        return Task(
+            name=name,
+            load=load_help_desk,
+            max_length=48,
+            teacher=Recipe(epochs=4, learning_rate=1e-3),
+            lora_rank=16,
+            with_transfer=Recipe(epochs=6, learning_rate=1e-3, batch_size=64),
+            same_messages=Recipe(epochs=10, learning_rate=1e-3),
+            temperature=2.0,
+        )
+    if name == "banking77":
+        return Task(
+            name=name,
+            load=partial(load_banking77, data),
+            max_length=48,
+            teacher=Recipe(epochs=5, learning_rate=3e-4),
+            lora_rank=None,
+            with_transfer=Recipe(epochs=8, learning_rate=2e-3, batch_size=64),
+            same_messages=Recipe(epochs=10, learning_rate=2e-3),
+            temperature=2.0,
+            n_augmented=60_000,
+        )
+    raise ValueError(f"unknown task {name!r}; choose help-desk or banking77")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Make a task's teacher and its smallest student, with their manifests."
+    )
+    parser.add_argument("task", choices=["help-desk", "banking77"])
+    parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
+    parser.add_argument("--only", choices=["teacher", "student"])
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    task = get_task(arguments.task, arguments.data)
+    if arguments.only != "student":
+        print(make_teacher(task, arguments.seed))
+    if arguments.only != "teacher":
+        print(make_student(task, arguments.seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The runs behind the course's tables: one command for each data set, five seeds, resumable, logged as they end.
+
+    python -m distill_helpers.course.results help-desk
+    python -m distill_helpers.course.results banking77 --data FOLDER
+
+Every finished run is a line of `data/results/<task>.jsonl`; a run that is there is not made again. At the end teacher
+and smallest student are timed in turn, in one process, and `<task>.md` is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from distill_helpers.course.figures import dot_figure
+from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
+from distill_helpers.data import TextSplits
+from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, measure_throughput, model_size
+from distill_helpers.models import COURSE_MODELS, load_text_classifier
+
+__all__ = ["RESULTS", "linear_baseline", "read_results", "summary"]
+
+RESULTS = COURSE_MODELS.parent / "results"
+
+#: The rows of the tables, in their order.
+VARIANTS = {
+    "hard labels, random embeddings": Variant("hard", teacher_embeddings=False),
+    "soft labels, random embeddings": Variant("soft", teacher_embeddings=False),
+    "hard labels": Variant("hard"),
+    "soft labels": Variant("soft"),
+    "hard labels, 10%": Variant("hard", share=0.1),
+    "soft labels, 10%": Variant("soft", share=0.1),
+    "teacher's choice, with transfer set": Variant("teacher's choice", transfer=True),
+    "smallest student: soft labels, with transfer set": SMALLEST,
+}
+TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
+
+
+def linear_baseline(data: TextSplits) -> torch.Tensor:
+    """Log-probabilities of tf-idf (words and pairs) with logistic regression on the test texts, (texts, classes).
+
+    The line that a student must pass to have a reason to exist: trained on the same words in a second or two.
+    """
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+    )
+    model.fit(data.train.texts, data.train.labels)
+    return torch.from_numpy(model.predict_log_proba(data.test.texts))
+
+
+def run(task: Task, seeds: Iterable[int]) -> None:
+    """Make what is missing from the log."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    log = RESULTS / f"{task.name}.jsonl"
+    done = {(row["model"], row["seed"]) for row in _read_log(log)}
+    test = task.data.test
+    teacher_logits = task.teacher_logits(test.texts)
+    if (TEACHER, 0) not in done:
+        metrics = classification_metrics(teacher_logits, test.labels)
+        _append(log, TEACHER, 0, metrics | model_size(task.teacher_model.model))
+    if (BASELINE, 0) not in done:
+        _append(log, BASELINE, 0, classification_metrics(linear_baseline(task.data), test.labels, teacher_logits))
+    for seed in seeds:
+        for name, variant in VARIANTS.items():
+            if (name, seed) in done:
+                continue
+            folder = WORK / "runs" / f"{task.name} {name} {seed}".replace(" ", "-").replace("'", "").replace(":", "")
+            student = train_student(task, variant, seed, folder)
+            _append(log, name, seed, evaluate(student, test, teacher_logits=teacher_logits))
+            # The latest smallest student stays, to be timed; the others are only needed while they run.
+            if variant != SMALLEST:
+                shutil.rmtree(folder)
+
+
+def time_models(task: Task, rounds: int = 5) -> None:
+    """Time teacher and smallest student in turn, round by round, and log the medians."""
+    folder = sorted((WORK / "runs").glob(f"{task.name}-smallest-student*"))[0]
+    models = {TEACHER: task.teacher_model, "student": load_text_classifier(folder)}
+    texts = task.data.test.texts
+    figures: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, model in models.items():
+            figures.setdefault(f"{name}_latency_ms", []).append(measure_latency(model, texts))
+            figures.setdefault(f"{name}_messages_per_s", []).append(measure_throughput(model, texts))
+    medians = {name: statistics.median(values) for name, values in figures.items()}
+    medians["threads"] = torch.get_num_threads()
+    _append(RESULTS / f"{task.name}.jsonl", TIMING, 0, medians)
+
+
+def read_results(task_name: str) -> pd.DataFrame:
+    """The committed log of a task, one row per run: `model`, `seed` and the figures of `evaluate`.
+
+    Raises:
+        FileNotFoundError: no log of that name.
+    """
+    log = RESULTS / f"{task_name}.jsonl"
+    if not log.is_file():
+        raise FileNotFoundError(f"no {log}; make it with `python -m distill_helpers.course.results {task_name}`")
+    frame = pd.DataFrame([row for row in _read_log(log) if row["model"] != TIMING])
+    order = [TEACHER, BASELINE, *VARIANTS]
+    return frame.sort_values(
+        ["model", "seed"],
+        key=lambda column: column.map(order.index) if column.name == "model" else column,
+        ignore_index=True,
+    )
+
+
+def read_timing(task_name: str) -> dict[str, float]:
+    """The latest timing in a task's committed log: latency and throughput of teacher and smallest student."""
+    return [row for row in _read_log(RESULTS / f"{task_name}.jsonl") if row["model"] == TIMING][-1]
+
+
+def summary(task_name: str) -> pd.DataFrame:
+    """The table of a task: for each model its means over the seeds, and the accuracy's standard deviation."""
+    frame = read_results(task_name)
+    teacher = frame.loc[frame["model"] == TEACHER].iloc[0]
+    lines = {}
+    for name, group in frame.groupby("model", sort=False):
+        accuracy = 100 * group["accuracy"]
+        lines[name] = {
+            "seeds": len(group),
+            "accuracy %": accuracy.mean(),
+            "± sd": accuracy.std(ddof=1),
+            "of teacher's %": 100 * group["accuracy"].mean() / teacher["accuracy"],
+            "macro-F1 %": 100 * group["macro_f1"].mean(),
+            "NLL": group["nll"].mean(),
+            "ECE %": 100 * group["ece"].mean(),
+            "agreement %": 100 * group["agreement"].mean(),
+            "parameters": group["parameters"].mean(),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def accuracy_figure(task_name: str, title: str) -> Figure:
+    """Every student of a task's log, one dot per seed, with the teacher and the linear baseline as lines."""
+    frame = read_results(task_name)
+    frame["accuracy"] *= 100
+    lines = {name: frame.loc[frame["model"] == name, "accuracy"].item() for name in (TEACHER, BASELINE)}
+    students = frame[~frame["model"].isin(lines)]
+    return dot_figure(students, "accuracy", title=title, label="accuracy on the test messages (%)", references=lines)
+
+
+def _read_log(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+
+
+def _append(log: Path, model: str, seed: int, figures: dict[str, float]) -> None:
+    line = json.dumps({"model": model, "seed": seed} | {k: round(v, 6) for k, v in figures.items()})
+    with log.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the runs behind a table that are missing, then the table.")
+    parser.add_argument("task", choices=["help-desk", "banking77"])
+    parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--no-timing", action="store_true", help="leave the timing out, say while another run is on")
+    arguments = parser.parse_args()
+    task = get_task(arguments.task, arguments.data)
+    if not (task.teacher_folder / "manifest.json").exists():
+        make_teacher(task)
+    run(task, arguments.seeds)
+    if not arguments.no_timing:
+        time_models(task)
+    table = summary(task.name)
+    accuracy_figure(task.name, f"{task.name}: five ways to teach the smallest student").savefig(
+        RESULTS / f"{task.name}.png"
+    )
+    (RESULTS / f"{task.name}.md").write_text(table.to_markdown(floatfmt=".1f") + "\n", encoding="utf-8")
+    print(table.to_string(float_format="{:.1f}".format))
+
+
+if __name__ == "__main__":
+    main()

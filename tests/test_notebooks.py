@@ -1,0 +1,146 @@
+"""About the notebooks themselves. That their outputs are right is nbval's to say, in the same run."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from distill_helpers.course.notebooks import NOTEBOOKS, SOURCES, read_source
+
+ROOT = NOTEBOOKS.parent
+NAMES = sorted(path.stem for path in SOURCES.glob("*.py"))
+
+#: Cells whose output nbval does not compare, or that it skips: notebook → how many, and why that is right.
+NOT_COMPARED: dict[str, tuple[int, str]] = {}
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def notebook(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def prose(notebook: nbformat.NotebookNode) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_every_notebook_has_a_source_and_the_other_way_round() -> None:
+    assert NAMES, "no sources found"
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == NAMES
+
+
+def test_notebook_is_made_from_its_source(name: str, notebook: nbformat.NotebookNode) -> None:
+    source = read_source(SOURCES / f"{name}.py")
+    assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in source.cells]
+
+
+def test_notebook_is_valid(notebook: nbformat.NotebookNode) -> None:
+    nbformat.validate(notebook)
+
+
+def test_executed_from_top_to_bottom_in_a_fresh_kernel(notebook: nbformat.NotebookNode) -> None:
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_outputs_are_there_and_clean(notebook: nbformat.NotebookNode) -> None:
+    assert len(outputs(notebook)) >= len(code_cells(notebook)) / 2
+    for output in outputs(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.get("text")
+
+
+def test_no_path_of_a_machine_and_no_warning(notebook: nbformat.NotebookNode) -> None:
+    text = json.dumps([notebook.cells, notebook.metadata])
+    assert not re.search(r"(/home/|/root/|/Users/|/work/|/tmp/|[A-Z]:\\\\Users)", text)
+    assert "Warning" not in json.dumps(outputs(notebook))
+
+
+def test_pictures_have_alternative_texts(notebook: nbformat.NotebookNode) -> None:
+    for output in outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            assert len(output.metadata.get("image/png", {}).get("alt", "")) >= 20
+    assert not re.search(r"!\[\]\(", prose(notebook))
+
+
+def test_widgets_have_their_state(notebook: nbformat.NotebookNode) -> None:
+    views = [
+        output.data["application/vnd.jupyter.widget-view+json"]["model_id"]
+        for output in outputs(notebook)
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    ]
+    assert views, "a notebook has at least one widget"
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    assert set(views) <= set(state)
+
+
+def test_cells_that_nbval_does_not_compare_are_counted_and_justified(
+    name: str, notebook: nbformat.NotebookNode
+) -> None:
+    marked = [cell for cell in code_cells(notebook) if re.search(r"NBVAL_(IGNORE|SKIP|RAISES)", cell.source)]
+    assert all("nbval" not in " ".join(cell.metadata.get("tags", [])).lower() for cell in code_cells(notebook))
+    allowed, reason = NOT_COMPARED.get(name, (0, ""))
+    assert len(marked) == allowed, f"{len(marked)} cells are not compared, {allowed} are justified: {reason}"
+
+
+def test_length(notebook: nbformat.NotebookNode) -> None:
+    assert len(notebook.cells) <= 60
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 25, cell.source[:80]
+
+
+def test_sections_that_every_notebook_has(name: str, notebook: nbformat.NotebookNode) -> None:
+    text = prose(notebook)
+    assert text.startswith(f"# {name[:2]} · ")
+    for needed in ("You will be able to", "**Time:**", "colab", "## The question", "redict first", "## Summary"):
+        assert needed in text, f"missing: {needed}"
+    for needed in ("What the source article says, and what is true", "**References.**"):
+        assert needed in text, f"missing: {needed}"
+    assert 3 <= len(re.findall(r"^- \*\w+\*", text.split("**Time:**")[0], flags=re.M)) <= 5, "three to five verbs"
+
+
+def test_links_resolve(name: str, notebook: nbformat.NotebookNode) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(notebook))
+    assert targets
+    for target in targets:
+        if not target.startswith("http"):
+            assert (NOTEBOOKS / target.split("#")[0]).exists(), f"{name} links {target}"
+
+
+def test_nothing_of_the_package_is_defined_again(notebook: nbformat.NotebookNode) -> None:
+    package = {
+        node.name
+        for path in (ROOT / "distill_helpers").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.name not in package, f"{node.name} is defined in a notebook and in the package"
+
+
+def test_time_is_published_and_within_bounds(name: str) -> None:
+    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if f"(notebooks/{name}.ipynb)" in line]
+    seconds = re.fullmatch(r"(\d+) s", line.strip("|").split("|")[-1].strip())
+    assert seconds, f"no time in the README for {name}; run `make notebooks`"
+    assert int(seconds[1]) <= 150
+
+
+def test_the_source_folder_holds_nothing_else() -> None:
+    assert {path.suffix for path in Path(SOURCES).iterdir() if path.is_file()} == {".py"}
