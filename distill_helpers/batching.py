@@ -85,10 +85,12 @@ def predict_logits(
     was_training = model.training
     model.eval()
     rows: list[Tensor] = []
-    for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
-        batch = pad_batch([encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
-        rows.append(model(**{k: v.to(model.device) for k, v in batch.items()}).logits.float().cpu())
-    model.train(was_training)
+    try:
+        for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
+            batch = pad_batch([encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
+            rows.append(model(**{k: v.to(model.device) for k, v in batch.items()}).logits.float().cpu())
+    finally:
+        model.train(was_training)
     logits = torch.empty(len(encoded), rows[0].shape[1])
     logits[torch.tensor(by_length)] = torch.cat(rows)
     return logits

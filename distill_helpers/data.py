@@ -64,7 +64,7 @@ class LabelledTexts:
             seed: the sample is a function of it.
 
         Raises:
-            ValueError: a fraction outside (0, 1], or so small that a class would vanish.
+            ValueError: a fraction outside (0, 1], or one that leaves a class out of the sample or of the rest.
         """
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
@@ -145,7 +145,8 @@ def load_hf_dataset(
 
     Args:
         dataset: loaded with `datasets.load_dataset` or built in memory.
-        text_column, label_column: column names; labels may be strings, or integers with a `ClassLabel` feature.
+        text_column, label_column: column names; labels may be strings, or integers: with a `ClassLabel`
+            feature they get its names, without one their digits.
         validation_size: taken out of training where there is no `validation` split; default a tenth.
         seed: decides which messages are taken out.
 
@@ -166,7 +167,7 @@ def load_hf_dataset(
         own = getattr(split.features[label_column], "names", None) or names
         if own is not None:
             labels = [own[i] if 0 <= i < len(own) else f"class {i}" for i in labels]
-        return pd.DataFrame({"text": list(split[text_column]), "label": list(labels)})
+        return pd.DataFrame({"text": list(split[text_column]), "label": [str(label) for label in labels]})
 
     return _splits_from_frames(
         frame(dataset["train"], "train"),
@@ -204,7 +205,10 @@ def stratified_split(labels: Sequence[int], size: int, seed: int) -> tuple[list[
 def _read_csv(path: Path, text_column: str, label_column: str) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; pass the path of a CSV file with a header line")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise ValueError(f"{path} is not a CSV file with a header line: {error}") from error
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for an index, and drops them
         raise ValueError(f"{path}: row 2 has more fields than the header; put a text with commas in quotes")
     for column in (text_column, label_column):
@@ -238,6 +242,8 @@ def labelled(frame: pd.DataFrame, names: Sequence[str], where: str, first_row: i
     for row, (text, label) in enumerate(zip(frame["text"], frame["label"], strict=True), start=first_row):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}, row {row}: the text is empty; drop the row or mend it")
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"{where}, row {row}: the label is empty; drop the row or mend it")
         if label not in index:
             raise ValueError(f"{where}, row {row}: unknown label {label!r}; training has {list(names)[:10]}")
     return LabelledTexts(list(frame["text"]), [index[label] for label in frame["label"]], tuple(names))

@@ -44,7 +44,9 @@ class DistillationDataset(Dataset):
             if values is not None and len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts, but {len(values)} {name}")
         if teacher_logits is not None:
-            _check_teacher_logits(teacher_logits, labels)
+            _check_teacher_logits(teacher_logits)
+        if labels is not None:
+            _check_labels(labels, None if teacher_logits is None else teacher_logits.shape[1])
         self.token_ids = encode_texts(tokenizer, texts, max_length)
         self.labels = [IGNORE_INDEX] * len(texts) if labels is None else [int(label) for label in labels]
         self.teacher_logits = None if teacher_logits is None else teacher_logits.detach().float().cpu()
@@ -79,12 +81,16 @@ class DistillationCollator:
         return batch
 
 
-def _check_teacher_logits(logits: Tensor, labels: Sequence[int] | None) -> None:
+def _check_teacher_logits(logits: Tensor) -> None:
     if logits.dim() != 2 or not logits.is_floating_point():
         raise ValueError(f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)}")
     bad = (~logits.isfinite()).any(dim=1).nonzero().flatten()
     if len(bad):
         raise ValueError(f"row {int(bad[0])}: the teacher's logits are not finite; label that text again")
-    for row, label in enumerate(() if labels is None else labels):
-        if label != IGNORE_INDEX and not 0 <= label < logits.shape[1]:
-            raise ValueError(f"row {row}: label {label} is not one of the teacher's {logits.shape[1]} classes")
+
+
+def _check_labels(labels: Sequence[int], n_classes: int | None) -> None:
+    for row, label in enumerate(labels):
+        if label != IGNORE_INDEX and (label < 0 or (n_classes is not None and label >= n_classes)):
+            known = "a class index" if n_classes is None else f"one of the teacher's {n_classes} classes"
+            raise ValueError(f"row {row}: label {label} is not {known}, nor {IGNORE_INDEX} for a text without a label")

@@ -63,11 +63,9 @@ def reverse_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
 
 
 def _log_mixture(log_a: Tensor, log_b: Tensor, weight_a: float) -> Tensor:
-    # Where both are -inf, logaddexp has a NaN gradient; the lowest finite number gives the same value and gradient 0.
-    lowest = torch.finfo(log_a.dtype).min
-    return torch.logaddexp(
-        log_a.clamp(min=lowest) + math.log(weight_a), log_b.clamp(min=lowest) + math.log1p(-weight_a)
-    )
+    # Where both are -inf, logaddexp has a NaN gradient; with the lowest finite number for one it is 0.
+    log_a = log_a.clamp(min=torch.finfo(log_a.dtype).min)
+    return torch.logaddexp(log_a + math.log(weight_a), log_b + math.log1p(-weight_a))
 
 
 def generalized_jsd(log_p_student: Tensor, log_p_teacher: Tensor, beta: float = 0.5, normalized: bool = True) -> Tensor:
@@ -203,8 +201,7 @@ def mean_divergence(
         ValueError, TypeError: as `soft_target_divergence`; a mask of another shape or type; a chunk size below 1.
     """
     check_logits(student_logits, teacher_logits)
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
+    check_chunk_size(chunk_size)
     if mask is not None:
         check_mask(mask, student_logits.shape[:-1])
         student_logits, teacher_logits = student_logits[mask], teacher_logits[mask]
@@ -280,6 +277,12 @@ def check_temperature(temperature: float) -> None:
     """Raise unless the temperature is positive and finite."""
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
         raise ValueError(f"temperature must be a positive, finite number, got {temperature!r}; 1 is the plain softmax")
+
+
+def check_chunk_size(chunk_size: int | None) -> None:
+    """Raise unless it is a whole number of at least 1, or None for everything at once."""
+    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+        raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size!r}")
 
 
 def _check_fraction(name: str, value: float, *, low_open: bool = True, high_open: bool = False) -> None:

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_helpers.batching import predict_logits
+from distill_helpers.batching import predict_logits, resolve_max_length
 from distill_helpers.data import LabelledTexts
 from distill_helpers.models import TextClassifier
 
@@ -64,8 +64,8 @@ def evaluate(
     logits = predict_logits(model, tokenizer, data.texts, batch_size=batch_size, max_length=max_length)
     row = classification_metrics(logits, data.labels, teacher_logits) | model_size(model)
     if timing:
-        row["latency_ms"] = measure_latency(classifier, data.texts)
-        row["messages_per_s"] = measure_throughput(classifier, data.texts, batch_size=batch_size)
+        row["latency_ms"] = measure_latency(classifier, data.texts, max_length=max_length)
+        row["messages_per_s"] = measure_throughput(classifier, data.texts, batch_size=batch_size, max_length=max_length)
     return row
 
 
@@ -145,14 +145,26 @@ def model_size(model: PreTrainedModel) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def answer(classifier: TextClassifier, text: str) -> int:
+def answer(classifier: TextClassifier, text: str, max_length: int | None = None) -> int:
     """The class of one message, from its characters: what one request to a server costs."""
     model, tokenizer = classifier
-    inputs = tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
+    inputs = tokenizer(
+        text,
+        truncation=True,
+        max_length=resolve_max_length(tokenizer, max_length),
+        return_tensors="pt",
+        return_token_type_ids=False,
+    )
     return int(model(**inputs.to(model.device)).logits.argmax())
 
 
-def measure_latency(classifier: TextClassifier, texts: Sequence[str], n_messages: int = 100, warmup: int = 10) -> float:
+def measure_latency(
+    classifier: TextClassifier,
+    texts: Sequence[str],
+    n_messages: int = 100,
+    warmup: int = 10,
+    max_length: int | None = None,
+) -> float:
     """Median milliseconds to answer one message, tokenising included, one at a time.
 
     Raises:
@@ -161,22 +173,27 @@ def measure_latency(classifier: TextClassifier, texts: Sequence[str], n_messages
     if not texts or n_messages < 1 or warmup < 1:
         raise ValueError("need at least one text, one message and one warm-up message")
     chosen = [texts[i % len(texts)] for i in range(warmup + n_messages)]
+    classifier.model.eval()
     seconds = []
     for text in chosen:
         start = time.perf_counter()
-        answer(classifier, text)  # ends with a value on the CPU, so a GPU has finished
+        answer(classifier, text, max_length)  # ends with a value on the CPU, so a GPU has finished
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[warmup:])
 
 
 def measure_throughput(
-    classifier: TextClassifier, texts: Sequence[str], batch_size: int = 64, max_texts: int = 512
+    classifier: TextClassifier,
+    texts: Sequence[str],
+    batch_size: int = 64,
+    max_texts: int = 512,
+    max_length: int | None = None,
 ) -> float:
     """Messages per second in batches, tokenising included."""
     sample = list(texts[:max_texts])
-    predict_logits(*classifier, sample[:batch_size], batch_size=batch_size)  # warm-up
+    predict_logits(*classifier, sample[:batch_size], batch_size=batch_size, max_length=max_length)  # warm-up
     start = time.perf_counter()
-    predict_logits(*classifier, sample, batch_size=batch_size)
+    predict_logits(*classifier, sample, batch_size=batch_size, max_length=max_length)
     return len(sample) / (time.perf_counter() - start)
 
 

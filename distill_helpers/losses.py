@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_helpers.divergences import (
+    check_chunk_size,
     check_logits,
     check_mask,
     check_temperature,
@@ -58,8 +59,7 @@ class DistillationConfig:
         check_temperature(self.temperature)
         if not (isinstance(self.alpha, int | float) and 0 <= self.alpha <= 1):
             raise ValueError(f"alpha must lie in [0, 1], got {self.alpha!r}; it is the weight of the soft targets")
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1 or None, got {self.chunk_size!r}")
+        check_chunk_size(self.chunk_size)
         # A trial on two classes makes a bad name or option fail here, not in the middle of an epoch.
         log_half = torch.full((1, 2), 0.5).log()
         named_divergence(self.divergence, **self.divergence_options)(log_half, log_half)

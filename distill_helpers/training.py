@@ -255,7 +255,9 @@ def _history(log_history: list[dict[str, float]]) -> pd.DataFrame:
     for entry in log_history:
         if "loss" in entry or "eval_loss" in entry:
             rows.setdefault(entry["epoch"], {}).update({k: v for k, v in entry.items() if k in wanted})
-    return pd.DataFrame(list(rows.values()))
+    frame = pd.DataFrame(list(rows.values()))
+    # A state read from a checkpoint has its entries sorted by name; the columns should not tell.
+    return frame[[name for name in wanted if name in frame.columns]]
 
 
 def _check_settings(

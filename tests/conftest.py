@@ -56,7 +56,8 @@ def make_sets(small_tokenizer, help_desk):
 
     def make(logits_seed=0, label_shift=0, with_logits=True):
         generator = torch.Generator().manual_seed(logits_seed)
-        train, validation = help_desk.train.subset(range(48)), help_desk.validation.subset(range(21))
+        # Every so many, since the messages are in the order of their classes.
+        train, validation = help_desk.train.subset(range(0, 2496, 52)), help_desk.validation.subset(range(0, 399, 19))
         labels = [(label + label_shift) % 5 if row % 3 else -100 for row, label in enumerate(train.labels)]
         logits = [
             torch.randn(len(data), 5, generator=generator) * 3 if with_logits else None for data in (train, validation)
@@ -73,11 +74,13 @@ def make_sets(small_tokenizer, help_desk):
 def contrary_sets(small_tokenizer, help_desk):
     """Training labels that contradict those of validation, on the same texts: to learn the one is to unlearn the other.
 
-    So validation accuracy is best in an early epoch and 0 in the last one.
+    With alpha 0, six epochs, a learning rate of 5e-3 and batches of 4, validation accuracy is so best in an early epoch
+    and near 0 in the last one.
     """
-    data = help_desk.validation.subset(range(32))
+    data = help_desk.validation.subset(range(0, 384, 12))
+    texts = [" ".join(text.split()[:4]) for text in data.texts]
     shifted = [(label + 1) % 5 for label in data.labels]
     return (
-        DistillationDataset(data.texts, shifted, None, small_tokenizer),
-        DistillationDataset(data.texts, data.labels, None, small_tokenizer),
+        DistillationDataset(texts, shifted, None, small_tokenizer),
+        DistillationDataset(texts, data.labels, None, small_tokenizer),
     )

@@ -186,3 +186,15 @@ def test_progress_is_shown_only_when_it_is_asked_for(model, tokenizer, messages,
 def test_prediction_refuses_bad_arguments(model, tokenizer, texts, options, message):
     with pytest.raises(ValueError, match=message):
         predict_logits(model, tokenizer, texts, **options)
+
+
+def test_the_training_mode_comes_back_even_when_the_forward_pass_fails(model, tokenizer):
+    model.train()
+    hook = model.register_forward_pre_hook(lambda *_: 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            predict_logits(model, tokenizer, ["a text"])
+        assert model.training
+    finally:
+        hook.remove()
+        model.eval()

@@ -358,3 +358,19 @@ def test_an_empty_text_of_a_split_is_named_with_its_row(text):
     bad = Dataset.from_dict({"text": ["a", text], "label": ["billing", "billing"]})
     with pytest.raises(ValueError, match="split test, row 1: the text is empty"):
         load_hf_dataset(DatasetDict(train=string_split(TRAIN), test=bad))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not a CSV file"),
+        ("text,label\na,x\nb,y,z\n", "not a CSV file"),
+        ("text,label\na,x\n\nb,y\n", "row 3: the text is empty"),
+        ("text,label\na,x\nb,\n", "row 3: the label is empty"),
+    ],
+)
+def test_a_broken_csv_is_a_value_error_that_names_the_file(tmp_path, content, message):
+    (tmp_path / "mine.csv").write_text(content)
+    (tmp_path / "test.csv").write_text("text,label\na,x\n")
+    with pytest.raises(ValueError, match=rf"mine\.csv.*{message}"):
+        load_csv(tmp_path / "mine.csv", tmp_path / "test.csv")

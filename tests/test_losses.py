@@ -178,6 +178,24 @@ def test_chunks_change_neither_terms_nor_gradient():
     torch.testing.assert_close(*gradients)
 
 
+def test_the_chunk_size_reaches_the_soft_term():
+    # Chunks keep no softmax for the backward pass; beyond the logits themselves little is left.
+    def numbers_kept(chunk_size):
+        student, teacher = random_logits(64, 100)
+        inputs = {logits.untyped_storage().data_ptr() for logits in (student, teacher)}
+        kept = []
+
+        def pack(tensor):
+            kept.append(0 if tensor.untyped_storage().data_ptr() in inputs else tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss_of(student.requires_grad_(), teacher, alpha=1, chunk_size=chunk_size)
+        return sum(kept)
+
+    assert numbers_kept(8) < numbers_kept(None) / 4
+
+
 def test_half_precision_logits_are_computed_in_fp32():
     student, teacher = (logits.bfloat16() for logits in random_logits(4, 5))
     terms = loss_of(student, teacher, LABELS, alpha=0.5)

@@ -142,6 +142,7 @@ def test_a_trained_head_does_not_live_on_under_new_names(make_classifier, tmp_pa
     folder = save(source, tmp_path)
     names = tuple(f"new {i}" for i in range(n_classes))
     loaded = [load_text_classifier(folder, label_names=names, device="cpu", seed=seed).model for seed in (1, 1, 2)]
+    assert not any(model.training for model in loaded)
     assert loaded[0].classifier.weight.abs().max() < 1
     assert torch.equal(loaded[0].classifier.weight, loaded[1].classifier.weight)
     assert not torch.equal(loaded[0].classifier.weight, loaded[2].classifier.weight)

@@ -216,6 +216,11 @@ def with_activation(model, name):
     return other
 
 
+def boundary_moved(texts):
+    first, *rest = texts[1].split()
+    return [f"{texts[0]} {first}", " ".join(rest), *texts[2:]]
+
+
 CHANGES = {
     "one element of the weights": lambda m, k, t: (with_one_element_changed(m), k, t, {}),
     "activation, the weights being equal": lambda m, k, t: (with_activation(m, "relu"), k, t, {}),
@@ -224,7 +229,7 @@ CHANGES = {
     "side of padding": lambda m, k, t: (m, with_attribute(k, "padding_side", "left"), t, {}),
     "a text": lambda m, k, t: (m, k, [*t[:-1], "another text"], {}),
     "order of the texts": lambda m, k, t: (m, k, t[::-1], {}),
-    "boundary between two texts": lambda m, k, t: (m, k, [t[0] + " " + t[1], *t[2:], "end"], {}),
+    "boundary between two texts": lambda m, k, t: (m, k, boundary_moved(t), {}),
     "max_length": lambda m, k, t: (m, k, t, {"max_length": 8}),
     "dtype": lambda m, k, t: (copy.deepcopy(m), k, t, {"dtype": torch.bfloat16}),
 }

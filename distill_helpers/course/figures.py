@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "dot_figure", "figure", "probability_bars", "with_alt_text"]
 
-#: Okabe and Ito's palette for the colour-blind, in an order whose greys differ: dark blue, orange, green, pink, sky.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+#: Okabe and Ito's palette for the colour-blind, in an order whose greys differ: blue, orange, green, sky, vermilion.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00")
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Iterable
@@ -29,9 +30,23 @@ from distill_helpers.data import TextSplits
 from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, measure_throughput, model_size
 from distill_helpers.models import COURSE_MODELS, load_text_classifier
 
-__all__ = ["RESULTS", "linear_baseline", "read_results", "summary"]
+__all__ = [
+    "BASELINE",
+    "BEST",
+    "RESULTS",
+    "TEACHER",
+    "VARIANTS",
+    "accuracy_figure",
+    "linear_baseline",
+    "read_results",
+    "read_timing",
+    "summary",
+]
 
 RESULTS = COURSE_MODELS.parent / "results"
+
+TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
+BEST = "smallest student: soft labels, with transfer set"
 
 #: The rows of the tables, in their order.
 VARIANTS = {
@@ -42,9 +57,8 @@ VARIANTS = {
     "hard labels, 10%": Variant("hard", share=0.1),
     "soft labels, 10%": Variant("soft", share=0.1),
     "teacher's choice, with transfer set": Variant("teacher's choice", transfer=True),
-    "smallest student: soft labels, with transfer set": SMALLEST,
+    BEST: SMALLEST,
 }
-TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
 
 
 def linear_baseline(data: TextSplits) -> torch.Tensor:
@@ -60,39 +74,47 @@ def linear_baseline(data: TextSplits) -> torch.Tensor:
 
 
 def run(task: Task, seeds: Iterable[int]) -> None:
-    """Make what is missing from the log."""
+    """Make the runs that are missing from the log. Killed, it goes on where it was."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     log = RESULTS / f"{task.name}.jsonl"
+    wanted = [(TEACHER, 0), (BASELINE, 0), *((name, seed) for seed in seeds for name in VARIANTS)]
     done = {(row["model"], row["seed"]) for row in _read_log(log)}
+    for name, seed in wanted:
+        if (name, seed) not in done:
+            _append(log, name, seed, _measure(task, name, seed))
+
+
+def _measure(task: Task, name: str, seed: int) -> dict[str, float]:
     test = task.data.test
     teacher_logits = task.teacher_logits(test.texts)
-    if (TEACHER, 0) not in done:
-        metrics = classification_metrics(teacher_logits, test.labels)
-        _append(log, TEACHER, 0, metrics | model_size(task.teacher_model.model))
-    if (BASELINE, 0) not in done:
-        _append(log, BASELINE, 0, classification_metrics(linear_baseline(task.data), test.labels, teacher_logits))
-    for seed in seeds:
-        for name, variant in VARIANTS.items():
-            if (name, seed) in done:
-                continue
-            folder = WORK / "runs" / f"{task.name} {name} {seed}".replace(" ", "-").replace("'", "").replace(":", "")
-            student = train_student(task, variant, seed, folder)
-            _append(log, name, seed, evaluate(student, test, teacher_logits=teacher_logits))
-            # The latest smallest student stays, to be timed; the others are only needed while they run.
-            if variant != SMALLEST:
-                shutil.rmtree(folder)
+    if name == TEACHER:
+        return classification_metrics(teacher_logits, test.labels) | model_size(task.teacher_model.model)
+    if name == BASELINE:
+        return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
+    folder = _run_folder(task, name, seed)
+    figures = evaluate(train_student(task, VARIANTS[name], seed, folder), test, teacher_logits=teacher_logits)
+    if name != BEST:  # the smallest students stay: one of them is timed
+        shutil.rmtree(folder)
+    return figures
+
+
+def _run_folder(task: Task, name: str, seed: int) -> Path:
+    return WORK / "runs" / re.sub(r"[^a-z0-9]+", "-", f"{task.name} {name} {seed}".lower())
 
 
 def time_models(task: Task, rounds: int = 5) -> None:
     """Time teacher and smallest student in turn, round by round, and log the medians."""
-    folder = sorted((WORK / "runs").glob(f"{task.name}-smallest-student*"))[0]
-    models = {TEACHER: task.teacher_model, "student": load_text_classifier(folder)}
+    models = {TEACHER: task.teacher_model, "student": load_text_classifier(_run_folder(task, BEST, 0))}
     texts = task.data.test.texts
     figures: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, model in models.items():
-            figures.setdefault(f"{name}_latency_ms", []).append(measure_latency(model, texts))
-            figures.setdefault(f"{name}_messages_per_s", []).append(measure_throughput(model, texts))
+            figures.setdefault(f"{name}_latency_ms", []).append(
+                measure_latency(model, texts, max_length=task.max_length)
+            )
+            figures.setdefault(f"{name}_messages_per_s", []).append(
+                measure_throughput(model, texts, max_length=task.max_length)
+            )
     medians = {name: statistics.median(values) for name, values in figures.items()}
     medians["threads"] = torch.get_num_threads()
     _append(RESULTS / f"{task.name}.jsonl", TIMING, 0, medians)

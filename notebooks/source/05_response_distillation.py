@@ -36,7 +36,7 @@ from transformers.utils import logging
 import distill_helpers as dh
 from distill_helpers.course.figures import with_alt_text
 from distill_helpers.course.progress import ProgressWidget
-from distill_helpers.course.results import accuracy_figure, linear_baseline, read_results, read_timing, summary
+from distill_helpers.course.results import BEST, accuracy_figure, linear_baseline, read_results, read_timing, summary
 from distill_helpers.course.widgets import live, render_soft_targets
 
 logging.disable_progress_bar()
@@ -167,6 +167,7 @@ def small_student(seed=0, dropout=0.0):
     )
 
 
+# %%
 package_student = small_student()
 data = dh.DistillationDataset(quarter.texts, quarter.labels, label(quarter.texts), package_student.tokenizer)
 arguments = TrainingArguments(
@@ -322,7 +323,7 @@ with_alt_text(
 
 # %%
 mean = 100 * read_results("help-desk").groupby("model")["accuracy"].mean()
-best = mean["smallest student: soft labels, with transfer set"]
+best = mean[BEST]
 gains = {
     "soft − hard labels": mean["soft labels"] - mean["hard labels"],
     "soft − hard labels, a tenth of the messages": mean["soft labels, 10%"] - mean["hard labels, 10%"],

@@ -1,0 +1,119 @@
+"""The shipped models and the committed tables: what they claim holds, and is measured again where that is quick."""
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import distill_helpers as dh
+from distill_helpers.course.recipes import get_task
+from distill_helpers.course.results import (
+    BASELINE,
+    BEST,
+    RESULTS,
+    TEACHER,
+    VARIANTS,
+    linear_baseline,
+    read_results,
+    summary,
+)
+from distill_helpers.models import COURSE_MODELS
+
+TASKS = sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def desk() -> dh.TextSplits:
+    return dh.load_help_desk()
+
+
+@pytest.mark.parametrize("name", ["help-desk-teacher", "help-desk-student"])
+def test_a_shipped_model_is_as_good_as_its_manifest_says(name: str, desk: dh.TextSplits) -> None:
+    start = time.perf_counter()
+    model = dh.load_course_model(name, device="cpu")
+    assert time.perf_counter() - start < 30
+    figures = dh.evaluate(model, desk.test, max_length=48)
+    measured = json.loads((COURSE_MODELS / name / "manifest.json").read_text())["measured"]
+    # Another processor rounds differently, and a message at the border changes sides.
+    assert figures["accuracy"] == pytest.approx(measured["test_accuracy"], abs=0.005)
+    assert figures["nll"] == pytest.approx(measured["test_nll"], abs=0.01)
+
+
+def test_manifests_say_how_to_make_the_models_again() -> None:
+    for path in COURSE_MODELS.glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        assert manifest["command"].startswith("python -m distill_helpers.course.recipes ")
+        assert {"seed", "versions", "sha256", "measured"} <= manifest.keys()
+
+
+def test_the_teacher_ships_as_a_small_adapter_and_no_file_is_a_pickle() -> None:
+    assert sum(p.stat().st_size for p in (COURSE_MODELS / "help-desk-teacher").iterdir()) <= 5 * 2**20
+    for path in COURSE_MODELS.rglob("*"):
+        assert path.suffix not in (".bin", ".pt", ".pth", ".pkl", ".pickle")
+
+
+def test_shipped_files_name_no_path_of_a_machine() -> None:
+    for path in [*COURSE_MODELS.rglob("*.json"), *RESULTS.iterdir()]:
+        if path.suffix in (".json", ".jsonl", ".md"):
+            text = path.read_text()
+            assert "/work/" not in text, path
+            assert "/home/" not in text, path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_log_has_five_seeds_of_every_student(task: str) -> None:
+    seeds = read_results(task).groupby("model")["seed"].apply(sorted)
+    assert set(seeds.index) == {TEACHER, BASELINE, *VARIANTS}
+    for name in VARIANTS:
+        assert seeds[name] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_smallest_student_is_small_and_good_enough(task: str) -> None:
+    table = summary(task)
+    assert table.loc[BEST, "parameters"] <= table.loc[TEACHER, "parameters"] / 20
+    assert table.loc[BEST, "of teacher's %"] >= 96
+    assert table.loc[BEST, "accuracy %"] > table.loc[BASELINE, "accuracy %"]
+
+
+def test_soft_labels_beat_hard_labels_on_the_same_messages() -> None:
+    accuracy = summary("help-desk")["accuracy %"]
+    full = accuracy["soft labels"] - accuracy["hard labels"]
+    assert full >= 3
+    assert accuracy["soft labels, 10%"] - accuracy["hard labels, 10%"] > full
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_committed_table_is_the_log_s(task: str) -> None:
+    assert (RESULTS / f"{task}.md").read_text() == summary(task).to_markdown(floatfmt=".1f") + "\n"
+
+
+def test_the_readme_shows_the_committed_table() -> None:
+    readme = (RESULTS.parents[1] / "README.md").read_text()
+    for task in TASKS:
+        assert (RESULTS / f"{task}.md").read_text() in readme
+
+
+def test_the_linear_baseline_is_measured_on_the_same_words(desk: dh.TextSplits) -> None:
+    figures = dh.classification_metrics(linear_baseline(desk), desk.test.labels)
+    assert figures["accuracy"] == pytest.approx(summary("help-desk").loc[BASELINE, "accuracy %"] / 100, abs=0.002)
+
+
+def test_a_log_that_is_not_there_names_the_command() -> None:
+    with pytest.raises(FileNotFoundError, match=r"course\.results nowhere"):
+        read_results("nowhere")
+    with pytest.raises(ValueError, match="'nowhere'"):
+        get_task("nowhere")
+
+
+def test_a_finished_run_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill_helpers.course import results
+
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    (tmp_path / "help-desk.jsonl").write_text((RESULTS / "help-desk.jsonl").read_text())
+    results.run(get_task("help-desk"), seeds=[0, 1, 2, 3, 4])  # would take half an hour
+    assert pd.read_json(tmp_path / "help-desk.jsonl", lines=True).equals(
+        pd.read_json(RESULTS / "help-desk.jsonl", lines=True)
+    )
