@@ -6,8 +6,9 @@ Every model comes back in fp32 and in evaluation mode, together with *its own* t
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from distill_helpers.manifest import read_manifest
 from distill_helpers.wheels import installed_file
@@ -105,26 +107,38 @@ def load_text_classifier(
             raise FileNotFoundError(f"{source} has no adapter_model.safetensors; pickled adapters are not loaded")
         # PEFT does not store the names of the classes; the course keeps them in the manifest beside the adapter.
         names = read_manifest(Path(source))["label_names"]
-        base = AutoModelForSequenceClassification.from_pretrained(
-            base_encoder_path(), **options, **label_options(names)
-        )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_transformers():  # the adapter brings the head that the base lacks
+            base = AutoModelForSequenceClassification.from_pretrained(
+                base_encoder_path(), **options, **label_options(names)
+            )
             # PEFT 0.21 asks transformers for a name that it will drop in version 6.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             model = PeftModel.from_pretrained(base, source).merge_and_unload()
         source = base_encoder_path()  # the adapter was trained with its base's tokenizer
     else:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=label_names is not None,
-            **options,
-        )
+        # A new head is what label_names asks for; without them, a missing head is worth transformers' warning.
+        with _quiet_transformers() if label_names is not None else contextlib.nullcontext():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=label_names is not None,
+                **options,
+            )
         if label_names is not None:
-            model = _with_untrained_head(model, report["missing_keys"])
+            model = _with_untrained_head(model, report)
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not allow_download)
     return TextClassifier(model.to(pick_device(device)).eval(), tokenizer)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _cached_snapshot(name: str) -> Path:
@@ -140,10 +154,12 @@ def _cached_snapshot(name: str) -> Path:
     return Path(config).parent
 
 
-def _with_untrained_head(model: PreTrainedModel, missing: set[str]) -> PreTrainedModel:
+def _with_untrained_head(model: PreTrainedModel, report: dict[str, Any]) -> PreTrainedModel:
     """The model, or, where its head came from the source, its body with a fresh head."""
     head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
-    if head <= missing:
+    if misshapen := {name for name, *_ in report["mismatched_keys"]} - head:
+        raise ValueError(f"weights do not have the shapes that the configuration says: {sorted(misshapen)[:3]}")
+    if head <= report["missing_keys"]:
         return model
     fresh = AutoModelForSequenceClassification.from_config(model.config)
     fresh.base_model.load_state_dict(model.base_model.state_dict())

@@ -14,6 +14,9 @@ ATTEMPTS = {
     "look-up": "socket.getaddrinfo('name.invalid', 443)",
     "look-up of bytes": "socket.getaddrinfo(b'name.invalid', 443)",
     "old look-up": "socket.gethostbyname('name.invalid')",
+    "reverse look-up": "socket.gethostbyaddr('192.0.2.1')",
+    "reverse look-up of a port": "socket.getnameinfo(('192.0.2.1', 80), 0)",
+    "datagram": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 80))",
     "connection by name": "socket.create_connection(('name.invalid', 443), timeout=1)",
 }
 

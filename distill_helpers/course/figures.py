@@ -38,7 +38,7 @@ def figure(title: str, *, width: float = 7.0, height: float = 3.2) -> tuple[Figu
     with plt.rc_context(_STYLE):
         fig = Figure(figsize=(width, height), layout="constrained", dpi=_STYLE["figure.dpi"])
         axes = fig.add_subplot()
-    axes.set_title(title)
+        axes.set_title(title)
     return fig, axes
 
 

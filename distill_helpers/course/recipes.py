@@ -260,7 +260,7 @@ def get_task(name: str, data: Path | None = None) -> Task:
             name=name,
             load=load_help_desk,
             max_length=48,
-            teacher=Recipe(epochs=4, learning_rate=1e-3),
+            teacher=Recipe(epochs=3, learning_rate=2e-3),
             lora_rank=16,
             with_transfer=Recipe(epochs=6, learning_rate=1e-3, batch_size=64),
             same_messages=Recipe(epochs=10, learning_rate=1e-3),

@@ -56,7 +56,6 @@ VARIANTS = {
     "soft labels": Variant("soft"),
     "hard labels, 10%": Variant("hard", share=0.1),
     "soft labels, 10%": Variant("soft", share=0.1),
-    "teacher's choice, with transfer set": Variant("teacher's choice", transfer=True),
     BEST: SMALLEST,
 }
 

@@ -329,7 +329,6 @@ gains = {
     "soft − hard labels, a tenth of the messages": mean["soft labels, 10%"] - mean["hard labels, 10%"],
     "teacher's − random embeddings, hard labels": mean["hard labels"] - mean["hard labels, random embeddings"],
     "transfer set, soft labels": best - mean["soft labels"],
-    "soft labels − teacher's choice, transfer set": best - mean["teacher's choice, with transfer set"],
 }
 for name, gain in gains.items():
     print(f"{name:45s} {gain:+.1f} points")

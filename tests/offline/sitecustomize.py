@@ -17,10 +17,12 @@ def _is_loopback(host: object) -> bool:
 
 
 def _refuse(event: str, arguments: tuple) -> None:
-    if event == "socket.connect":
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = arguments[1]
         host = address[0] if isinstance(address, tuple) else None  # a path is a Unix socket
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    elif event == "socket.getnameinfo":
+        host = arguments[0][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         host = arguments[0].decode() if isinstance(arguments[0], bytes) else arguments[0]
     else:
         return
