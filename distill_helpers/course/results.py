@@ -4,7 +4,7 @@
     python -m distill_helpers.course.results banking77 --data FOLDER
 
 Every finished run is a line of `data/results/<task>.jsonl`; a run that is there is not made again. At the end teacher
-and smallest student are timed in turn, in one process, and `<task>.md` is written.
+and smallest student are timed in turn, in one process, and the table is written into `data/results` and the README.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 RESULTS = COURSE_MODELS.parent / "results"
 
 TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
-BEST = "smallest student: soft labels, with transfer set"
+BEST = "soft labels, transfer set"
 
 #: The rows of the tables, in their order.
 VARIANTS = {
@@ -172,6 +172,36 @@ def accuracy_figure(task_name: str, title: str) -> Figure:
     return dot_figure(students, "accuracy", title=title, label="accuracy on the test messages (%)", references=lines)
 
 
+def markdown(task_name: str) -> str:
+    """The table of a task for a page, with the timing below it."""
+    formats = ("", ".0f", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ".1f", ",.0f")
+    table = summary(task_name).to_markdown(floatfmt=formats, missingval="–")
+    time = read_timing(task_name)
+    return (
+        f"{table}\n\nOne message, tokenising included, {time['threads']:.0f} threads: teacher"
+        f" {time['teacher_latency_ms']:.1f} ms, smallest student {time['student_latency_ms']:.2f} ms,"
+        f" {time['teacher_latency_ms'] / time['student_latency_ms']:.1f} times faster. In batches of 64:"
+        f" {time['teacher_messages_per_s']:,.0f} and {time['student_messages_per_s']:,.0f} messages a second.\n"
+    )
+
+
+def publish(task_name: str, readme: Path = COURSE_MODELS.parents[1] / "README.md") -> None:
+    """Write a task's table and figure into `data/results`, and the table between its marks in the README.
+
+    Raises:
+        ValueError: a README without the marks.
+    """
+    table = markdown(task_name)
+    (RESULTS / f"{task_name}.md").write_text(table, encoding="utf-8")
+    accuracy_figure(task_name, "Better labels help, unlabelled text helps on top").savefig(RESULTS / f"{task_name}.png")
+    begin, end = f"<!-- {task_name} -->\n", f"<!-- end {task_name} -->"
+    text = readme.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{readme.name} needs the marks {begin.strip()} and {end} once each")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    readme.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+
+
 def _read_log(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
@@ -196,12 +226,8 @@ def main() -> None:
     run(task, arguments.seeds)
     if not arguments.no_timing:
         time_models(task)
-    table = summary(task.name)
-    accuracy_figure(task.name, f"{task.name}: five ways to teach the smallest student").savefig(
-        RESULTS / f"{task.name}.png"
-    )
-    (RESULTS / f"{task.name}.md").write_text(table.to_markdown(floatfmt=".1f") + "\n", encoding="utf-8")
-    print(table.to_string(float_format="{:.1f}".format))
+    publish(task.name)
+    print(summary(task.name).to_string(float_format="{:.1f}".format))
 
 
 if __name__ == "__main__":

