@@ -76,8 +76,8 @@ def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, refer
         axes.plot(values, [line] * len(values), "o", color=colour, alpha=0.6, markersize=5)
         axes.plot([values.mean()], [line], "|", color=colour, markersize=18, markeredgewidth=2.5)
     for number, (name, position) in enumerate(references.items()):
-        axes.axvline(position, color="#444444", linestyle=("--", ":")[number % 2], linewidth=1)
-        axes.annotate(f"{name} ", (position, len(models) - 0.6), ha="right", va="center", fontsize=8, color="#444444")
+        axes.axvline(position, color="#444444", linestyle=("--", ":")[number % 2], linewidth=1, label=name)
+    axes.legend(frameon=False, fontsize=8)
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.set_xlabel(label)

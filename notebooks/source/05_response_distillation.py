@@ -23,6 +23,7 @@
 # **What helps it more: the same messages with better labels, or more messages that nobody has labelled?** Keep a guess.
 
 # %%
+import copy
 import math
 import tempfile
 from pathlib import Path
@@ -34,7 +35,7 @@ from transformers import PrinterCallback, TrainingArguments, get_cosine_schedule
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.course.figures import COLOURS, dot_figure, figure, with_alt_text
+from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.results import BEST, accuracy_figure, linear_baseline, read_results, read_timing, summary
 from distill_helpers.course.widgets import live, render_soft_targets
@@ -184,24 +185,26 @@ print("the teacher gives the sender's queue on more than nine training messages 
 #
 # α is the weight of the teacher's distribution; 1 − α is left for the hard label.
 
+
 # %%
-quarter = train.sample(0.25, seed=0)
-
-
-def small_student(seed=0, dropout=0.0):
+def small_student(dropout):
     return dh.create_student(
-        teacher, [*train.texts, *desk.transfer], vocab_size=5000, max_length=48, dropout=dropout, seed=seed
+        teacher, [*train.texts, *desk.transfer], vocab_size=5000, max_length=48, dropout=dropout, seed=0
     )
 
 
-# %%
-package_student = small_student()
-ratio = teacher.model.num_parameters() / package_student.model.num_parameters()
-print(f"the student has {package_student.model.num_parameters():,} parameters, the teacher {ratio:.1f} times as many")
+start = small_student(dropout=0.0)
+ratio = teacher.model.num_parameters() / start.model.num_parameters()
+print(f"the student has {start.model.num_parameters():,} parameters, the teacher {ratio:.1f} times as many")
 assert ratio >= 20
 
 # %%
-data = dh.DistillationDataset(quarter.texts, quarter.labels, label(quarter.texts), package_student.tokenizer)
+quarter = range(0, len(train), 4)  # every fourth message is enough to compare two loops
+part = train.subset(quarter)
+data = dh.DistillationDataset(part.texts, part.labels, targets["train"][quarter], start.tokenizer)
+package_student = copy.deepcopy(start.model)
+
+# %%
 arguments = TrainingArguments(
     output_dir=work / "by_hand",
     num_train_epochs=1,
@@ -210,6 +213,8 @@ arguments = TrainingArguments(
     lr_scheduler_type="cosine",
     warmup_steps=0.1,  # below 1 it is a share of the steps
     weight_decay=0.01,
+    seed=0,
+    data_seed=0,  # the order of the batches
     report_to="none",
     save_strategy="no",
     disable_tqdm=True,
@@ -218,8 +223,7 @@ arguments = TrainingArguments(
 )
 config = dh.DistillationConfig(temperature=2.0, alpha=0.7)
 trainer = dh.DistillationTrainer(
-    package_student.model, config, arguments, train_dataset=data,
-    data_collator=dh.DistillationCollator(package_student.tokenizer),
+    package_student, config, arguments, train_dataset=data, data_collator=dh.DistillationCollator(start.tokenizer)
 )  # fmt: skip
 batches = list(trainer.get_train_dataloader())  # its sampler starts again from the same seed when it trains
 print(f"{len(data)} messages in {len(batches)} batches; keys of a batch: {sorted(batches[0])}")
@@ -229,7 +233,7 @@ print(f"{len(data)} messages in {len(batches)} batches; keys of a batch: {sorted
 
 # %%
 T, alpha = 2.0, 0.7
-student = small_student().model.train()
+student = copy.deepcopy(start.model).train()
 matrices = [p for p in student.parameters() if p.dim() >= 2]
 vectors = [p for p in student.parameters() if p.dim() < 2]  # biases and norms: no weight decay
 groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
@@ -260,8 +264,8 @@ def largest_difference(a, b):
     return max((x - y).abs().max().item() for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
-moved = largest_difference(student, small_student().model)
-apart = largest_difference(student, package_student.model)
+moved = largest_difference(student, start.model)
+apart = largest_difference(student, package_student)
 assert moved > 1e-3
 assert apart < 1e-5, apart
 print("the largest weight moved by more than 1e-3; loop and package end within 1e-5 of each other")
@@ -273,20 +277,20 @@ print("the largest weight moved by more than 1e-3; loop and package end within 1
 #
 # ## Same messages, better labels
 #
-# One live run of each kind, one seed. The first student learns from the hard labels (α = 0: the teacher's logits are not
+# One live run of each kind: the first seed of two rows of the table below, ten epochs each. The first student learns from the hard labels (α = 0: the teacher's logits are not
 # read), the second from the teacher's distributions on the *same* messages (α = 1: the hard labels are not read).
 # **Predict first:** which wins, and by how many points?
 
 # %%
 test_logits = label(test.texts)
+start = small_student(dropout=0.1)
 
 
 def distil(name, texts, labels, logits, config, epochs):
-    student = small_student(dropout=0.1)
     result = dh.train_student_with_distillation(
-        student,
-        dh.DistillationDataset(texts, labels, logits, student.tokenizer),
-        dh.DistillationDataset(validation.texts, validation.labels, targets["validation"], student.tokenizer),
+        start,  # a copy of it is trained
+        dh.DistillationDataset(texts, labels, logits, start.tokenizer),
+        dh.DistillationDataset(validation.texts, validation.labels, targets["validation"], start.tokenizer),
         config,
         n_epochs=epochs,
         output_dir=work / name,
@@ -300,21 +304,24 @@ def distil(name, texts, labels, logits, config, epochs):
 hard, soft = dh.DistillationConfig(alpha=0.0), dh.DistillationConfig(temperature=2.0, alpha=1.0)
 students, histories = {}, {}
 for name, config in (("hard labels", hard), ("soft labels", soft)):
-    students[name], histories[name] = distil(name, train.texts, train.labels, targets["train"], config, epochs=8)
+    students[name], histories[name] = distil(name, train.texts, train.labels, targets["train"], config, epochs=10)
 
 # %%
 live_rows = {name: dh.evaluate(model, test, teacher_logits=test_logits) for name, model in students.items()}
-gain = live_rows["soft labels"]["accuracy"] - live_rows["hard labels"]["accuracy"]
-assert gain > 0.01, gain
+logged = read_results("help-desk").groupby("model")["accuracy"].mean()
+for name, row in live_rows.items():
+    assert abs(row["accuracy"] - logged[name]) < 0.025, (name, row["accuracy"])  # four standard deviations over seeds
+assert live_rows["soft labels"]["accuracy"] > live_rows["hard labels"]["accuracy"]
 assert live_rows["soft labels"]["agreement"] > live_rows["hard labels"]["agreement"]
-print("same messages: soft labels win by more than a point, and the student agrees with the teacher more often")
+print("soft labels win, the student agrees with the teacher more often, and both are where the log says")
 
 # %% [markdown]
-# The histories show how. On hard labels the training loss falls towards 0 while the loss on validation messages rises
-# again: the student learns its messages by heart. Soft labels leave less to learn by heart.
+# The histories show how. On both the training loss falls far below the loss on validation messages: 2,517 messages are
+# few. But on hard labels the validation loss turns and rises, since the student grows sure of what it learned by heart;
+# on soft labels it keeps falling.
 
 # %%
-fig, axes = figure("Hard labels are learned by heart, soft labels are not")
+fig, axes = figure("On hard labels the validation loss turns, on soft labels it does not")
 for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
     axes.plot(history["epoch"], history["loss"], color=colour, label=f"{name}, training")
     axes.plot(history["epoch"], history["eval_loss"], color=colour, linestyle="--", label=f"{name}, validation")
@@ -323,8 +330,8 @@ axes.set_ylabel("loss of that kind of label (nats)")
 axes.legend(frameon=False)
 with_alt_text(
     fig,
-    "Training and validation loss over eight epochs. With hard labels the training loss falls to near zero while the"
-    " validation loss rises; with soft labels both fall.",
+    "Training and validation loss over ten epochs. With hard labels the training loss falls to near zero and the"
+    " validation loss turns and rises; with soft labels both fall, the training loss further.",
 )
 
 # %% [markdown]
@@ -335,32 +342,19 @@ with_alt_text(
 # a message is the message as we read it). Text for the teacher to label is called a **transfer set**. Windows have no
 # hard label, and `IGNORE_INDEX` says so: at α < 1 such a text would learn from the teacher alone; at α = 1 all do.
 #
-# The third student gets 2,517 windows on top, and half the epochs, so that it takes as many steps as the other two.
-# **Predict first:** is it better to see 2,517 messages eight times, or twice as many texts four times?
+# This is how a training set of both is made. Training on all windows takes some five minutes, so this page shows the
+# result from the log. **Predict first:** what do they add to the soft labels' accuracy?
 
 # %%
-windows = list(desk.transfer[:: len(desk.transfer) // len(train)][: len(train)])
-bar = ProgressWidget("the teacher labels windows")
-window_logits = torch.cat([label(windows[i : i + 500]) for i in bar.over(range(0, len(windows), 500))])
-texts = [*train.texts, *windows]
-labels = [*train.labels, *[dh.IGNORE_INDEX] * len(windows)]
-logits = torch.cat([targets["train"], window_logits])
-students["soft labels, windows"], _ = distil("soft labels, windows", texts, labels, logits, soft, epochs=4)
-live_rows["soft labels, windows"] = dh.evaluate(students["soft labels, windows"], test, teacher_logits=test_logits)
-assert live_rows["soft labels, windows"]["accuracy"] > live_rows["hard labels"]["accuracy"] + 0.01
-
-# %%
-one_seed = pd.DataFrame([{"model": name, "accuracy": 100 * row["accuracy"]} for name, row in live_rows.items()])
-fig = dot_figure(
-    one_seed,
-    "accuracy",
-    title="One seed, the same number of steps",
-    label="accuracy on the test messages (%)",
-    references={"teacher": 100 * dh.classification_metrics(test_logits, test.labels)["accuracy"]},
+windows = list(desk.transfer[:300])
+both = dh.DistillationDataset(
+    [*train.texts, *windows],
+    [*train.labels, *[dh.IGNORE_INDEX] * len(windows)],
+    torch.cat([targets["train"], label(windows)]),
+    start.tokenizer,
 )
-with_alt_text(
-    fig, "Dot plot of the three live students: hard labels below soft labels, the teacher to the right of all."
-)
+print(f"{len(desk.transfer)} windows in all; {len(both)} texts here, {len(windows)} of them without a hard label")
+print("a window:", windows[3])
 
 # %% [markdown]
 # ## Five seeds
