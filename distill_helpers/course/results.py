@@ -175,7 +175,8 @@ def accuracy_figure(task_name: str, title: str) -> Figure:
 def markdown(task_name: str) -> str:
     """The table of a task for a page, with the timing below it."""
     formats = ("", ".0f", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ".1f", ",.0f")
-    table = summary(task_name).to_markdown(floatfmt=formats, missingval="–")
+    frame = summary(task_name)
+    table = frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
     time = read_timing(task_name)
     return (
         f"{table}\n\nOne message, tokenising included, {time['threads']:.0f} threads: teacher"
