@@ -23,7 +23,7 @@ $(READY): requirements.txt constraints.txt data/wheels.txt pyproject.toml
 	@touch $(READY)
 
 course: $(READY) ## set everything up and open the first notebook in JupyterLab
-	$(BIN)/jupyter lab $(JUPYTER_FLAGS) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(JUPYTER_FLAGS)
 
 test: $(READY) ## every test: style, types, units, notebooks with their outputs compared
 	$(MAKE) --no-print-directory lint

@@ -1,11 +1,16 @@
-"""The bars of `training_speed.py`, on a part of the messages."""
+"""The bars of `training_speed.py`. The whole comparison takes five minutes and is run by hand."""
 
 import pytest
 from training_speed import measure
 
 
 @pytest.mark.slow
-def test_an_epoch_is_ten_times_faster_than_the_article_s_and_close_to_the_bare_loop() -> None:
-    result = measure(n_messages=640, rounds=3)
-    assert result["article / package"] >= 10
-    assert result["package / bare loop"] <= 1.3
+def test_an_epoch_takes_at_most_1_3_times_the_bare_loop() -> None:
+    seconds = measure(names=("package", "bare loop"))  # a whole epoch: on part of one, the Trainer's start would count
+    assert seconds["package"] / seconds["bare loop"] <= 1.3
+
+
+@pytest.mark.slow
+def test_an_epoch_is_ten_times_faster_than_the_article_s() -> None:
+    seconds = measure(n_messages=640, rounds=1, names=("package", "article"))
+    assert seconds["article"] / seconds["package"] >= 10
