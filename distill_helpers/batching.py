@@ -102,3 +102,10 @@ def resolve_max_length(tokenizer: PreTrainedTokenizerBase, max_length: int | Non
     if length < 3:
         raise ValueError(f"max_length must be at least 3 (two special tokens and one of text), got {length}")
     return min(length, sys.maxsize)  # a tokenizer without a limit of its own says 1e30, too much for the fast ones
+
+
+def check_finite(teacher_logits: Tensor, remedy: str, first_row: int = 0) -> None:
+    """Raise ValueError, with the row and the remedy, where logits (texts, classes) are not finite."""
+    bad = (~teacher_logits.isfinite()).any(dim=1).nonzero().flatten()
+    if len(bad):
+        raise ValueError(f"row {first_row + int(bad[0])}: the teacher's logits are not finite; {remedy}")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from distill_helpers.batching import encode_texts, pad_batch
+from distill_helpers.batching import check_finite, encode_texts, pad_batch
 from distill_helpers.losses import IGNORE_INDEX
 
 __all__ = ["DistillationCollator", "DistillationDataset"]
@@ -84,9 +84,7 @@ class DistillationCollator:
 def _check_teacher_logits(logits: Tensor) -> None:
     if logits.dim() != 2 or not logits.is_floating_point():
         raise ValueError(f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)}")
-    bad = (~logits.isfinite()).any(dim=1).nonzero().flatten()
-    if len(bad):
-        raise ValueError(f"row {int(bad[0])}: the teacher's logits are not finite; label that text again")
+    check_finite(logits, "label that text again")
 
 
 def _check_labels(labels: Sequence[int], n_classes: int | None) -> None:

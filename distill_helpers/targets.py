@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill_helpers.batching import predict_logits, resolve_max_length
+from distill_helpers.batching import check_finite, predict_logits, resolve_max_length
 from distill_helpers.data import check_texts
 from distill_helpers.models import label_names_of, load_text_classifier, pick_device
 
@@ -99,7 +99,7 @@ def precompute_teacher_logits(
             logits = None if path is None else _read_shard(path, len(shard), len(label_names_of(model)))
             if logits is None:
                 logits = predict_logits(model, tokenizer, shard, batch_size=batch_size, max_length=length)
-                _check_finite(logits, first_row=number * SHARD_SIZE)
+                check_finite(logits, "in half precision try dtype=float32", first_row=number * SHARD_SIZE)
                 if path is not None:
                     _write_shard(path, logits)
             parts.append(logits)
@@ -174,11 +174,3 @@ def _read_shard(path: Path, n_texts: int, n_classes: int) -> Tensor | None:
 
 def _checksum(logits: Tensor) -> str:
     return hashlib.sha256(logits.contiguous().numpy().tobytes()).hexdigest()
-
-
-def _check_finite(logits: Tensor, first_row: int) -> None:
-    bad = (~logits.isfinite()).any(dim=1).nonzero().flatten()
-    if len(bad):
-        raise ValueError(
-            f"row {first_row + int(bad[0])}: the teacher's logits are not finite; in half precision try dtype=float32"
-        )

@@ -102,8 +102,15 @@ def _run_folder(task: Task, name: str, seed: int) -> Path:
 
 
 def time_models(task: Task, rounds: int = 5) -> None:
-    """Time teacher and smallest student in turn, round by round, and log the medians."""
-    models = {TEACHER: task.teacher_model, "student": load_text_classifier(_run_folder(task, BEST, 0))}
+    """Time teacher and smallest student in turn, round by round, and log the medians.
+
+    A clone whose log is complete has made no student: its log keeps the timing that it came with.
+    """
+    folder = _run_folder(task, BEST, 0)
+    if not folder.is_dir():
+        print(f"no student of seed 0 in {folder.parent.name}/{folder.name}; the log's timing stays")
+        return
+    models = {TEACHER: task.teacher_model, "student": load_text_classifier(folder)}
     texts = task.data.test.texts
     figures: dict[str, list[float]] = {}
     for _ in range(rounds):

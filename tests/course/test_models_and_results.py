@@ -125,3 +125,13 @@ def test_a_finished_run_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert pd.read_json(tmp_path / "help-desk.jsonl", lines=True).equals(
         pd.read_json(RESULTS / "help-desk.jsonl", lines=True)
     )
+
+
+def test_a_clone_with_a_whole_log_keeps_its_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill_helpers.course import results
+
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "WORK", tmp_path / "work")
+    (tmp_path / "help-desk.jsonl").write_text((RESULTS / "help-desk.jsonl").read_text())
+    results.time_models(get_task("help-desk"))
+    assert (tmp_path / "help-desk.jsonl").read_text() == (RESULTS / "help-desk.jsonl").read_text()
