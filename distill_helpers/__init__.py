@@ -8,9 +8,10 @@ The modules in the order in which one meets them:
 * `divergences`, `losses`: what the student minimises;
 * `students`: small transformers, trimmed vocabularies, cuts from the teacher;
 * `distillation_dataset`, `training`: the loop;
-* `evaluation`: what came out.
+* `calibration`, `evaluation`: what came out.
 """
 
+from distill_helpers.calibration import fit_temperature, reliability_bins
 from distill_helpers.corpora import load_banking77, load_digits, load_help_desk, load_newsgroups
 from distill_helpers.data import LabelledTexts, TextSplits, load_csv, load_hf_dataset
 from distill_helpers.distillation_dataset import DistillationCollator, DistillationDataset
@@ -50,6 +51,7 @@ __all__ = [
     "create_transformer",
     "cut_layers",
     "evaluate",
+    "fit_temperature",
     "forward_kl",
     "generalized_jsd",
     "load_banking77",
@@ -64,6 +66,7 @@ __all__ = [
     "mean_divergence",
     "precompute_teacher_logits",
     "project_embeddings",
+    "reliability_bins",
     "reverse_kl",
     "skew_kl",
     "skew_reverse_kl",

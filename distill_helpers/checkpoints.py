@@ -55,8 +55,8 @@ def run_key(
         if data.teacher_logits is not None:
             digest.update(data.teacher_logits.numpy().tobytes())
     steps = (args.num_train_epochs, args.per_device_train_batch_size, args.gradient_accumulation_steps, args.seed)
-    rates = (args.learning_rate, args.warmup_steps, args.weight_decay)
-    digest.update(repr((steps, rates, config)).encode())
+    order_and_rates = (args.train_sampling_strategy, args.learning_rate, args.warmup_steps, args.weight_decay)
+    digest.update(repr((steps, order_and_rates, config)).encode())
     return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_helpers.batching import predict_logits, resolve_max_length
+from distill_helpers.calibration import reliability_bins
 from distill_helpers.data import LabelledTexts
 from distill_helpers.models import TextClassifier
 
@@ -122,17 +123,10 @@ def expected_calibration_error(probabilities: np.ndarray, labels: Sequence[int],
         In [0, 1]; 0 when, in every bin, the share that is right equals the mean confidence.
 
     Raises:
-        ValueError: `n_bins` below 1, or rows that are no probabilities.
+        ValueError: `n_bins` below 1, rows that are no probabilities, or not one label per row.
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
-        raise ValueError("rows must sum to 1; pass probabilities, not logits")
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == np.asarray(labels)
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    bins = reliability_bins(probabilities, labels, n_bins)
+    return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["count"]).sum() / len(labels))
 
 
 def model_size(model: PreTrainedModel) -> dict[str, float]:

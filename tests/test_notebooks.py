@@ -109,6 +109,12 @@ def test_sections_that_every_notebook_has(name: str, notebook: nbformat.Notebook
     assert text.startswith(f"# {name[:2]} · ")
     for needed in ("You will be able to", "**Time:**", "colab", "## The question", "redict first", "## Summary"):
         assert needed in text, f"missing: {needed}"
+    assert len(re.findall(r"(?m)^### Exercise ", text)) >= 3
+    sections = ("## The question", "## Exercises", "## Quiz", "## Summary")
+    assert [text.index(f"\n{section}\n") for section in sections] == sorted(
+        text.index(f"\n{section}\n") for section in sections
+    )
+    assert len(re.findall(r"(?m)^- ", text.split("\n## Summary\n")[1].split("**What the source")[0])) == 5
     for needed in ("What the source article says, and what is true", "**References.**"):
         assert needed in text, f"missing: {needed}"
     assert 3 <= len(re.findall(r"^- \*\w+\*", text.split("**Time:**")[0], flags=re.M)) <= 5, "three to five verbs"

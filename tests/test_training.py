@@ -378,7 +378,7 @@ RUN = {"n_epochs": 3, "learning_rate": 5e-3, "batch_size": 16, "seed": 11}
 MID_THIRD_EPOCH = 8
 
 
-def train_from(inputs, output, *callbacks):
+def train_from(inputs, output, *callbacks, **settings):
     """A run that is wholly defined by the files in a folder, so that another process can make it too."""
     inputs = Path(inputs)
     student = load_text_classifier(inputs / "student", device="cpu")
@@ -388,7 +388,7 @@ def train_from(inputs, output, *callbacks):
         DistillationDataset(sets[name]["texts"], sets[name]["labels"], logits[name], student.tokenizer)
         for name in ("train", "validation")
     ]
-    return train(student, datasets, output, callbacks=callbacks, **RUN)
+    return train(student, datasets, output, callbacks=callbacks, **RUN | settings)
 
 
 @pytest.fixture(scope="module")
@@ -475,6 +475,35 @@ def interrupted(inputs, output, step=MID_THIRD_EPOCH):
     return output / "checkpoints"
 
 
+def test_batches_by_length_pad_less_and_show_every_message(make_classifier, make_sets, tmp_path, monkeypatch):
+    seen = []
+    collate = DistillationCollator.__call__
+    monkeypatch.setattr(
+        DistillationCollator, "__call__", lambda self, rows: seen.append(collate(self, rows)) or seen[-1]
+    )
+
+    def padding(**settings):
+        data = make_sets()
+        for row in range(0, len(data[0]), 3):  # a few long messages among short ones
+            data[0].token_ids[row] = data[0].token_ids[row][:4]
+        seen.clear()
+        train(make_classifier(), data, tmp_path / str(settings), batch_size=2, **settings)
+        batches = seen[: len(data[0]) // 2]
+        rows = torch.cat([batch["teacher_logits"] for batch in batches])
+        assert torch.equal(rows.sum(-1).sort().values, data[0].teacher_logits.sum(-1).sort().values)
+        return sum(int((batch["attention_mask"] == 0).sum()) for batch in batches)
+
+    assert padding(group_by_length=True) < 0.5 * padding()
+
+
+def test_batches_by_length_go_on_after_an_interrupt_with_the_same_bits(inputs, tmp_path):
+    whole = train_from(inputs, tmp_path / "whole", group_by_length=True)
+    with pytest.raises(KeyboardInterrupt):
+        train_from(inputs, tmp_path / "parts", StopAt(MID_THIRD_EPOCH), group_by_length=True)
+    train_from(inputs, tmp_path / "parts", group_by_length=True)
+    assert weights_sha256(tmp_path / "parts") == weights_sha256(whole.output_dir)
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 100)], ids=["missing", "cut short"])
 def test_a_checkpoint_cut_short_falls_back_to_the_one_before(inputs, uninterrupted, tmp_path, damage):
     checkpoints = interrupted(inputs, tmp_path)
@@ -505,6 +534,7 @@ OTHER_RUNS = {
     "learning_rate": {"learning_rate": 2e-3},
     "batch_size": {"batch_size": 8},
     "accumulation": {"gradient_accumulation_steps": 2},
+    "group_by_length": {"group_by_length": True},
     "warmup_ratio": {"warmup_ratio": 0.2},
     "weight_decay": {"weight_decay": 0.02},
     "seed": {"seed": 1},

@@ -1,10 +1,11 @@
 """Figures of the course: one palette, labelled axes, a title that states the answer, an alternative text.
 
-`with_alt_text` is the only way a notebook shows a figure: the text travels with the PNG into JupyterLab and HTML.
+`with_alt_text` is how a notebook shows a figure, `figure_html` how a widget does: the text travels with the PNG.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "dot_figure", "figure", "probability_bars", "with_alt_text"]
+__all__ = ["COLOURS", "dot_figure", "figure", "figure_html", "probability_bars", "with_alt_text"]
 
 #: Okabe and Ito's palette for the colour-blind, in an order whose greys differ: blue, orange, green, sky, vermilion.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00")
@@ -48,14 +49,13 @@ def with_alt_text(fig: Figure, alt: str) -> Image:
     Raises:
         ValueError: an alternative text of fewer than 20 characters, or an axis without a label.
     """
-    if len(alt.strip()) < 20:
-        raise ValueError(f"the alternative text must say what the figure shows, got {alt!r}")
-    for axes in fig.axes:
-        if not axes.get_xlabel() or not axes.get_ylabel():
-            raise ValueError("label both axes, with units")
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png")
-    return Image(buffer.getvalue(), format="png", alt=alt)
+    return Image(_png(fig, alt), format="png", alt=alt)
+
+
+def figure_html(fig: Figure, alt: str) -> str:
+    """The figure as an `<img>` for a render function's HTML. Raises as `with_alt_text` does."""
+    data = base64.b64encode(_png(fig, alt)).decode()
+    return f"<img src='data:image/png;base64,{data}' alt='{html.escape(alt, quote=True)}' style='max-width:100%'>"
 
 
 def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, references: Mapping[str, float]) -> Figure:
@@ -110,6 +110,17 @@ def probability_bars(
         cells = "".join(_bar(column[i], COLOURS[k % len(COLOURS)]) for k, column in enumerate(probabilities))
         lines.append(f"<tr><th scope='row' style='text-align:left;font-weight:normal'>{label}</th>{cells}</tr>")
     return f"<table><thead><tr><th scope='col'>class</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _png(fig: Figure, alt: str) -> bytes:
+    if len(alt.strip()) < 20:
+        raise ValueError(f"the alternative text must say what the figure shows, got {alt!r}")
+    for axes in fig.axes:
+        if not axes.get_xlabel() or not axes.get_ylabel():
+            raise ValueError("label both axes, with units")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _bar(share: float, colour: str) -> str:

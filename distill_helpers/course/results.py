@@ -10,11 +10,11 @@ and smallest student are timed in turn, in one process, and the table is written
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import statistics
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from distill_helpers.course.figures import dot_figure
+from distill_helpers.course.logs import RESULTS, append_run, read_log, run_missing
 from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
 from distill_helpers.data import TextSplits
 from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, measure_throughput, model_size
@@ -43,10 +44,14 @@ __all__ = [
     "summary",
 ]
 
-RESULTS = COURSE_MODELS.parent / "results"
-
 TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
 BEST = "soft labels, transfer set"
+
+#: What the figure of each task shows, for its title.
+_FINDINGS = {
+    "help-desk": "Better labels help, unlabelled text helps on top",
+    "banking77": "Only the transfer set takes the student past the linear model",
+}
 
 #: The rows of the tables, in their order.
 VARIANTS = {
@@ -74,25 +79,21 @@ def linear_baseline(data: TextSplits) -> torch.Tensor:
 
 def run(task: Task, seeds: Iterable[int]) -> None:
     """Make the runs that are missing from the log. Killed, it goes on where it was."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    log = RESULTS / f"{task.name}.jsonl"
     wanted = [(TEACHER, 0), (BASELINE, 0), *((name, seed) for seed in seeds for name in VARIANTS)]
-    done = {(row["model"], row["seed"]) for row in _read_log(log)}
-    for name, seed in wanted:
-        if (name, seed) not in done:
-            _append(log, name, seed, _measure(task, name, seed))
+    settings = [{"model": name, "seed": seed} for name, seed in wanted]
+    run_missing(task.name, settings, partial(_measure, task))
 
 
-def _measure(task: Task, name: str, seed: int) -> dict[str, float]:
+def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
     test = task.data.test
     teacher_logits = task.teacher_logits(test.texts)
-    if name == TEACHER:
+    if model == TEACHER:
         return classification_metrics(teacher_logits, test.labels) | model_size(task.teacher_model.model)
-    if name == BASELINE:
+    if model == BASELINE:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
-    folder = _run_folder(task, name, seed)
-    figures = evaluate(train_student(task, VARIANTS[name], seed, folder), test, teacher_logits=teacher_logits)
-    if name != BEST:  # the smallest students stay: one of them is timed
+    folder = _run_folder(task, model, seed)
+    figures = evaluate(train_student(task, VARIANTS[model], seed, folder), test, teacher_logits=teacher_logits)
+    if model != BEST:  # the smallest students stay: one of them is timed
         shutil.rmtree(folder)
     return figures
 
@@ -123,7 +124,7 @@ def time_models(task: Task, rounds: int = 5) -> None:
             )
     medians = {name: statistics.median(values) for name, values in figures.items()}
     medians["threads"] = torch.get_num_threads()
-    _append(RESULTS / f"{task.name}.jsonl", TIMING, 0, medians)
+    append_run(task.name, {"model": TIMING, "seed": 0, **medians})
 
 
 def read_results(task_name: str) -> pd.DataFrame:
@@ -132,10 +133,9 @@ def read_results(task_name: str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: no log of that name.
     """
-    log = RESULTS / f"{task_name}.jsonl"
-    if not log.is_file():
-        raise FileNotFoundError(f"no {log}; make it with `python -m distill_helpers.course.results {task_name}`")
-    frame = pd.DataFrame([row for row in _read_log(log) if row["model"] != TIMING])
+    frame = read_log(task_name)
+    # A timing has columns of its own.
+    frame = frame[frame["model"] != TIMING].dropna(axis="columns", how="all")
     order = [TEACHER, BASELINE, *VARIANTS]
     return frame.sort_values(
         ["model", "seed"],
@@ -146,7 +146,9 @@ def read_results(task_name: str) -> pd.DataFrame:
 
 def read_timing(task_name: str) -> dict[str, float]:
     """The latest timing in a task's committed log: latency and throughput of teacher and smallest student."""
-    return [row for row in _read_log(RESULTS / f"{task_name}.jsonl") if row["model"] == TIMING][-1]
+    log = read_log(task_name)
+    timing = log[log["model"] == TIMING].iloc[-1].drop(["model", "seed"]).dropna()
+    return {str(name): float(value) for name, value in timing.items()}
 
 
 def summary(task_name: str) -> pd.DataFrame:
@@ -201,24 +203,13 @@ def publish(task_name: str, readme: Path = COURSE_MODELS.parents[1] / "README.md
     """
     table = markdown(task_name)
     (RESULTS / f"{task_name}.md").write_text(table, encoding="utf-8")
-    accuracy_figure(task_name, "Better labels help, unlabelled text helps on top").savefig(RESULTS / f"{task_name}.png")
+    accuracy_figure(task_name, _FINDINGS[task_name]).savefig(RESULTS / f"{task_name}.png")
     begin, end = f"<!-- {task_name} -->\n", f"<!-- end {task_name} -->"
     text = readme.read_text(encoding="utf-8")
     if text.count(begin) != 1 or text.count(end) != 1:
         raise ValueError(f"{readme.name} needs the marks {begin.strip()} and {end} once each")
     before, after = text.split(begin)[0], text.split(end)[1]
     readme.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
-
-
-def _read_log(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-
-
-def _append(log: Path, model: str, seed: int, figures: dict[str, float]) -> None:
-    line = json.dumps({"model": model, "seed": seed} | {k: round(v, 6) for k, v in figures.items()})
-    with log.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    print(line, flush=True)
 
 
 def main() -> None:

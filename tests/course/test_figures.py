@@ -3,7 +3,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from distill_helpers.course.figures import COLOURS, dot_figure, figure, probability_bars, with_alt_text
+from distill_helpers.course.figures import COLOURS, dot_figure, figure, figure_html, probability_bars, with_alt_text
 
 
 def grey(colour: str) -> float:
@@ -24,6 +24,18 @@ def test_the_alternative_text_travels_with_the_picture() -> None:
     data, metadata = with_alt_text(fig, "A line that rises from one to two.")._repr_mimebundle_()
     assert data["image/png"]
     assert metadata["image/png"]["alt"] == "A line that rises from one to two."
+
+
+def test_a_widget_shows_the_same_picture_with_its_text() -> None:
+    fig, axes = figure("Doubling doubles")
+    axes.plot([1, 2])
+    axes.set_xlabel("x (s)")
+    axes.set_ylabel("y (m)")
+    markup = figure_html(fig, "A line that rises, isn't it, from one to two.")
+    assert markup.startswith("<img src='data:image/png;base64,iVBOR")
+    assert "alt='A line that rises, isn&#x27;t it, from one to two.'" in markup
+    with pytest.raises(ValueError, match="'short'"):
+        figure_html(fig, "short")
 
 
 def test_figures_need_a_title_labels_and_an_alternative_text() -> None:

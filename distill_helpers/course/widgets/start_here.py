@@ -1,44 +1,14 @@
-"""Widgets: pure functions from parameters to HTML, and one function that wires sliders to them.
-
-A render function can be called, compared and tested without a browser; the sliders only call it again.
-"""
+"""Widgets of notebook 00: teacher and student side by side, and the business case."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable
 from typing import Any
-
-import ipywidgets
-import torch
-from torch import Tensor
 
 from distill_helpers.batching import predict_logits
 from distill_helpers.course.figures import probability_bars
 from distill_helpers.models import TextClassifier
 
-__all__ = ["live", "render_business_case", "render_side_by_side", "render_soft_targets"]
-
-
-def live(render: Callable[..., str], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
-    """Controls above, the rendered HTML below, rendered again whenever a control changes.
-
-    Args:
-        render: takes the controls' values by name, returns HTML.
-        **controls: ipywidgets with a `value`.
-
-    Returns:
-        A box whose last child is the `ipywidgets.HTML` with the result.
-    """
-    output = ipywidgets.HTML()
-
-    def refresh(_: object = None) -> None:
-        output.value = render(**{name: control.value for name, control in controls.items()})
-
-    for control in controls.values():
-        control.observe(refresh, names="value")
-    refresh()
-    return ipywidgets.VBox([*controls.values(), output])
+__all__ = ["render_business_case", "render_side_by_side"]
 
 
 def render_side_by_side(text: str, *, teacher: TextClassifier, student: TextClassifier) -> str:
@@ -60,37 +30,6 @@ def render_side_by_side(text: str, *, teacher: TextClassifier, student: TextClas
     verdict = "agree" if answers[0] == answers[1] else "disagree"
     bars = probability_bars(teacher.label_names, columns, ["teacher", "student"])
     return f"{bars}<p>They {verdict}: the teacher says <b>{answers[0]}</b>, the student <b>{answers[1]}</b>.</p>"
-
-
-def render_soft_targets(
-    message: int, temperature: float, *, texts: list[str], labels: list[int], names: tuple[str, ...], logits: Tensor
-) -> str:
-    """One message, its hard label, and the teacher's distribution at a temperature, with the bits that each carries.
-
-    Args:
-        message: index into `texts`, `labels` and `logits`.
-        temperature: T > 0.
-        texts, labels, names: labelled messages.
-        logits: the teacher's, (texts, classes).
-
-    Raises:
-        ValueError: a message that does not exist, or a temperature that is not positive.
-    """
-    if not 0 <= message < len(texts):
-        raise ValueError(f"message must be from 0 to {len(texts) - 1}, got {message}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    soft = (logits[message].double() / temperature).softmax(-1)
-    hard = torch.nn.functional.one_hot(torch.tensor(labels[message]), len(names))
-    bits = float(torch.special.entr(soft).sum()) / torch.log(torch.tensor(2.0)).item()
-    bars = probability_bars(
-        names, [hard.tolist(), soft.tolist()], ["hard label", f"teacher at T = {temperature:g}"], names[labels[message]]
-    )
-    return (
-        f"<blockquote>{html.escape(texts[message])}</blockquote>{bars}"
-        f"<p>Entropy: 0.00 bits in the hard label, {bits:.2f} of at most"
-        f" {torch.log2(torch.tensor(float(len(names)))).item():.2f} bits in the soft one.</p>"
-    )
 
 
 def render_business_case(
@@ -137,4 +76,5 @@ def render_business_case(
         ("price ratio", f"{factor}× cheaper, a cut of {100 * cut:.1f}%"),
     ]
     rows = "".join(f"<tr><th scope='row' style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in lines)
-    return f"<table><tbody>{rows}</tbody></table><p>{verdict}</p>"
+    # Jupyter would take what stands between two dollar signs for mathematics.
+    return f"<div class='mathjax_ignore tex2jax_ignore'><table><tbody>{rows}</tbody></table><p>{verdict}</p></div>"

@@ -1,0 +1,176 @@
+"""Checks of notebook 05's exercises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss
+
+
+def _check_best_epoch(attempt: Attempt) -> str:
+    """05.1: the epoch that validation accuracy chooses."""
+    history = pd.DataFrame(
+        {
+            "epoch": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+            "loss": [1.40, 0.90, 0.70, 0.50, 0.40, 0.30, 0.35],
+            "eval_loss": [1.20, 0.80, 0.85, 0.90, 1.00, 1.10, 1.30],
+            "eval_accuracy": [0.61, 0.70, 0.71, 0.74, 0.74, 0.72, 0.73],
+            "test_accuracy": [0.75, 0.69, 0.70, 0.72, 0.73, 0.71, 0.72],
+        }
+    )
+    mistakes = {
+        "that is the row, counted from 0; return the number in the column epoch": 3,
+        "two epochs share the highest accuracy; take the earliest": 5,
+        "that is the last epoch, which need not be the best": 7,
+        "that epoch is best on the test messages, and they choose nothing": 1,
+        "that epoch has the lowest training loss, which falls while a student learns by heart": 6,
+        "that epoch has the lowest validation loss; here the accuracy on validation messages chooses": 2,
+        "that is an accuracy; return the epoch": 0.74,
+    }
+    compare(_plain(attempt(history)), 4, mistakes)
+    return (
+        "highest validation accuracy, and the earliest of equals, as the package's trainer does it. The test column may"
+        " stand beside it, but reading it here would make it a second validation set"
+    )
+
+
+def _check_labels_with_gaps(attempt: Attempt) -> str:
+    """05.2: hard labels where there are some, IGNORE_INDEX where not."""
+    texts = ["no driver", "mouse jumps", "xterm font", "gif viewer", "scsi disk", "no driver again"]
+    known = {"scsi disk": 3, "no driver": 1, "gif viewer": 0}
+    expected = [1, IGNORE_INDEX, IGNORE_INDEX, 0, 3, IGNORE_INDEX]
+    zero_lost = [label or IGNORE_INDEX for label in expected]
+    mistakes = {
+        "the class 0 has lost its label: 0 is false in Python, so test for None or membership": zero_lost,
+        "a text without a label got class 0, and would be trained as that class": [max(label, 0) for label in expected],
+        "−1 is no class, and not what the package takes for 'no label'; use IGNORE_INDEX": [
+            max(label, -1) for label in expected
+        ],
+        "the unlabelled texts are gone; they are the point of a transfer set": [x for x in expected if x >= 0],
+        "the labels are in the order of the dictionary; they must stand in the order of the texts": [
+            *known.values(),
+            *[IGNORE_INDEX] * 3,
+        ],
+    }
+    got = attempt(texts, known)
+    if isinstance(got, list | tuple):
+        if any(label is None for label in got):
+            raise Wrong("None is not a class index and can't be put into a tensor; use IGNORE_INDEX")
+        got = torch.tensor(got)
+    if not isinstance(got, Tensor):
+        raise Wrong(f"a list or a tensor of class indices is needed, got {type(got).__name__}")
+    if got.is_floating_point() or got.dtype == torch.bool:
+        raise Wrong(f"class indices are whole numbers, got {got.dtype}")
+    compare(got, torch.tensor(expected), {words: torch.tensor(value) for words, value in mistakes.items()})
+    return (
+        "one entry for each text, in their order: the labelled ones train on both terms, the rest on the teacher's"
+        " distribution alone"
+    )
+
+
+def _check_loss_with_gaps(attempt: Attempt) -> str:
+    """05.3: the weighted loss of a batch in which some rows have no hard label."""
+    torch.manual_seed(0)
+    z, v = torch.randn(6, 4, requires_grad=True), 3 * torch.randn(6, 4)
+    labels = torch.tensor([2, IGNORE_INDEX, 0, IGNORE_INDEX, IGNORE_INDEX, 3])
+    t, alpha = 3.0, 0.6
+    expected = DistillationLoss(DistillationConfig(temperature=t, alpha=alpha))(z, v, labels)["total_loss"]
+    with torch.no_grad():
+        log_p, log_q = (v / t).log_softmax(-1), (z / t).log_softmax(-1)
+        forward = (log_p.exp() * (log_p - log_q)).sum(-1)
+        reverse = (log_q.exp() * (log_q - log_p)).sum(-1)
+        hard = F.cross_entropy(z, labels, reduction="none")
+        hot = F.cross_entropy(z / t, labels, reduction="none")
+        soft, labelled = t**2 * forward.mean(), labels != IGNORE_INDEX
+        per_label = hard.sum() / labelled.sum()
+        mistakes: dict[str, Tensor | float] = {
+            "cross_entropy's own mean divides by the labelled rows; divide by all rows": alpha * soft
+            + (1 - alpha) * per_label,
+            "T² is missing from the soft term": alpha * forward.mean() + (1 - alpha) * hard.mean(),
+            "T² belongs to the soft term alone": t**2 * (alpha * forward.mean() + (1 - alpha) * hard.mean()),
+            "the weights are exchanged: alpha belongs to the teacher": (1 - alpha) * soft + alpha * hard.mean(),
+            "the divergence is the wrong way round: KL(teacher‖student) is asked for": alpha * t**2 * reverse.mean()
+            + (1 - alpha) * hard.mean(),
+            "the hard term is taken at T; it is a plain cross-entropy, at T = 1": alpha * soft
+            + (1 - alpha) * hot.mean(),
+            "the soft term is a mean over the labelled rows; the unlabelled rows learn from the teacher too": alpha
+            * t**2
+            * forward[labelled].mean()
+            + (1 - alpha) * hard.mean(),
+            "only the labelled rows are used; the unlabelled rows learn from the teacher too": alpha
+            * t**2
+            * forward[labelled].mean()
+            + (1 - alpha) * per_label,
+            "that is a mean over classes as well as rows: sum over the classes (kl_div's 'batchmean')": alpha * soft / 4
+            + (1 - alpha) * hard.mean(),
+            "that is a sum over the rows; divide by their number": 6 * (alpha * soft + (1 - alpha) * hard.mean()),
+        }
+    got = attempt(z, v, labels, t, alpha)
+    compare(got.detach() if isinstance(got, Tensor) else got, expected.detach(), mistakes)
+    if not (isinstance(got, Tensor) and got.requires_grad):
+        raise Wrong("the value is right, but it has lost its gradient; keep the tensor, without .item() or detach()")
+
+    nobody = torch.full((6,), IGNORE_INDEX)
+    got = attempt(z, v, nobody, t, alpha)
+    if isinstance(got, Tensor) and got.isnan().any():
+        raise Wrong("NaN for a batch without any hard label: its mean divides by 0 labelled rows")
+    compare(got.detach() if isinstance(got, Tensor) else got, alpha * soft)
+    return (
+        "both terms divide by the rows of the batch, as the package does: what a hard label weighs does not depend on"
+        " how many of its neighbours have one, and a batch without any is no special case"
+    )
+
+
+def _check_gain_over_seeds(attempt: Attempt) -> str:
+    """05.4: mean gain and its standard deviation, seed by seed."""
+    new, old = torch.tensor([0.608, 0.668, 0.613, 0.624]), torch.tensor([0.562, 0.616, 0.568, 0.615])
+    gain = 100 * (new - old)
+    spreads = {
+        "the standard deviation divides by n: divide by n − 1, since the mean is estimated too": gain.std(correction=0),
+        "that is the standard error of the mean, sd / √n; the standard deviation is asked for": gain.std() / 2,
+        "that is the variance; take its root": gain.var(),
+        "take the standard deviation of the gains, not the difference of two standard deviations": 100
+        * (new.std() - old.std()),
+        "the seeds are not paired: take the difference for each seed first, then its spread": 100
+        * (new.var() + old.var()).sqrt(),
+        "that is the spread of the new students, not that of the gain": 100 * new.std(),
+        "that is the range; the standard deviation is asked for": gain.max() - gain.min(),
+    }
+    mistakes = {words: torch.stack([gain.mean(), spread]) for words, spread in spreads.items()}
+    mistakes["the sign is wrong: new minus old"] = torch.stack([-gain.mean(), gain.std()])
+    mistakes["that is in shares; a point is a hundredth"] = torch.stack([gain.mean(), gain.std()]) / 100
+    mistakes["that is relative to the old accuracy; points are a difference"] = torch.stack(
+        [100 * (new / old - 1).mean(), 100 * (new / old - 1).std()]
+    )
+    mistakes["that is the best seed's gain; the mean is asked for"] = torch.stack([gain.max(), gain.std()])
+    got = attempt(new, old)
+    if isinstance(got, tuple | list):
+        if len(got) != 2:
+            raise Wrong(f"two numbers are asked for, mean and standard deviation; got {len(got)}")
+        got = torch.stack([torch.as_tensor(_plain(x)).double() for x in got])
+    compare(got, torch.stack([gain.mean(), gain.std()]), mistakes)
+    return (
+        "a seed sets the start and the order of both students, so the gain is taken seed by seed. One seed would give a"
+        " mean and no standard deviation at all"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and pandas' numbers as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+CHECKS: dict[str, Callable[[Attempt], str]] = {
+    "1": _check_best_epoch,
+    "2": _check_labels_with_gaps,
+    "3": _check_loss_with_gaps,
+    "4": _check_gain_over_seeds,
+}

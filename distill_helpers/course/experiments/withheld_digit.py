@@ -1,0 +1,118 @@
+"""A digit that the student has never seen: Hinton, Vinyals and Dean's experiment (arXiv 1503.02531, section 3).
+
+    python -m distill_helpers.course.experiments.withheld_digit
+
+A student learns from the teacher's probabilities on images among which some digits are missing. What it knows of them
+afterwards it has from the probabilities on other digits. Then the logits of the missing digits are raised (*bias
+correction*), as far as the fewest errors on validation images ask for.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from distill_helpers.corpora import ImageSplits
+from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
+from distill_helpers.course.logs import read_log, run_missing, write_table
+from distill_helpers.losses import DistillationConfig
+
+__all__ = ["LOG", "MODELS", "best_bias", "raise_bias", "run", "summary", "train_student"]
+
+LOG = "withheld-digit"
+TEACHER = "teacher, all digits"
+
+#: Each student: the kind of its labels, and the digits that are missing from what it learns from.
+MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "hard labels, all digits": ("hard", ()),
+    "soft labels, all digits": ("soft", ()),
+    "hard labels, no 3s": ("hard", (3,)),
+    "soft labels, no 3s": ("soft", (3,)),
+    "hard labels, only 7s and 8s": ("hard", (0, 1, 2, 3, 4, 5, 6, 9)),
+    "soft labels, only 7s and 8s": ("soft", (0, 1, 2, 3, 4, 5, 6, 9)),
+}
+
+#: As in the paper, where the student has two layers and learns at T = 20.
+WIDTHS, TEMPERATURE = (128, 128), 20.0
+
+BIASES = torch.arange(0, 30.25, 0.25)
+
+
+def train_student(labels: str, missing: tuple[int, ...], seed: int, temperature: float = TEMPERATURE) -> nn.Module:
+    """A student of 2 × 128 units (1–2 s).
+
+    Args:
+        labels: "hard", the images' own, or "soft", the teacher's probabilities.
+        missing: digits whose images it does not get.
+        seed: of split, teacher and student.
+        temperature: of the soft labels.
+    """
+    data, teacher = teacher_for(seed)
+    rows = ~torch.isin(data.train_labels, torch.tensor(missing, dtype=torch.int64))
+    images = data.train_images[rows]
+    # As many steps on few images as on all.
+    epochs = round(60 * len(rows) / len(images))
+    student = make_mlp(WIDTHS, seed=seed)
+    if labels == "hard":
+        return train_mlp(student, images, data.train_labels[rows], epochs=epochs, seed=seed)
+    config = DistillationConfig(temperature=temperature, alpha=1.0)
+    return train_mlp(student, images, None, predict(teacher, images), config, epochs=epochs, seed=seed)
+
+
+def raise_bias(logits: Tensor, digits: tuple[int, ...], bias: float) -> Tensor:
+    """The logits, (n, 10), with those of some digits raised."""
+    raised = logits.clone()
+    raised[:, list(digits)] += bias
+    return raised
+
+
+def best_bias(logits: Tensor, labels: Tensor, digits: tuple[int, ...]) -> float:
+    """The bias, in quarters up to 30, that leaves the fewest errors; of several the middle one."""
+    errors = torch.tensor([error_count(raise_bias(logits, digits, float(bias)), labels) for bias in BIASES])
+    best = BIASES[errors == errors.min()]
+    return float(best[len(best) // 2])
+
+
+def run(model: str, seed: int) -> dict[str, float]:
+    """Errors of a model on the test images: all of them, and those on 3s, before and after bias correction."""
+    data, teacher = teacher_for(seed)
+    if model == TEACHER:
+        return _errors(predict(teacher, data.test_images), data)
+    labels, missing = MODELS[model]
+    student = train_student(labels, missing, seed)
+    logits = predict(student, data.test_images)
+    figures = _errors(logits, data)
+    if missing:
+        bias = best_bias(predict(student, data.validation_images), data.validation_labels, missing)
+        corrected = _errors(raise_bias(logits, missing, bias), data)
+        figures |= {
+            "bias": bias,
+            "errors_corrected": corrected["errors"],
+            "errors_on_3s_corrected": corrected["errors_on_3s"],
+        }
+    return figures
+
+
+def summary() -> pd.DataFrame:
+    """The table of the log: means over the seeds, and the standard deviation of the errors."""
+    groups = read_log(LOG).groupby("model", sort=False)
+    table = groups.mean(numeric_only=True).drop(columns="seed")
+    table.insert(0, "seeds", groups.size())
+    table.insert(2, "± sd", groups["errors"].std())
+    table.insert(6, "± sd corrected", groups["errors_corrected"].std())
+    return table
+
+
+def _errors(logits: Tensor, data: ImageSplits) -> dict[str, float]:
+    labels = data.test_labels
+    return {"errors": error_count(logits, labels), "errors_on_3s": error_count(logits, labels, digit=3)}
+
+
+def main() -> None:
+    run_missing(LOG, [{"model": model, "seed": seed} for seed in range(10) for model in (TEACHER, *MODELS)], run)
+    write_table(LOG, summary().to_markdown(floatfmt=".1f", missingval="–"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Widget of notebook 05: what a hard and a soft label say about one message."""
+
+from __future__ import annotations
+
+import html
+
+import torch
+from torch import Tensor
+
+from distill_helpers.course.figures import probability_bars
+
+__all__ = ["render_soft_targets"]
+
+
+def render_soft_targets(
+    message: int, temperature: float, *, texts: list[str], labels: list[int], names: tuple[str, ...], logits: Tensor
+) -> str:
+    """One message, its hard label, and the teacher's distribution at a temperature, with the bits that each carries.
+
+    Args:
+        message: index into `texts`, `labels` and `logits`.
+        temperature: T > 0.
+        texts, labels, names: labelled messages.
+        logits: the teacher's, (texts, classes).
+
+    Raises:
+        ValueError: a message that does not exist, or a temperature that is not positive.
+    """
+    if not 0 <= message < len(texts):
+        raise ValueError(f"message must be from 0 to {len(texts) - 1}, got {message}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    soft = (logits[message].double() / temperature).softmax(-1)
+    hard = torch.nn.functional.one_hot(torch.tensor(labels[message]), len(names))
+    bits = float(torch.special.entr(soft).sum()) / torch.log(torch.tensor(2.0)).item()
+    bars = probability_bars(
+        names, [hard.tolist(), soft.tolist()], ["hard label", f"teacher at T = {temperature:g}"], names[labels[message]]
+    )
+    return (
+        f"<blockquote>{html.escape(texts[message])}</blockquote>{bars}"
+        f"<p>Entropy: 0.00 bits in the hard label, {bits:.2f} of at most"
+        f" {torch.log2(torch.tensor(float(len(names)))).item():.2f} bits in the soft one.</p>"
+    )

@@ -1,0 +1,751 @@
+# %% [markdown]
+# # 03 · The T² factor
+#
+# **Why a distillation loss is multiplied by T², derived line by line and checked by autograd as it is written; where the
+# reason holds, where it does not, and what the factor does to a training run.**
+#
+# You will be able to
+# - *derive* the gradient of the soft loss, exact at every temperature, and its high-temperature limit;
+# - *tell* when a temperature is high, and refute "KL(T) ≈ KL(1)/T²" with five numbers;
+# - *translate* a loss without T² into one with it: another alpha, another scale;
+# - *predict* what the factor does under SGD and under AdamW;
+# - *spot* a missing T² in somebody's code.
+#
+# **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about a minute on two CPU cores. **You need:**
+# [00 · Start here](00_start_here.ipynb) and [02 · Temperature](02_temperature.ipynb). **Next:**
+# [04 · The distillation loss](04_distillation_loss.ipynb). On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [README](../README.md) with `%pip` (see notebook 00).
+
+# %% [markdown]
+# ## The question
+#
+# Two engineers distil the same teacher into the same student at T = 16, from its soft labels alone. Both delete the
+# factor T² from the loss. One trains with SGD: her student no longer learns, and guesses. The other trains with AdamW:
+# his student makes as many errors as before. Neither made a mistake. **What does T² do, and when does it matter?** Keep a
+# guess.
+
+# %%
+import inspect
+
+import ipywidgets
+import pandas as pd
+import torch
+from IPython.display import HTML
+
+import distill_helpers as dh
+from distill_helpers.course.exercises import check
+from distill_helpers.course.exercises.t_squared import SUSPECTS
+from distill_helpers.course.experiments.digits import make_mlp, predict, teacher_for, train_mlp
+from distill_helpers.course.experiments.t_squared import LEARNING_RATES, LOG, run, summary, without_t_squared
+from distill_helpers.course.figures import COLOURS, figure, with_alt_text
+from distill_helpers.course.logs import read_log
+from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.t_squared import PAIRS, render_t_squared, soft_target_numbers
+
+near = torch.testing.assert_close  # raises where two tensors differ
+
+# %% [markdown]
+# ## The derivation
+#
+# One input, $N$ classes. Student logits $z$, teacher logits $v$, and their softmaxes at temperature $T$:
+# $q = \mathrm{softmax}(z/T)$, $p = \mathrm{softmax}(v/T)$. The cost is the KL divergence, **without any factor**:
+#
+# $$C = \mathrm{KL}(p\,\|\,q) = \sum_j p_j \log p_j - \sum_j p_j \log q_j.$$
+#
+# **Line 1.** The first sum does not contain $z$: the gradient of $C$ is that of the cross-entropy $-\sum_j p_j \log q_j$.
+# Everything here is in double precision, so that a difference is one of mathematics.
+
+# %%
+z = torch.tensor([2.0, 1.0, 0.5, -1.0, -0.5], dtype=torch.float64)
+v = torch.tensor([5.0, 3.5, 1.0, 0.0, -2.0], dtype=torch.float64)
+
+
+def cost(z, v, t):
+    log_q, log_p = (z / t).log_softmax(-1), (v / t).log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum()
+
+
+def cross_entropy_of(z, p, t):
+    return -(p * (z / t).log_softmax(-1)).sum()
+
+
+def by_autograd(function, z, *more):
+    leaf = z.clone().requires_grad_()
+    return torch.autograd.grad(function(leaf, *more), leaf)[0]
+
+
+p = (v / 3).softmax(-1)
+near(by_autograd(cost, z, v, 3), by_autograd(cross_entropy_of, z, p, 3))
+print("line 1: KL and cross-entropy with p have the same gradient")
+
+# %% [markdown]
+# **Line 2.** How does a log-probability move with a logit? With $\log q_j = z_j/T - \log\sum_k e^{z_k/T}$,
+#
+# $$\frac{\partial \log q_j}{\partial z_i} = \frac{\delta_{ij} - q_i}{T}, \qquad \delta_{ij} = 1 \text{ if } i = j,
+# \text{ else } 0.$$
+#
+# The $1/T$ is the inner derivative of $z/T$. It is the only place where $T$ enters openly.
+
+# %%
+for T in (0.25, 1.0, 4.0, 100.0):
+    q = (z / T).softmax(-1)
+    jacobian = torch.autograd.functional.jacobian(lambda z, t=T: (z / t).log_softmax(-1), z)  # row j, column i
+    near(jacobian, (torch.eye(5) - q) / T)
+print("line 2: the derivative of log q is (δ − q)/T")
+
+# %% [markdown]
+# **Line 3.** Put line 2 into line 1, and use $\sum_j p_j = 1$:
+#
+# $$\frac{\partial C}{\partial z_i} = -\sum_j p_j\,\frac{\delta_{ij} - q_i}{T} = \frac{q_i - p_i}{T}.$$
+#
+# Nothing was approximated. **Predict first:** at which temperatures does this hold?
+
+# %%
+for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
+    exact = ((z / T).softmax(-1) - (v / T).softmax(-1)) / T
+    near(by_autograd(cost, z, v, T), exact, rtol=1e-9, atol=1e-15)
+    with_factor = by_autograd(lambda z, t: dh.soft_target_divergence(z, v, temperature=t), z, T)
+    near(with_factor, T**2 * exact, rtol=1e-3, atol=1e-6)  # the package computes in single precision
+print("line 3: (q − p)/T, and T² times it in the package, at every T from 0.1 to 1000")
+
+# %% [markdown]
+# At all of them. So the factor $1/T$ is **exact**. Where does the second one come from? From $q - p$, which shrinks too,
+# since both become flat.
+#
+# **Line 4.** For small $x$, $e^x \approx 1 + x$. With $\bar z$ the mean of the logits,
+#
+# $$q_i = \frac{e^{(z_i - \bar z)/T}}{\sum_k e^{(z_k - \bar z)/T}} \approx \frac{1 + (z_i - \bar z)/T}{N}.$$
+#
+# Why may the mean be subtracted? A softmax does not change when a number is added to all logits (**shift invariance**),
+# so it may just as well be the mean that is taken away. Hinton et al. *assume* logits of zero mean at this point
+# (section 2.1, before equation 4); shift invariance gives it for nothing. The centred logits sum to 0, therefore the
+# denominator is $N$. What is neglected is of order $1/T^2$: ten times the temperature must leave a hundredth of it.
+
+# %%
+near((z / 3).softmax(-1), ((z + 7) / 3).softmax(-1))  # shift invariance
+assert abs(by_autograd(cost, z, v, 3).sum()) < 1e-15  # so the gradient cannot move the mean
+centred = z - z.mean()
+errors = {T: ((z / T).softmax(-1) - (1 + centred / T) / 5).abs().max().item() for T in (20, 200, 2000)}
+for T, error in errors.items():
+    print(f"T = {T:4d}: largest error of line 4 is {error:.1e}")
+assert 90 < errors[20] / errors[200] < 110
+assert 90 < errors[200] / errors[2000] < 110
+
+# %% [markdown]
+# **Line 5.** Line 4 for $q$ and for $p$, put into line 3, gives the limit of the gradient; **line 6**, the second-order
+# term of the KL divergence about $p = q$, gives the limit of the cost:
+#
+# $$\frac{\partial C}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N\,T^2}, \qquad
+# C \to \frac{\lVert (z - \bar z) - (v - \bar v) \rVert^2}{2\,N\,T^2}.$$
+#
+# The second is also what you get by integrating the first. At high temperature the student's centred logits are simply
+# pulled to the teacher's.
+
+# %%
+difference = (z - z.mean()) - (v - v.mean())
+for T in (10, 100, 1000):
+    gradient = by_autograd(cost, z, v, T)
+    gradient_off = (T**2 * gradient - difference / 5).norm() / (difference / 5).norm()
+    cost_off = abs(T**2 * cost(z, v, T) / (difference.square().sum() / 10) - 1)
+    assert 1.3 < gradient_off * T < 1.6  # what is left falls like 1/T
+    assert 0.3 < cost_off * T < 0.7
+    print(f"T = {T:4d}: gradient {100 * gradient_off:.2f}% off its limit, cost {100 * cost_off:.2f}%")
+near(by_autograd(lambda z: ((z - z.mean() - v + v.mean()) ** 2).sum() / 10, z), difference / 5)
+print("lines 5 and 6: both limits, and the first is the gradient of the second")
+
+# %% [markdown]
+# That is the whole reason for T². In the limit the gradient falls like $1/T^2$, and T² makes it independent of T.
+#
+# ## The same in numbers
+#
+# **Predict first:** by which factor does the gradient's norm $\lVert g \rVert$ fall from T = 1 to T = 2, and from 16 to
+# 32? A factor of 4 each time?
+
+# %%
+temperatures = [1, 2, 4, 8, 16, 32]
+numbers = {T: soft_target_numbers(z, v, T) for T in temperatures}
+rows = {
+    T: {"‖g‖": n.gradient, "T²‖g‖": T**2 * n.gradient, "KL": n.kl, "KL(1)/T²": n.kl_claimed} for T, n in numbers.items()
+}
+limit = (difference.norm() / 5).item()
+rows["∞"] = {"‖g‖": 0.0, "T²‖g‖": limit, "KL": 0.0, "KL(1)/T²": 0.0}
+for T in temperatures:
+    near(by_autograd(cost, z, v, T).norm().item(), rows[T]["‖g‖"])
+table = pd.DataFrame(rows).T.rename_axis("T")
+table.map(lambda x: f"{x:.3g}")
+
+# %%
+for low, high in ((1, 2), (2, 4), (16, 32)):
+    ratio, kl_ratio = (table[column][low] / table[column][high] for column in ("‖g‖", "KL"))
+    print(f"from T = {low} to {high}: ‖g‖ falls {ratio:.1f}-fold, KL {kl_ratio:.1f}-fold")
+
+# %% [markdown]
+# From 1 to 2 the gradient falls by 2.1 and the KL by 1.2; only at high temperature does each doubling give 4. T²‖g‖ grows
+# from 0.26 to 0.71: with the factor the gradient is **not** the same at every T. And KL(1)/T², the last column, is not an
+# approximation of the KL. At T = 4 it is less than a fifth of it.
+#
+# ## When is a temperature high?
+#
+# Multiply $z$, $v$ *and* $T$ by the same number and both softmaxes stay as they are. So no temperature is high by itself:
+# what counts is $T$ against the **spread** of the logits over the classes of one input.
+
+# %%
+for c in (0.1, 3.0, 20.0):
+    here, scaled = soft_target_numbers(z, v, 2.0), soft_target_numbers(c * z, c * v, c * 2.0)
+    assert abs(scaled.kl - here.kl) < 1e-9
+    assert abs(scaled.gradient * c - here.gradient) < 1e-9
+print("logits and T times c: the same KL, and the gradient divided by c")
+
+# %% [markdown]
+# What is the spread of real logits? The bench of this notebook: scikit-learn's 1,797 digits of 8 × 8 pixels, a teacher
+# with two layers of 400 units, a student with one of 128. Here the student has trained on hard labels for three epochs, so
+# that its logits are those of a student on its way. **Predict first:** at T = 4, a common choice, what share of its limit
+# has T²‖g‖ reached?
+
+# %%
+bar = ProgressWidget("teacher and student")
+for _ in bar.over(range(1)):
+    data, teacher = teacher_for(0)
+    student = train_mlp(make_mlp((128,), seed=0), data.train_images, data.train_labels, epochs=3, seed=0)
+V, Z = (predict(model, data.train_images).double() for model in (teacher, student))
+spread = V.std(dim=-1, correction=0).median().item()
+assert 4 < spread < 7
+print(f"{len(V)} training images; the teacher's ten logits have a standard deviation of about {spread:.0f}")
+
+# %%
+apart = (Z - Z.mean(-1, keepdim=True)) - (V - V.mean(-1, keepdim=True))
+grid = [0.5, 1, 2, 4, 8, 16, 32, 64]
+norms = torch.stack([((Z / T).softmax(-1) - (V / T).softmax(-1)).norm(dim=-1) / T for T in grid])
+shares = torch.tensor(grid, dtype=torch.float64).square()[:, None] * norms / (apart.norm(dim=-1) / 10)
+low, middle, high = (100 * shares.quantile(level, dim=1) for level in (0.1, 0.5, 0.9))
+at = dict(zip(grid, middle.tolist(), strict=True))
+
+fig, axes = figure(f"T²‖g‖ overshoots its limit: {at[4]:.0f}% of it at T = 4, {at[32]:.0f}% at T = 32")
+axes.fill_between(grid, low, high, color=COLOURS[3], alpha=0.4, label="80% of the images")
+axes.plot(grid, middle, "o-", color=COLOURS[0], label="median image")
+axes.axhline(100, color="#444444", linestyle="--", linewidth=1, label="high-temperature limit")
+axes.set_xscale("log", base=2)
+axes.set_xlabel("temperature T (no unit)")
+axes.set_ylabel("T²‖g‖ (% of its limit)")
+axes.legend(frameon=False, fontsize=8)
+with_alt_text(
+    fig,
+    "T squared times the gradient's norm as a share of its limit, over the temperature. The median image is far below"
+    " the limit at T of one half and one, above it from 4 to 16, and close to it only at 32 and more.",
+)
+
+# %%
+assert at[1] < 60
+assert 120 < at[4] < 170
+assert at[8] > at[16] > at[32] > at[64] > 100
+assert at[64] < 105
+print("median image: under 60% of the limit at T = 1, 20 to 70% above it at T = 4, within 5% of it at T = 64")
+
+# %% [markdown]
+# The temperatures that people use, from 1 to 8, are *not* high against these logits, whose standard deviation is 5. Nor
+# does the gradient climb to the limit from below: in between it overshoots.
+#
+# ## A KL that rises with T
+#
+# "KL(T) ≈ KL(1)/T²" says that the KL falls to a quarter at T = 2. Five numbers are enough to refute it. **Predict
+# first:** student (10, 0, 0, −1, −2), teacher (10, 5, 2, −3, −4). What happens to the KL between T = 1 and T = 2?
+
+# %%
+z_sure, v_sure = (torch.tensor(values, dtype=torch.float64) for values in PAIRS["both sure of one class"])
+print("z =", [int(x) for x in z_sure], " v =", [int(x) for x in v_sure])
+for T in (1, 2, 4, 8):
+    n = soft_target_numbers(z_sure, v_sure, T)
+    print(f"T = {T}: KL {n.kl:.4f}, KL(1)/T² {n.kl_claimed:.4f}")
+assert cost(z_sure, v_sure, 2) > 4 * cost(z_sure, v_sure, 1)
+
+# %% [markdown]
+# It rises, more than four-fold. At T = 1 both put nearly everything on the first class, and the KL hardly sees that they
+# differ about the second. Temperature lifts the second class into view, in $p$ and not in $q$. That is what it is *for*.
+#
+# Is this pair exotic? **Predict first:** on how many of the training images does the KL rise between T = 1 and T = 2, for
+# the student above?
+
+
+# %%
+def kl_rows(t):
+    return dh.forward_kl((Z / t).log_softmax(-1), (V / t).log_softmax(-1))
+
+
+rises = (kl_rows(2) > kl_rows(1)).double().mean().item()
+mean_ratio = (kl_rows(2).mean() / kl_rows(1).mean()).item()
+assert rises > 0.6
+assert mean_ratio > 1
+print("the KL rises from T = 1 to T = 2 on more than six images in ten, and so does its mean over all images")
+
+# %% [markdown]
+# It is the rule here, not the exception: most images are ones on which both networks are sure of the same digit.
+#
+# ### Drag the temperature
+#
+# Left: T²‖g‖ and its limit. Right: the KL, its high-temperature limit and KL(1)/T². The pairs differ in spread.
+# **Predict first:** for which of the four pairs does KL(1)/T² come close?
+
+# %%
+controls = {
+    "temperature": ipywidgets.FloatLogSlider(2.0, base=2, min=-2, max=6, step=0.5, description="T"),
+    "pair": ipywidgets.Dropdown(options=list(PAIRS), description="logits", layout={"width": "24em"}),
+}
+explorer = live(render_t_squared, **controls)
+explorer
+
+# %%
+for pair in PAIRS:
+    controls["pair"].value = pair
+    z_pair, v_pair = (torch.tensor(values, dtype=torch.float64) for values in PAIRS[pair])
+    shown = []
+    for T in (1.0, 4.0, 64.0):
+        controls["temperature"].value = T
+        n = soft_target_numbers(z_pair, v_pair, T)
+        share, times = T**2 * n.gradient / n.gradient_limit, n.kl / n.kl_claimed
+        assert f"T²·‖g‖ is {100 * share:.0f}%" in explorer.children[-1].value
+        assert f"the exact KL is {times:.3g} times as much" in explorer.children[-1].value
+        shown.append(f"T = {T:.0f}: {100 * share:.0f}% and {times:.3g}")
+    print(f"{pair}: {'; '.join(shown)}")
+
+# %% [markdown]
+# Each line: the share of its limit that T²‖g‖ has, and how many times KL(1)/T² the exact KL is. Only for logits divided by
+# ten is KL(1)/T² right: there T = 1 is a high temperature already. The student before training overshoots at T = 4, as
+# the digits do.
+#
+# ## What T² is for: the balance with hard labels
+#
+# A student often learns from hard labels too, $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$, the cross-entropy at T = 1. If
+# T changes the size of the first gradient, it changes what alpha means. Hinton et al. claim that with T² the two keep
+# *roughly* their relative weight when T is changed (section 2). **Predict first:** how much does the ratio of the two
+# gradients change from T = 1 to T = 32, with T² and without?
+
+# %%
+hard = (Z.softmax(-1) - torch.nn.functional.one_hot(data.train_labels, 10)).norm(dim=-1).mean()
+without = {T: (norm.mean() / hard).item() for T, norm in zip(grid, norms, strict=True) if 1 <= T <= 32}
+with_it = {T: T**2 * ratio for T, ratio in without.items()}
+change = {name: max(r.values()) / min(r.values()) for name, r in (("with", with_it), ("without", without))}
+
+fig, axes = figure(f"T = 1 to 32: {change['with']:.1f}-fold change with T², {change['without']:.0f}-fold without")
+axes.plot(list(with_it), list(with_it.values()), "o-", color=COLOURS[0], label="with T²")
+axes.plot(list(without), list(without.values()), "s--", color=COLOURS[1], label="without T²")
+axes.set_xscale("log", base=2)
+axes.set_yscale("log")
+axes.set_xlabel("temperature T (no unit)")
+axes.set_ylabel("soft / hard gradient norm")
+axes.legend(frameon=False)
+with_alt_text(
+    fig,
+    "Ratio of the soft to the hard gradient's mean norm over the temperature, logarithmic. With T squared it stays"
+    " between about one and four; without, it falls from one to a few thousandths.",
+)
+
+# %%
+assert 2 < change["with"] < 7
+assert change["without"] > 150
+print("with T² the balance moves by a small factor, but by more than two; without it, by more than a hundred")
+
+# %% [markdown]
+# "Roughly" is the right word. The factor does the bulk of the job, and a change of T from 1 to 4 still makes the teacher
+# weigh several times as much at the same alpha. These are gradients with respect to the logits, for one student at one
+# moment; the ratio also drifts as it learns. So when you change T, alpha is to be looked at again.
+#
+# ## Leaving T² out is another alpha and another scale
+#
+# A loss without T² is not wrong, it is a loss with other settings. Write $\alpha C + (1-\alpha)\mathrm{CE}$ as a multiple
+# $s$ of a loss *with* T² and another $\alpha'$, and compare the two terms:
+#
+# $$\alpha\,C + (1-\alpha)\,\mathrm{CE} = s\,\big(\alpha'\,T^2 C + (1-\alpha')\,\mathrm{CE}\big)
+# \;\Rightarrow\; s\,\alpha'\,T^2 = \alpha,\quad s\,(1-\alpha') = 1-\alpha.$$
+#
+# Add the first, divided by T², to the second: $s = \alpha/T^2 + 1 - \alpha$, and then $\alpha' = \alpha/(T^2 s)$.
+
+# %%
+T, alpha = 4.0, 0.5
+rows_z, rows_v, labels = Z[:64].float(), V[:64].float(), data.train_labels[:64]
+q, p = (rows_z / T).log_softmax(-1), (rows_v / T).log_softmax(-1)
+C = (p.exp() * (p - q)).sum(-1).mean()
+CE = torch.nn.functional.cross_entropy(rows_z, labels)
+s = alpha / T**2 + 1 - alpha
+other_alpha = alpha / T**2 / s
+near(alpha * C + (1 - alpha) * CE, s * (other_alpha * T**2 * C + (1 - other_alpha) * CE))
+
+config, scale = without_t_squared(T, alpha)  # the same, as the package's experiment uses it
+assert abs(config.alpha - other_alpha) < 1e-12
+assert abs(scale - s) < 1e-12
+near(scale * dh.DistillationLoss(config)(rows_z, rows_v, labels)["total_loss"], alpha * C + (1 - alpha) * CE)
+print("the loss without T² is s times the package's loss with another alpha")
+
+# %%
+settings = {(a, T): without_t_squared(T, a) for a in (0.5, 0.9, 1.0) for T in (1.0, 4.0, 16.0)}
+pd.DataFrame(
+    [
+        {"alpha": a, "T": T, "alpha with T²": f"{c.alpha:.3f}", "scale": f"{s:.3f}"}
+        for (a, T), (c, s) in settings.items()
+    ]
+)
+
+# %% [markdown]
+# - **Below alpha = 1** the teacher all but disappears as T grows: "alpha = 0.5" at T = 16 is alpha = 0.004. The scale
+#   tends to 1 − alpha, which is the hard labels' share.
+# - **At alpha = 1** there is nothing to balance. Alpha stays 1, and the whole loss is divided by T². What does a factor of
+#   the whole loss do? That is the optimiser's business.
+#
+# ## What the optimiser makes of it
+#
+# **SGD** steps by the learning rate times the gradient: a loss divided by 256 is a learning rate divided by 256.
+# **Adam** divides a running mean $m$ of the gradient by the root of a running mean $u$ of its square. A factor $c$ of the
+# loss gives $c\,m$ and $c^2 u$:
+#
+# $$\frac{c\,m}{\sqrt{c^2 u} + \varepsilon} = \frac{m}{\sqrt{u} + \varepsilon/c}.$$
+#
+# The factor is gone but for $\varepsilon$ (10⁻⁸ by default), which keeps the denominator from being 0. And AdamW's weight
+# decay acts on the weights, beside the gradient, so it does not see the factor. **Predict first:** one student trained with
+# T² and one without, alpha = 1, T = 16: how far apart do their weights end under AdamW? At rounding error, in the third
+# digit, or visibly?
+
+# %%
+x, v_all = data.train_images.double(), V
+start = make_mlp((128,), seed=0).double()
+
+
+def train_by_hand(factor, optimizer, t=16.0, clip=None, **options):
+    model = make_mlp((128,), seed=0).double()
+    torch.manual_seed(0)
+    step = optimizer(model.parameters(), **options)
+    for _ in range(10):
+        for rows in torch.randperm(len(x)).split(32):
+            p, log_q = (v_all[rows] / t).softmax(-1), (model(x[rows]) / t).log_softmax(-1)
+            loss = factor * (p * (p.log() - log_q)).sum(-1).mean()
+            step.zero_grad()
+            loss.backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            step.step()
+    return model
+
+
+def weights(model):
+    return torch.cat([w.detach().flatten() for w in model.parameters()])
+
+
+# %%
+SGD, AdamW = torch.optim.SGD, torch.optim.AdamW
+cases = {
+    "SGD": {"optimizer": SGD, "lr": LEARNING_RATES["SGD"]},
+    "AdamW": {"optimizer": AdamW, "lr": LEARNING_RATES["AdamW"]},
+    "AdamW, eps 1e-16": {"optimizer": AdamW, "lr": LEARNING_RATES["AdamW"], "eps": 1e-16},
+    "AdamW, clipped": {"optimizer": AdamW, "lr": LEARNING_RATES["AdamW"], "clip": 1.0},
+    "Adam, L2": {"optimizer": torch.optim.Adam, "lr": LEARNING_RATES["AdamW"], "weight_decay": 0.01},
+}
+images = data.test_images.double()
+results = {}
+for name, case in ProgressWidget("with and without T²").over(cases.items()):
+    pair = [train_by_hand(factor, **case) for factor in (16.0**2, 1.0)]
+    between = (weights(pair[0]) - weights(pair[1])).abs()
+    moved = (weights(pair[0]) - weights(start)).abs().median()
+    a, b = (predict(model, images).argmax(-1) for model in pair)
+    results[name] = {
+        "largest": between.max().item(),
+        "typical": (between.median() / moved).item(),
+        "answers": (a != b).sum().item(),
+    }
+
+# %%
+fig, axes = figure("Leaving T² out moves SGD, hardly AdamW", height=2.9)
+for line, result in enumerate(results.values()):
+    axes.plot(result["largest"], line, "o", color=COLOURS[line])
+    axes.text(result["largest"], line, f"   {result['answers']} of 500 answers differ", va="center", fontsize=8)
+axes.set_xscale("log")
+axes.set_xlim(1e-10, 1e3)
+axes.set_yticks(range(len(results)), results)
+axes.set_ylim(len(results) - 0.5, -0.5)
+axes.set_xlabel("largest difference of a weight, with and without T² (weights have no unit)")
+axes.set_ylabel("optimiser")
+with_alt_text(
+    fig,
+    "Largest difference of a weight between training with and without T squared: near one for SGD, about a tenth for"
+    " AdamW, below a ten-millionth for AdamW with a tiny epsilon, some tenths for AdamW with clipping and Adam with L2.",
+)
+
+# %%
+plain, exact, clipped = (results[name] for name in ("AdamW", "AdamW, eps 1e-16", "AdamW, clipped"))
+assert results["SGD"]["answers"] > 300
+assert plain["typical"] < 0.02
+assert plain["answers"] <= 3
+assert 0.01 < plain["largest"] < 0.5
+assert exact["largest"] < 1e-6
+assert exact["answers"] == 0
+assert clipped["typical"] > 0.04
+assert results["Adam, L2"]["answers"] > 300
+print("SGD, and Adam with an L2 term: most answers differ")
+print("AdamW: the typical difference is below 2% of the way that a weight went; at most 3 answers of 500 differ")
+print("AdamW with eps 1e-16: no weight differs by more than 1e-6, no answer differs")
+print("AdamW with clipping: the typical difference is over 4% of that way")
+
+# %% [markdown]
+# SGD stands still. The largest difference under plain AdamW is *not* rounding error: some weights end visibly apart,
+# though hardly an answer changes. The formula
+# says why. Leaving T² out, $c = 1/T^2$, turns $\varepsilon$ into $T^2\varepsilon$, here a 256 times larger one, and weights with
+# tiny gradients notice that. The test: shrink $\varepsilon$ to 10⁻¹⁶, and the difference vanishes. The exact statement
+# can be asserted:
+
+# %%
+bare = train_by_hand(1.0, AdamW, lr=3e-3, eps=1e-8)
+with_larger_eps = train_by_hand(16.0**2, AdamW, lr=3e-3, eps=16**2 * 1e-8)
+assert (weights(bare) - weights(with_larger_eps)).abs().max() < 1e-9
+faster = train_by_hand(1.0, SGD, lr=16**2 * 0.1)
+with_factor = train_by_hand(16.0**2, SGD, lr=0.1)
+assert (weights(faster) - weights(with_factor)).abs().max() < 1e-9
+print("AdamW without T² at eps is AdamW with T² at T²·eps")
+print("SGD without T² at T² times the learning rate is SGD with T²")
+
+# %% [markdown]
+# The same for SGD: multiply its learning rate by T², and the factor is not missed.
+#
+# Two things bring the factor back to Adam, and the figure shows both. **Clipping** compares the gradient's norm with a
+# fixed number, so the factor decides how often it acts. And **Adam with `weight_decay`** (not AdamW) adds the decay to
+# the gradient, as an L2 term of the loss would: against a gradient 256 times smaller it wins, and the student forgets.
+#
+# ## Ten seeds
+#
+# The committed log: students of 128 units, 60 epochs, 500 test images, ten seeds which vary split, teacher and student
+# together. SGD and AdamW, alpha 1 and 0.5, T of 1, 4 and 16, with and without T².
+# `python -m distill_helpers.course.experiments.t_squared` makes it again. **Predict first:** in which of the twelve rows
+# does T² change the number of errors?
+
+# %%
+summary().round(1)
+
+# %%
+log = read_log(LOG)
+fig, axes = figure("Alpha 1: only SGD needs T² (or a larger step)")
+groups = log[log["alpha"] == 1.0].groupby(["optimizer", "t_squared"])
+for number, ((optimizer, which), runs) in enumerate(groups):
+    beside = 1.07 ** (number - 1.5)  # moved apart, to be seen
+    mean = runs.groupby("temperature")["errors"].mean()
+    line = "s--" if which == "without" else "o-"
+    colour = COLOURS[0] if optimizer == "AdamW" else COLOURS[4]
+    axes.plot(beside * runs["temperature"], runs["errors"], ".", color=colour, alpha=0.35)
+    axes.plot(beside * mean.index, mean, line, color=colour, label=f"{optimizer}, {which} T²")
+axes.set_xscale("log", base=2)
+axes.set_yscale("log")
+axes.set_xlabel("temperature T (no unit)")
+axes.set_ylabel("errors (of 500 images)")
+axes.legend(frameon=False, fontsize=8)
+with_alt_text(
+    fig,
+    "Test errors over the temperature for ten seeds and alpha 1. SGD with T squared and AdamW with and without it stay"
+    " below thirty; SGD without it rises to about seventy at T = 4 and to over four hundred at T = 16.",
+)
+
+# %%
+runs = log.pivot_table(index=["optimizer", "alpha", "temperature", "seed"], columns="t_squared")
+gap = pd.DataFrame({name: runs[name]["without"] - runs[name]["with"] for name in ("errors", "agreement")})
+gap["agreement"] *= 100  # in points
+statistics = gap.groupby(["optimizer", "alpha", "temperature"]).agg(["mean", "std"])
+more, sd = statistics["errors"]["mean"], statistics["errors"]["std"]
+assert more["SGD", 1.0, 16.0] > 350
+assert 30 < more["SGD", 1.0, 4.0] < 80
+assert gap["errors"]["AdamW", 1.0].abs().max() <= 1  # in every seed
+for T in (4.0, 16.0):
+    assert (statistics["agreement"]["mean"].xs((0.5, T), level=("alpha", "temperature")) < 0).all()
+    assert more["SGD", 0.5, T] > 2 * sd["SGD", 0.5, T] / 10**0.5  # two standard errors of ten seeds
+    assert abs(more["AdamW", 0.5, T]) < 2 * sd["AdamW", 0.5, T] / 10**0.5
+statistics.rename(columns={"errors": "more errors without T²", "agreement": "more agreement, points"}).round(1)
+
+# %% [markdown]
+# The table pairs runs of the same seed: what leaving T² out adds. *Agreement* is the share of test images on which
+# student and teacher give the same answer.
+#
+# - **T = 1.** T² is 1: the same run twice.
+# - **Alpha 1, SGD.** Some fifty more errors at T = 4; at T = 16 more than eight in ten images are wrong: it guesses. That
+#   is a learning rate divided by 16 and by 256, nothing else.
+# - **Alpha 1, AdamW.** A difference of at most one error, in every seed.
+# - **Alpha 0.5.** Without T² the student agrees less with the teacher under both optimisers, since alpha 0.5 then means
+#   little teacher. With SGD that costs about four errors. With AdamW there are one or two *fewer*, which is within two
+#   standard errors of nothing: on the digits hard labels teach about as well. What T² *does* is certain; whether it
+#   *pays* depends on whether the teacher says more than the hard labels do.
+#
+# ### A slice of it, live
+#
+# The first seed, T = 16, alpha = 1: four runs of the log, made again here.
+
+# %%
+slice_of_it = [(optimizer, which) for optimizer in ("SGD", "AdamW") for which in ("with", "without")]
+key = ["optimizer", "alpha", "temperature", "t_squared", "seed"]
+logged = log.set_index(key)["errors"]
+for optimizer, which in ProgressWidget("four runs").over(slice_of_it):
+    now = run(optimizer, 1.0, 16.0, which, seed=0)["errors"]
+    then = logged[(optimizer, 1.0, 16.0, which, 0)]
+    assert abs(now - then) <= 6, (optimizer, which, now, then)
+    assert (now > 250) == (optimizer == "SGD" and which == "without")
+print("four live runs, each within six errors of its line in the log; only SGD without T² guesses")
+
+# %% [markdown]
+# ## Exercises
+#
+# Each cell ends with a check that says *not attempted*, *wrong* with a hint, or *right* with the reason.
+#
+# ### Exercise 03.1 · The gradient by hand (★, 5 min)
+#
+# Write the gradient of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$, averaged over the rows of a batch, with respect to $z$. Without
+# autograd. `z` and `v` are (rows, classes); so is the result.
+#
+# <details><summary>Hint 1</summary>
+#
+# Line 3 of the derivation is the gradient for one row, without the factor.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# T²/T = T. The mean over the rows gives each row one over the number of rows, and no class anything.
+#
+# </details>
+#
+# <!-- solution 03.1 -->
+
+
+# %%
+def soft_loss_gradient(z, v, temperature):
+    """Gradient of T² · mean KL(p‖q) with respect to z: two tensors (rows, classes) and T to (rows, classes)."""
+    ...
+
+
+check("03.1", soft_loss_gradient)
+
+# %% [markdown]
+# ### Exercise 03.2 · How far from the limit? (★★, 8 min)
+#
+# Before you rely on a high temperature, measure whether it is one. Return T²‖g‖ divided by its limit for each row:
+# (rows, classes) twice, and T, to (rows,).
+#
+# <details><summary>Hint 1</summary>
+#
+# The limit is line 5: the norm of the difference of the *centred* logits, divided by the number of classes.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `z - z.mean(-1, keepdim=True)` centres each row; `norm(dim=-1)` gives one number per row.
+#
+# </details>
+#
+# <!-- solution 03.2 -->
+
+
+# %%
+def share_of_limit(z, v, temperature):
+    """T²‖g‖ over its high-temperature limit, for each row: (rows,)."""
+    ...
+
+
+check("03.2", share_of_limit)
+
+# %% [markdown]
+# ### Exercise 03.3 · Spot the missing T² (★★, 10 min)
+#
+# Three colleagues wrote the soft loss, the mean over the rows of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$. Read them, write down
+# which ones are right, and then write `is_right`, which takes such a function and *measures* whether it is: True or False.
+# The check tries it on these three and on two more that you have not seen.
+#
+# <details><summary>Hint 1</summary>
+#
+# You know what the gradient must be: exercise 03.1. Ask autograd for that of the function you were given.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Choose the test so that 1, T and T² are different numbers, that z and v differ, and that there is more than one row.
+# Compare with a tolerance.
+#
+# </details>
+#
+# <!-- solution 03.3 -->
+
+# %%
+print("\n\n".join(inspect.getsource(loss).strip() for loss in SUSPECTS.values()))
+
+
+# %%
+def is_right(loss):
+    """Whether loss(z, v, temperature) is T² · mean KL(p‖q): True or False."""
+    ...
+
+
+check("03.3", is_right)
+
+# %% [markdown]
+# ### Exercise 03.4 · Settings from another library (★★★, 10 min)
+#
+# A library trains with SGD on `hard_weight · CE + (1 − hard_weight) · KL`, the KL at temperature T **without** T². You
+# have its `hard_weight`, T and learning rate. Return the pair (alpha, learning rate) with which SGD makes the same steps
+# on our loss, $\alpha\,T^2\,\mathrm{KL} + (1-\alpha)\,\mathrm{CE}$.
+#
+# <details><summary>Hint 1</summary>
+#
+# Their weight of the KL, in units of ours, is (1 − hard_weight)/T². The two weights have to keep their ratio.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Divide both weights by their sum, so that they sum to 1. A loss divided by a number needs a learning rate multiplied by
+# it.
+#
+# </details>
+#
+# <!-- solution 03.4 -->
+
+
+# %%
+def translate(hard_weight, temperature, learning_rate):
+    """Our (alpha, learning rate) for a loss without T² that SGD trains on."""
+    ...
+
+
+check("03.4", translate)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("03_t_squared"))
+
+# %% [markdown]
+# ## The answer
+#
+# Both engineers told the truth. With soft labels alone, T² scales the whole loss and does nothing else. SGD's step is
+# proportional to the loss, so at T = 16 hers were 256 times smaller: she had changed the learning rate without touching
+# it. Adam divides the scale away, but for its ε. Once hard labels are mixed in, T² decides what alpha means, under any
+# optimiser: without it, raising T silently turns the teacher down.
+#
+# ## Summary
+#
+# - The gradient of the soft loss is (q − p)/T, exact at every temperature; with T² it is T·(q − p).
+# - The second 1/T is asymptotic: it needs T well above the spread of the logits; on the digits 1 to 8 is not.
+# - KL(T) is not KL(1)/T²; on most digits it even rises from T = 1 to 2.
+# - Leaving T² out is another alpha and another scale of the loss; translate settings, don't copy them.
+# - Under SGD the scale is a learning rate, under AdamW it cancels but for ε; clipping brings it back.
+#
+# **What the source article says, and what is true**
+#
+# | it says | true is | evidence |
+# |---|---|---|
+# | without T² the gradients are 1/T² smaller | in the high-temperature limit only; exact is (q − p)/T, and from T = 1 to 2 the gradient of the table's pair falls 2.1-fold, not 4-fold | lines 3 and 5; *The same in numbers* |
+# | KL(T) ≈ KL(1)/T² | false in general: it can rise, and does on most digits from T = 1 to 2. KL(T) ≈ constant/T² holds in the limit, and the constant is not KL(1) | *A KL that rises with T*; line 6 |
+# | T² "restores" the gradient's size, so that alpha keeps its meaning at every T | roughly: a change by a small factor is left where there would be a hundredfold one | *What T² is for*; Hinton et al. 2015, section 2, say "roughly" |
+# | T² is "critical" | it depends: for SGD on soft labels alone it decides whether the student learns, as a learning rate does; for AdamW it then changes nothing to speak of; in a mix it sets what alpha means, which here cost SGD a few errors and AdamW none that ten seeds show | *Ten seeds*, `data/results/t-squared.jsonl` |
+# | the term is written KL(student‖teacher) | the sum it shows is KL(teacher‖student), which is what one trains on | line 1 and its assertion |
+#
+# **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
+# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·
+# Kingma and Ba: *Adam*, 2015, [arXiv 1412.6980](https://arxiv.org/abs/1412.6980), section 2.1 (the step does not depend on
+# the gradient's scale) · Loshchilov and Hutter: *Decoupled Weight Decay Regularization*, 2019,
+# [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2.

@@ -1,0 +1,183 @@
+"""Breaks the package on purpose, one fault at a time, and shows which tests notice.
+
+    python tests/breakage.py
+
+Each fault is planted in a copy of the package; the tests of the module that it is in run against the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old` stands once in `file`, below `distill_helpers`; `tests` are where it has to be noticed."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    Fault(
+        "T² dropped",
+        "divergences.py",
+        "return value * temperature**2 if t_squared else value",
+        "return value",
+        ("test_divergences.py", "test_losses.py"),
+    ),
+    Fault(
+        "T instead of T²",
+        "divergences.py",
+        "return value * temperature**2 if t_squared else value",
+        "return value * temperature if t_squared else value",
+        ("test_divergences.py", "test_losses.py"),
+    ),
+    Fault(
+        "temperature on the teacher alone",
+        "divergences.py",
+        "torch.log_softmax(student_logits.float() / temperature, dim=-1)",
+        "torch.log_softmax(student_logits.float(), dim=-1)",
+        ("test_divergences.py", "test_losses.py"),
+    ),
+    Fault(
+        "direction of the KL swapped",
+        "divergences.py",
+        "return _kl(log_p_teacher, log_p_student)",
+        "return _kl(log_p_student, log_p_teacher)",
+        ("test_divergences.py", "test_losses.py"),
+    ),
+    Fault(
+        "mask forgotten",
+        "divergences.py",
+        "student_logits, teacher_logits = student_logits[mask], teacher_logits[mask]",
+        "pass",
+        ("test_divergences.py", "test_losses.py", "test_defects.py"),
+    ),
+    Fault(
+        "mean over classes",
+        "divergences.py",
+        "return (log_p.exp() * log_ratio).sum(dim=-1)",
+        "return (log_p.exp() * log_ratio).mean(dim=-1)",
+        ("test_divergences.py", "test_losses.py"),
+    ),
+    Fault(
+        "computed in the model's dtype",
+        "divergences.py",
+        "torch.log_softmax(student_logits.float() / temperature, dim=-1)",
+        "torch.log_softmax(student_logits / temperature, dim=-1).float()",
+        ("test_divergences.py", "test_defects.py"),
+    ),
+    Fault(
+        "alpha and 1 − alpha exchanged",
+        "losses.py",
+        "total = total + alpha * soft",
+        "total = total + (1 - alpha) * soft",
+        ("test_losses.py",),
+    ),
+    Fault(
+        "causal shift the wrong way",
+        "losses.py",
+        "return logits[:, :-1]",
+        "return logits[:, 1:]",
+        ("test_losses.py", "test_defects.py"),
+    ),
+    Fault(
+        "test messages in training",
+        "corpora.py",
+        "for text in train.texts for w in cut_windows",
+        'for text in train.texts + queue_messages("test").texts for w in cut_windows',
+        ("test_corpora.py",),
+    ),
+    Fault(
+        "validation messages stay in training",
+        "data.py",
+        "return data.subset(kept), data.subset(held_out)",
+        "return data, data.subset(held_out)",
+        ("test_data.py", "test_corpora.py"),
+    ),
+    Fault(
+        "one layer too far",
+        "students.py",
+        "nn.ModuleList([_layers(model)[i] for i in layers])",
+        "nn.ModuleList([_layers(model)[i - 1] for i in layers])",
+        ("test_students.py",),
+    ),
+    Fault(
+        "labels off by one",
+        "distillation_dataset.py",
+        "[int(label) for label in labels]",
+        "[max(int(label) - 1, -100) for label in labels]",
+        ("test_distillation_dataset.py", "test_training.py"),
+    ),
+    Fault(
+        "teacher logits in another order",
+        "batching.py",
+        "logits[torch.tensor(by_length)] = torch.cat(rows)",
+        "logits[:] = torch.cat(rows)",
+        ("test_batching.py",),
+    ),
+)
+
+
+def plant(fault: Fault, package: Path) -> None:
+    """Write the fault into a copy of the package. Raises ValueError where its place is not found exactly once."""
+    file = package / fault.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(fault.old) != 1:
+        raise ValueError(f"{fault.name}: {fault.old!r} stands {text.count(fault.old)} times in {fault.file}")
+    file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+
+
+def failing_tests(fault: Fault) -> list[str]:
+    """The names of the tests that fail with the fault, until the first three."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("distill_helpers", "tests", "data", "notebooks"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, copy)
+        plant(fault, copy / "distill_helpers")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=3", "-m", "not slow"]
+        result = subprocess.run(
+            [*command, *(f"tests/{name}" for name in fault.tests)],
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode not in (0, 1):  # 1: some test failed; anything else is not a verdict
+            raise RuntimeError(f"{fault.name}: pytest ended with {result.returncode}\n{result.stdout[-2000:]}")
+    return re.findall(r"^FAILED tests/(\S+)", result.stdout, flags=re.M)
+
+
+def main() -> None:
+    unnoticed = []
+    print("| fault | module | noticed by |\n|---|---|---|")
+    for fault in FAULTS:
+        failed = failing_tests(fault)
+        print(
+            f"| {fault.name} | `{fault.file}` | {', '.join(f'`{name}`' for name in failed) or '**nothing**'} |",
+            flush=True,
+        )
+        if not failed:
+            unnoticed.append(fault.name)
+    if unnoticed:
+        sys.exit(f"no test notices: {', '.join(unnoticed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The article's claims that belong to these notebooks: each stands in its notebook as claim, truth, evidence."""
+
+import re
+
+import pytest
+
+from distill_helpers.course.notebooks import SOURCES
+
+NOTEBOOKS = sorted(path.stem for path in SOURCES.glob("*.py"))
+
+#: The notebook, words of the claim, words of what is true.
+CLAIMS = [
+    ("00_start_here", r"1,500 → \\?\$150", r"0\.003"),
+    ("00_start_here", "30 times cheaper", "different ratios"),
+    ("01_dark_knowledge", "DistilBERT.*97%.*40%", "right"),
+    ("01_dark_knowledge", "TinyBERT.*large", "BERT-.?base"),
+    ("01_dark_knowledge", "Mistral 7B", "no teacher"),
+    ("01_dark_knowledge", r"0\.62 confident", r"0\.9865"),
+    ("01_dark_knowledge", "3–8%", "no source"),
+    ("01_dark_knowledge", "consistently", "too strong"),
+    ("02_temperature", r"0\.62", r"0\.9865"),
+    ("02_temperature", "3–6", "unsupported"),
+    ("02_temperature", "sensitive", "unsupported"),
+    ("02_temperature", "information", "adds none"),
+    ("03_t_squared", "gradients are 1/T² smaller", "limit only"),
+    ("03_t_squared", r"KL\(T\) ≈ KL\(1\)/T²", "false in general"),
+    ("03_t_squared", "restores", "roughly"),
+    ("04_distillation_loss", r"KL\(student‖teacher\)", r"KL\(teacher‖student\)"),
+    ("04_distillation_loss", "0.5.*0.9", "Hinton"),
+    ("04_distillation_loss", "learning rate", "5e-4"),
+    ("04_distillation_loss", "concise", "mode seeking"),
+    ("04_distillation_loss", "architecture", "label space|vocabulary"),
+    ("05_response_distillation", "last epoch", "best on validation"),
+    ("05_response_distillation", "512", "tokenise once"),
+    ("05_response_distillation", "leaks", "selects"),
+]
+
+
+def rows(name: str) -> list[list[str]]:
+    text = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
+    table = text.split("**What the source article says, and what is true**")[1].split("**References.**")[0]
+    lines = re.findall(r"(?m)^# \|(.*)\|$", table)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_row_has_claim_truth_and_evidence(name: str) -> None:
+    head, _, *body = rows(name)
+    assert head == ["it says", "true is", "evidence"]
+    assert body
+    for row in body:
+        assert len(row) == 3, row
+        assert all(len(cell) > 3 for cell in row), row
+
+
+@pytest.mark.parametrize(("name", "claim", "truth"), CLAIMS, ids=lambda value: str(value)[:30])
+def test_a_claim_stands_in_its_notebook_with_the_truth(name: str, claim: str, truth: str) -> None:
+    assert any(re.search(claim, row[0]) and re.search(truth, row[1]) for row in rows(name)[2:])

@@ -1,0 +1,112 @@
+"""Notebook 05: its widget, and the keys of its quiz."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distill_helpers import (
+    IGNORE_INDEX,
+    DistillationConfig,
+    DistillationLoss,
+    load_course_model,
+    precompute_teacher_logits,
+)
+from distill_helpers.course.results import BASELINE, BEST, read_results
+from distill_helpers.course.widgets.response_distillation import render_soft_targets
+
+NAMES = ("graphics", "windows", "mac")
+TARGETS = {
+    "texts": ["how do <i>i</i> install it", "which card"],
+    "labels": [1, 0],
+    "names": NAMES,
+    "logits": torch.tensor([[1.0, 5.0, 0.0], [4.0, 3.5, -2.0]]),
+}
+
+
+def bits(markup: str) -> float:
+    found = re.search(r"label, ([\d.]+) of at most", markup)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.parametrize("message", range(2))
+@pytest.mark.parametrize("temperature", [2.0**k for k in range(-1, 5)])
+def test_soft_targets_over_the_whole_range(message: int, temperature: float) -> None:
+    markup = render_soft_targets(message, temperature, **TARGETS)
+    p = (TARGETS["logits"][message] / temperature).softmax(-1)
+    assert bits(markup) == pytest.approx(float(torch.special.entr(p).sum() / torch.log(torch.tensor(2.0))), abs=0.006)
+    for share in p.tolist():
+        assert f"{100 * share:.0f}%" in markup
+    assert f"{NAMES[TARGETS['labels'][message]]} ✓" in markup
+    assert "<i>" not in markup
+
+
+def test_soft_targets_carry_more_bits_at_higher_temperature() -> None:
+    found = [bits(render_soft_targets(0, t, **TARGETS)) for t in (0.5, 1.0, 2.0, 4.0, 16.0)]
+    assert found == sorted(found)
+    assert found[-1] < 1.59  # log2(3)
+
+
+def test_soft_targets_refuse_what_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="got 2"):
+        render_soft_targets(2, 1.0, **TARGETS)
+    with pytest.raises(ValueError, match=r"got 0\.0"):
+        render_soft_targets(0, 0.0, **TARGETS)
+
+
+def test_quiz_what_the_cache_key_covers(tmp_path: Path) -> None:
+    classifier = load_course_model("help-desk-student", device="cpu")
+    model, tokenizer = classifier
+    texts = ["a mouse that jumps about on the screen", "font of an xterm"]
+    passes: list[int] = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+
+    def labels_again(texts: list[str], **changed: Any) -> bool:
+        passes.clear()
+        settings = {"max_length": 48, "device": "cpu", "cache_dir": tmp_path, "progress": False} | changed
+        precompute_teacher_logits(model, texts, tokenizer, **settings)
+        return bool(passes)
+
+    assert labels_again(texts)
+    assert not labels_again(texts)
+    assert not labels_again(texts, batch_size=1)
+    assert labels_again([*texts, "one more"])
+    assert labels_again(texts, max_length=6)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    assert labels_again(texts)
+
+
+def test_quiz_why_the_linear_model() -> None:
+    accuracy = read_results("help-desk").groupby("model")["accuracy"].mean()
+    assert accuracy["hard labels"] < accuracy[BASELINE] < accuracy["soft labels"] < accuracy[BEST]
+
+
+def test_quiz_best_of_ten() -> None:
+    right = np.random.default_rng(0).binomial(400, 0.75, size=(20_000, 10)) / 400
+    assert right.mean() == pytest.approx(0.75, abs=0.001)
+    assert right.std() == pytest.approx(0.0217, abs=0.001)
+    assert right.max(axis=1).mean() == pytest.approx(0.78, abs=0.005)
+
+
+def test_quiz_row_without_a_label() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 5, requires_grad=True), torch.randn(4, 5)
+    labels = torch.tensor([1, IGNORE_INDEX, 4, IGNORE_INDEX])
+    loss = DistillationLoss(DistillationConfig(temperature=2.0, alpha=0.7))
+    (gradient,) = torch.autograd.grad(loss(student, teacher, labels)["total_loss"], student)
+    soft = 2.0 * ((student / 2).softmax(-1) - (teacher / 2).softmax(-1)) / 4  # T·(q − p), a mean over four rows
+    torch.testing.assert_close(gradient[labels < 0], 0.7 * soft[labels < 0].detach())
+    assert not torch.allclose(gradient[labels >= 0], 0.7 * soft[labels >= 0])
+
+
+def test_quiz_what_one_seed_proves() -> None:
+    runs = read_results("help-desk").pivot_table(index="seed", columns="model", values="accuracy")
+    soft, hard = runs["soft labels, 10%"].to_numpy(), runs["hard labels, 10%"].to_numpy()
+    assert (soft > hard).all()
+    assert (hard[:, None] > soft).sum() == 6
+    assert soft.size * hard.size == 25
