@@ -100,7 +100,7 @@ print("line 2: the derivative of log q is (δ − q)/T")
 #
 # $$\frac{\partial C}{\partial z_i} = -\sum_j p_j\,\frac{\delta_{ij} - q_i}{T} = \frac{q_i - p_i}{T}.$$
 #
-# Nothing was approximated. **Predict first:** at which temperatures does this hold?
+# **Predict first:** at which temperatures does this hold?
 
 # %%
 for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
@@ -111,7 +111,7 @@ for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
 print("line 3: (q − p)/T, and T² times it in the package, at every T from 0.1 to 1000")
 
 # %% [markdown]
-# At all of them. So the factor $1/T$ is **exact**. Where does the second one come from? From $q - p$, which shrinks too,
+# At all of them: nothing was approximated. So the factor $1/T$ is **exact**. Where does the second one come from? From $q - p$, which shrinks too,
 # since both become flat.
 #
 # **Line 4.** For small $x$, $e^x \approx 1 + x$. With $\bar z$ the mean of the logits,
@@ -134,11 +134,11 @@ assert 90 < errors[20] / errors[200] < 110
 assert 90 < errors[200] / errors[2000] < 110
 
 # %% [markdown]
-# **Line 5.** Line 4 for $q$ and for $p$, put into line 3, gives the limit of the gradient; **line 6**, the second-order
-# term of the KL divergence about $p = q$, gives the limit of the cost:
+# **Line 5.** Line 4 for $q$ and for $p$, put into line 3, gives the limit of T² times the gradient; **line 6**, the second-order
+# term of the KL divergence about $p = q$, gives the limit of T² times the cost:
 #
-# $$\frac{\partial C}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N\,T^2}, \qquad
-# C \to \frac{\lVert (z - \bar z) - (v - \bar v) \rVert^2}{2\,N\,T^2}.$$
+# $$T^2\,\frac{\partial C}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N}, \qquad
+# T^2\,C \to \frac{\lVert (z - \bar z) - (v - \bar v) \rVert^2}{2\,N}.$$
 #
 # The second is also what you get by integrating the first. At high temperature the student's centred logits are simply
 # pulled to the teacher's.
@@ -233,7 +233,7 @@ axes.legend(frameon=False, fontsize=8)
 with_alt_text(
     fig,
     "T squared times the gradient's norm as a share of its limit, over the temperature. The median image is far below"
-    " the limit at T of one half and one, above it from 4 to 16, and close to it only at 32 and more.",
+    " the limit at T of one half and one, just below it at 2, above it from 4 to 16, and close to it at 32 and more.",
 )
 
 # %%
@@ -244,8 +244,8 @@ assert at[64] < 105
 print("median image: under 60% of the limit at T = 1, 20 to 70% above it at T = 4, within 5% of it at T = 64")
 
 # %% [markdown]
-# The temperatures that people use, from 1 to 8, are *not* high against these logits, whose standard deviation is 5. Nor
-# does the gradient climb to the limit from below: in between it overshoots.
+# The temperatures that people use, from 1 to 8, are *not* high against this teacher's logits, whose standard deviation is
+# about 5. Nor does T²‖g‖ always climb to the limit from below, as it did in the table: here it overshoots.
 #
 # ## A KL that rises with T
 #
@@ -280,7 +280,8 @@ assert mean_ratio > 1
 print("the KL rises from T = 1 to T = 2 on more than six images in ten, and so does its mean over all images")
 
 # %% [markdown]
-# It is the rule here, not the exception: most images are ones on which both networks are sure of the same digit.
+# It is the rule here, not the exception, and not only where both are sure: the teacher is sure of nearly every image, the
+# student, after three epochs, of few.
 #
 # ### Drag the temperature
 #
@@ -310,13 +311,13 @@ for pair in PAIRS:
     print(f"{pair}: {'; '.join(shown)}")
 
 # %% [markdown]
-# Each line: the share of its limit that T²‖g‖ has, and how many times KL(1)/T² the exact KL is. Only for logits divided by
-# ten is KL(1)/T² right: there T = 1 is a high temperature already. The student before training overshoots at T = 4, as
+# Each line: the share of its limit that T²‖g‖ has, and how many times KL(1)/T² the exact KL is. At T = 1 the two are equal by definition. Beyond it KL(1)/T² comes close (within 6%)
+# only for the logits divided by ten: there T = 1 is a high temperature already. The student before training overshoots at T = 4, as
 # the digits do.
 #
 # ## What T² is for: the balance with hard labels
 #
-# A student often learns from hard labels too, $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$, the cross-entropy at T = 1. If
+# A student often learns from hard labels too, $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$, the cross-entropy at T = 1; alpha is the teacher's weight. If
 # T changes the size of the first gradient, it changes what alpha means. Hinton et al. claim that with T² the two keep
 # *roughly* their relative weight when T is changed (section 2). **Predict first:** how much does the ratio of the two
 # gradients change from T = 1 to T = 32, with T² and without?
@@ -485,7 +486,8 @@ print("AdamW with eps 1e-16: no weight differs by more than 1e-6, no answer diff
 print("AdamW with clipping: the typical difference is over 4% of that way")
 
 # %% [markdown]
-# SGD stands still. The largest difference under plain AdamW is *not* rounding error: some weights end visibly apart,
+# Without T², SGD hardly moves from its start. Under AdamW the typical weight differs by under 2% of the way it went, and a
+# few differ visibly. The largest difference under plain AdamW is *not* rounding error: some weights end visibly apart,
 # though hardly an answer changes. The formula
 # says why. Leaving T² out, $c = 1/T^2$, turns $\varepsilon$ into $T^2\varepsilon$, here a 256 times larger one, and weights with
 # tiny gradients notice that. The test: shrink $\varepsilon$ to 10⁻¹⁶, and the difference vanishes. The exact statement
@@ -502,11 +504,13 @@ print("AdamW without T² at eps is AdamW with T² at T²·eps")
 print("SGD without T² at T² times the learning rate is SGD with T²")
 
 # %% [markdown]
-# The same for SGD: multiply its learning rate by T², and the factor is not missed.
+# The same for SGD: multiply its learning rate by T², and the factor is not missed. (Without weight decay and clipping:
+# torch's SGD adds `weight_decay` to the gradient, so it would have to be divided by T² as well.)
 #
-# Two things bring the factor back to Adam, and the figure shows both. **Clipping** compares the gradient's norm with a
-# fixed number, so the factor decides how often it acts. And **Adam with `weight_decay`** (not AdamW) adds the decay to
-# the gradient, as an L2 term of the loss would: against a gradient 256 times smaller it wins, and the student forgets.
+# Two things bring the factor back to Adam. **Clipping** compares the gradient's norm with a fixed number, so the factor
+# decides how often it acts. And **Adam with `weight_decay`** (not AdamW) adds the decay to
+# the gradient, as an L2 term of the loss would: against a gradient 256 times smaller it wins: the weights shrink to nothing, and the student gives the same answer to
+# every image.
 #
 # ## Ten seeds
 #
@@ -559,13 +563,15 @@ statistics.rename(columns={"errors": "more errors without T²", "agreement": "mo
 # The table pairs runs of the same seed: what leaving T² out adds. *Agreement* is the share of test images on which
 # student and teacher give the same answer.
 #
+# Clearly in four: SGD at T = 4 and 16, for both alphas.
+#
 # - **T = 1.** T² is 1: the same run twice.
 # - **Alpha 1, SGD.** Some fifty more errors at T = 4; at T = 16 more than eight in ten images are wrong: it guesses. That
 #   is a learning rate divided by 16 and by 256, nothing else.
 # - **Alpha 1, AdamW.** A difference of at most one error, in every seed.
 # - **Alpha 0.5.** Without T² the student agrees less with the teacher under both optimisers, since alpha 0.5 then means
-#   little teacher. With SGD that costs about four errors. With AdamW there are one or two *fewer*, which is within two
-#   standard errors of nothing: on the digits hard labels teach about as well. What T² *does* is certain; whether it
+#   little teacher. SGD also makes about four more errors, but do not blame alpha alone: the scale is about a half too, so
+#   SGD's step is halved. With AdamW there are one or two *fewer*, which is within two standard errors of nothing. What T² *does* is certain; whether it
 #   *pays* depends on whether the teacher says more than the hard labels do.
 #
 # ### A slice of it, live
@@ -620,7 +626,8 @@ check("03.1", soft_loss_gradient)
 # ### Exercise 03.2 · How far from the limit? (★★, 8 min)
 #
 # Before you rely on a high temperature, measure whether it is one. Return T²‖g‖ divided by its limit for each row:
-# (rows, classes) twice, and T, to (rows,).
+# (rows, classes) twice, and T, to (rows,). Here g is the gradient of one row's bare KL, (q − p)/T: no T², no mean over
+# rows, so not the result of 03.1.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -660,7 +667,7 @@ check("03.2", share_of_limit)
 #
 # <details><summary>Hint 2</summary>
 #
-# Choose the test so that 1, T and T² are different numbers, that z and v differ, and that there is more than one row.
+# Choose the test so that 1, T and T² are different numbers, that z and v differ, and that there is more than one row, to see the mean.
 # Compare with a tolerance.
 #
 # </details>
@@ -682,7 +689,7 @@ check("03.3", is_right)
 # %% [markdown]
 # ### Exercise 03.4 · Settings from another library (★★★, 10 min)
 #
-# A library trains with SGD on `hard_weight · CE + (1 − hard_weight) · KL`, the KL at temperature T **without** T². You
+# A library trains with SGD (no weight decay, no clipping) on `hard_weight · CE + (1 − hard_weight) · KL`, the KL at temperature T **without** T². You
 # have its `hard_weight`, T and learning rate. Return the pair (alpha, learning rate) with which SGD makes the same steps
 # on our loss, $\alpha\,T^2\,\mathrm{KL} + (1-\alpha)\,\mathrm{CE}$.
 #
@@ -694,8 +701,8 @@ check("03.3", is_right)
 #
 # <details><summary>Hint 2</summary>
 #
-# Divide both weights by their sum, so that they sum to 1. A loss divided by a number needs a learning rate multiplied by
-# it.
+# Divide both weights by their sum, so that they sum to 1. A loss divided by a number needs a learning rate multiplied by it.
+# An alpha above 1, or two weights that do not sum to 1, says that this step is missing.
 #
 # </details>
 #
@@ -721,8 +728,7 @@ HTML(render_quiz("03_t_squared"))
 # %% [markdown]
 # ## The answer
 #
-# Both engineers told the truth. With soft labels alone, T² scales the whole loss and does nothing else. SGD's step is
-# proportional to the loss, so at T = 16 hers were 256 times smaller: she had changed the learning rate without touching
+# Both engineers told the truth. With soft labels alone, T² scales the whole loss and does nothing else. SGD's step is proportional to the loss's gradient, so at T = 16 hers were 256 times smaller: she had changed the learning rate without touching
 # it. Adam divides the scale away, but for its ε. Once hard labels are mixed in, T² decides what alpha means, under any
 # optimiser: without it, raising T silently turns the teacher down.
 #
@@ -740,9 +746,9 @@ HTML(render_quiz("03_t_squared"))
 # |---|---|---|
 # | without T² the gradients are 1/T² smaller | in the high-temperature limit only; exact is (q − p)/T, and from T = 1 to 2 the gradient of the table's pair falls 2.1-fold, not 4-fold | lines 3 and 5; *The same in numbers* |
 # | KL(T) ≈ KL(1)/T² | false in general: it can rise, and does on most digits from T = 1 to 2. KL(T) ≈ constant/T² holds in the limit, and the constant is not KL(1) | *A KL that rises with T*; line 6 |
-# | T² "restores" the gradient's size, so that alpha keeps its meaning at every T | roughly: a change by a small factor is left where there would be a hundredfold one | *What T² is for*; Hinton et al. 2015, section 2, say "roughly" |
-# | T² is "critical" | it depends: for SGD on soft labels alone it decides whether the student learns, as a learning rate does; for AdamW it then changes nothing to speak of; in a mix it sets what alpha means, which here cost SGD a few errors and AdamW none that ten seeds show | *Ten seeds*, `data/results/t-squared.jsonl` |
-# | the term is written KL(student‖teacher) | the sum it shows is KL(teacher‖student), which is what one trains on | line 1 and its assertion |
+# | T² "restores" the gradient's size, so that alpha keeps its meaning at every T | roughly: a change by a small factor is left where there would be one of several hundred | *What T² is for*; Hinton et al. 2015, section 2, say "roughly" |
+# | T² is "critical" | it depends: for SGD on soft labels alone it decides whether the student learns, as a learning rate does; for AdamW it then changes nothing to speak of; in a mix it sets what alpha means and, under SGD, the step: here SGD made a few more errors without it, AdamW none more that ten seeds show | *Ten seeds*, `data/results/t-squared.jsonl` |
+# | the term is written KL(student‖teacher) | the sum it shows is KL(teacher‖student), which is what one trains on | the definition of C, above line 1 |
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·
