@@ -167,8 +167,9 @@ def train_student_with_distillation(
         output_dir: for the result, and for checkpoints while it runs.
         weight_decay: on parameters of two or more dimensions.
         gradient_accumulation_steps: forward passes per step.
-        group_by_length: make batches of messages of about the same length, which pads less: three times as fast where
-            most messages are short and a few long. The order of the batches is then less random.
+        group_by_length: make batches of messages of about the same length, which pads less where most messages are
+            short and a few long (Banking77's transfer set: 15 tokens a message, random batches of 64 pad them to 44).
+            The order of the batches is then less random.
         seed: of order and dropout.
         report_to: trackers as the Trainer names them ("wandb", "tensorboard", …), imported only when named.
         resume: go on from a checkpoint in `output_dir`; False starts afresh and deletes what is there.

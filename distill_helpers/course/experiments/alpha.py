@@ -14,7 +14,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
+from distill_helpers.course.experiments.digits import (
+    error_count,
+    make_mlp,
+    predict,
+    teacher_for,
+    train_mlp,
+    train_teacher,
+)
 from distill_helpers.course.logs import read_log, run_missing, write_table
 from distill_helpers.evaluation import agreement
 from distill_helpers.losses import DistillationConfig
@@ -83,8 +90,7 @@ def _misled_teacher(seed: int) -> nn.Module:
     """As `teacher_for`'s, but a fifth of what it learned from is wrong: the same labels that its student gets."""
     data, _ = teacher_for(seed)
     wrong = corrupt(data.train_labels, SHARE_WRONG, seed)
-    teacher = make_mlp((400, 400), dropout=0.3, seed=seed)
-    return train_mlp(teacher, data.train_images, wrong, epochs=60, jitter=True, learning_rate=2e-3, seed=seed)
+    return train_teacher(data.train_images, wrong, seed)
 
 
 def summary() -> pd.DataFrame:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from distill_helpers.corpora import ImageSplits, load_digits
 from distill_helpers.losses import DistillationConfig, DistillationLoss
 
-__all__ = ["OPTIMIZERS", "error_count", "make_mlp", "predict", "teacher_for", "train_mlp"]
+__all__ = ["OPTIMIZERS", "error_count", "make_mlp", "predict", "teacher_for", "train_mlp", "train_teacher"]
 
 N_PIXELS, N_CLASSES = 64, 10
 
@@ -110,9 +110,13 @@ def error_count(logits: Tensor, labels: Tensor, digit: int | None = None) -> int
 def teacher_for(seed: int) -> tuple[ImageSplits, nn.Module]:
     """The images as a seed splits them, and a teacher trained on them: 2 × 400 units, dropout, jitter (2–3 s)."""
     data = load_digits(seed=seed)
+    return data, train_teacher(data.train_images, data.train_labels, seed)
+
+
+def train_teacher(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
+    """A teacher of `teacher_for`'s kind, trained on these images, (n, 64), and labels, (n,)."""
     teacher = make_mlp((400, 400), dropout=0.3, seed=seed)
-    train_mlp(teacher, data.train_images, data.train_labels, epochs=60, jitter=True, learning_rate=2e-3, seed=seed)
-    return data, teacher
+    return train_mlp(teacher, images, labels, epochs=60, jitter=True, learning_rate=2e-3, seed=seed)
 
 
 def _shift(images: Tensor) -> Tensor:

@@ -39,14 +39,13 @@ WIDTHS, TEMPERATURE = (128, 128), 20.0
 BIASES = torch.arange(0, 30.25, 0.25)
 
 
-def train_student(labels: str, missing: tuple[int, ...], seed: int, temperature: float = TEMPERATURE) -> nn.Module:
+def train_student(labels: str, missing: tuple[int, ...], seed: int) -> nn.Module:
     """A student of 2 × 128 units (1–2 s).
 
     Args:
         labels: "hard", the images' own, or "soft", the teacher's probabilities.
         missing: digits whose images it does not get.
         seed: of split, teacher and student.
-        temperature: of the soft labels.
     """
     data, teacher = teacher_for(seed)
     rows = ~torch.isin(data.train_labels, torch.tensor(missing, dtype=torch.int64))
@@ -56,7 +55,7 @@ def train_student(labels: str, missing: tuple[int, ...], seed: int, temperature:
     student = make_mlp(WIDTHS, seed=seed)
     if labels == "hard":
         return train_mlp(student, images, data.train_labels[rows], epochs=epochs, seed=seed)
-    config = DistillationConfig(temperature=temperature, alpha=1.0)
+    config = DistillationConfig(temperature=TEMPERATURE, alpha=1.0)
     return train_mlp(student, images, None, predict(teacher, images), config, epochs=epochs, seed=seed)
 
 

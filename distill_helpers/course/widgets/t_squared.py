@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from distill_helpers.course.figures import COLOURS, figure, figure_html
+from distill_helpers.divergences import forward_kl
 
 __all__ = ["PAIRS", "SoftTargetNumbers", "render_t_squared", "soft_target_numbers"]
 
@@ -60,8 +61,7 @@ def soft_target_numbers(z: Tensor, v: Tensor, temperature: float) -> SoftTargetN
     apart = (z - z.mean()) - (v - v.mean())
 
     def kl(t: float) -> float:
-        log_p, log_q = (v / t).log_softmax(-1), (z / t).log_softmax(-1)
-        return float((log_p.exp() * (log_p - log_q)).sum())
+        return float(forward_kl((z / t).log_softmax(-1), (v / t).log_softmax(-1)))
 
     gradient = ((z / temperature).softmax(-1) - (v / temperature).softmax(-1)) / temperature
     return SoftTargetNumbers(
