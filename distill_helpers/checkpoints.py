@@ -11,9 +11,10 @@ from pathlib import Path
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.distillation_dataset import DistillationDataset
-from distill_helpers.losses import DistillationConfig
-from distill_helpers.targets import settings_of, weights_fingerprint
+from distill_helpers.models import TextClassifier
+from distill_helpers.target_cache import settings_of, tensor_bytes, weights_fingerprint
 
 __all__ = ["claim_checkpoints", "newest_checkpoint", "run_key"]
 
@@ -45,15 +46,21 @@ def run_key(
     validation: DistillationDataset,
     args: TrainingArguments,
     config: DistillationConfig,
+    teacher: TextClassifier | None = None,
 ) -> str:
-    """A hash of everything that a run's weights depend on: student, data, settings."""
+    """A hash of everything that a run's weights depend on: student, live teacher, data, settings."""
     digest = hashlib.sha256(weights_fingerprint(model).encode())
     # Dropout, for one, is in the configuration and not in the weights.
     digest.update(json.dumps(settings_of(model), sort_keys=True, default=str).encode())
+    if teacher is not None:
+        digest.update(weights_fingerprint(teacher.model).encode())
     for data in (train, validation):
         digest.update(json.dumps([data.token_ids, data.labels]).encode())
         if data.teacher_logits is not None:
             digest.update(data.teacher_logits.numpy().tobytes())
+        if data.teacher_features is not None:
+            for _, tensor in sorted(data.teacher_features.tensors.items()):
+                digest.update(tensor_bytes(tensor))
     steps = (args.num_train_epochs, args.per_device_train_batch_size, args.gradient_accumulation_steps, args.seed)
     order_and_rates = (args.train_sampling_strategy, args.learning_rate, args.warmup_steps, args.weight_decay)
     digest.update(repr((steps, order_and_rates, config)).encode())

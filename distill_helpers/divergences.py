@@ -29,6 +29,7 @@ __all__ = [
     "generalized_jsd",
     "masked_mean",
     "mean_divergence",
+    "mean_per_item",
     "reverse_kl",
     "skew_kl",
     "skew_reverse_kl",
@@ -45,7 +46,10 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def forward_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
-    """KL(teacher‖student), the divergence of Hinton et al. (arXiv 1503.02531, section 2): mode covering.
+    """KL(teacher‖student): mode covering.
+
+    Hinton et al. (arXiv 1503.02531, section 2) write the cross-entropy with the soft targets: the same but for the
+    teacher's entropy, which has no gradient.
 
     Args:
         log_p_student: log-probabilities, (..., classes).
@@ -58,7 +62,11 @@ def forward_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
 
 
 def reverse_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
-    """KL(student‖teacher), as in MiniLLM (arXiv 2306.08543, equation 1): mode seeking. Shapes as in `forward_kl`."""
+    """KL(student‖teacher): mode seeking. Shapes as in `forward_kl`.
+
+    MiniLLM (arXiv 2306.08543, equation 1) minimises it over whole answers that the student samples; here it is taken at
+    each position of the text that is given.
+    """
     return _kl(log_p_student, log_p_teacher)
 
 
@@ -241,6 +249,12 @@ def masked_mean(values: Tensor, mask: Tensor | None = None, num_items: Tensor | 
     elif isinstance(num_items, Tensor):  # not looked at, which would make a GPU wait; 0 items are 0, not NaN
         num_items = num_items.clamp(min=1)
     return values.sum() / num_items
+
+
+def mean_per_item(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each item's values where `mask` is True, (batch, …) → (batch,); 0 where an item has none."""
+    kept = values.masked_fill(~mask, 0.0).flatten(start_dim=1)
+    return kept.sum(dim=1) / mask.flatten(start_dim=1).sum(dim=1).clamp(min=1)
 
 
 def named_divergence(name: str, **options: Any) -> Callable[[Tensor, Tensor], Tensor]:

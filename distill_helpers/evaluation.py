@@ -101,7 +101,9 @@ def classification_metrics(
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
-    """Share of messages on which both give the same class: "fidelity" in Stanton et al. (arXiv 2106.05945).
+    """Share of messages on which both give the same class.
+
+    "Average top-1 agreement", one of the two measures of fidelity in Stanton et al. (arXiv 2106.05945, equation 2).
 
     Raises:
         ValueError: shapes that differ.

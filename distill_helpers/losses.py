@@ -1,84 +1,53 @@
-"""The distillation objective: alpha · soft targets + (1 − alpha) · hard labels.
+"""The distillation objective: alpha · soft targets + (1 − alpha) · hard labels + features.
 
-`DistillationConfig` holds and checks the choices, `DistillationLoss` computes the terms. The divergence itself, T²,
-and the averaging live in `divergences`; the causal shift lives here, in `causal_shift`, and nowhere else.
+`DistillationLoss` computes the terms that a `DistillationConfig` asks for. The divergence itself, T², and the averaging
+live in `divergences`, the feature terms in `feature_terms`; the causal shift lives here, in `causal_shift`, and nowhere
+else.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_helpers.divergences import (
-    check_chunk_size,
-    check_logits,
-    check_mask,
-    check_temperature,
-    masked_mean,
-    mean_divergence,
-    named_divergence,
-)
+from distill_helpers.capture import Features
+from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.divergences import check_logits, check_mask, masked_mean, mean_divergence
+from distill_helpers.feature_terms import FeatureTerms
 
-__all__ = ["IGNORE_INDEX", "DistillationConfig", "DistillationLoss", "causal_shift", "count_items"]
+__all__ = ["IGNORE_INDEX", "DistillationLoss", "causal_shift", "count_items"]
 
 #: The hard label that says "no hard label here", as in `torch.nn.functional.cross_entropy`.
 IGNORE_INDEX = -100
 
 
-@dataclass(frozen=True)
-class DistillationConfig:
-    """What the student learns from.
-
-    Args:
-        temperature: T of the soft targets, > 0. At T = 1 the targets are the teacher's own probabilities. There is no
-            universally best value: Hinton et al. found 2.5–4 best for a tiny student and anything above 8 alike for a
-            larger one (arXiv 1503.02531, section 3), DistilBERT uses 2, TinyBERT 1.
-        alpha: weight of the soft targets, in [0, 1]; the hard labels get 1 − alpha. 0 trains on hard labels alone, 1 on
-            the teacher alone.
-        divergence: a key of `distill_helpers.divergences.DIVERGENCES`.
-        divergence_options: its further arguments, such as `{"beta": 0.5}`.
-        causal: position t predicts token t + 1 (a causal language model); logits and labels are then shifted.
-        chunk_size: positions whose fp32 softmax is held in memory at a time; None for all.
-
-    Raises:
-        ValueError: a value outside its range, an unknown divergence.
-        TypeError: an option that the divergence does not take.
-    """
-
-    temperature: float = 2.0
-    alpha: float = 0.9
-    divergence: str = "forward_kl"
-    divergence_options: dict[str, float] = field(default_factory=dict)
-    causal: bool = False
-    chunk_size: int | None = None
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        if not (isinstance(self.alpha, int | float) and 0 <= self.alpha <= 1):
-            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha!r}; it is the weight of the soft targets")
-        check_chunk_size(self.chunk_size)
-        # A trial on two classes makes a bad name or option fail here, not in the middle of an epoch.
-        log_half = torch.full((1, 2), 0.5).log()
-        named_divergence(self.divergence, **self.divergence_options)(log_half, log_half)
-
-
 class DistillationLoss(nn.Module):
-    """alpha · T² · D(teacher, student) + (1 − alpha) · cross-entropy(student, hard labels).
+    """w · (alpha · T² · D(teacher, student) + (1 − alpha) · cross-entropy(student, hard labels)) + feature terms.
 
     Args:
         config: the weights, the temperature and the divergence.
+        feature_terms: `FeatureTerms` for the two models, with the same configuration; needed where it turns a feature
+            term on.
+
+    Raises:
+        TypeError: something else than a `DistillationConfig`.
+        ValueError: feature terms that are missing, or of another configuration.
     """
 
-    def __init__(self, config: DistillationConfig) -> None:
+    def __init__(self, config: DistillationConfig, feature_terms: FeatureTerms | None = None) -> None:
         super().__init__()
         if not isinstance(config, DistillationConfig):
             raise TypeError(f"config must be a DistillationConfig, got {type(config).__name__}")
+        if config.uses_features and (feature_terms is None or feature_terms.config != config):
+            raise ValueError(
+                "the configuration turns feature terms on; pass FeatureTerms(config, ModelShape.of(student),"
+                " ModelShape.of(teacher)) of the same configuration"
+            )
         self.config = config
+        self.feature_terms = feature_terms if config.uses_features else None
 
-    def forward(
+    def forward(  # noqa: PLR0912 - one branch for each thing that may be missing
         self,
         student_logits: Tensor,
         teacher_logits: Tensor | None,
@@ -86,6 +55,9 @@ class DistillationLoss(nn.Module):
         *,
         mask: Tensor | None = None,
         num_items: Tensor | int | None = None,
+        student_features: Features | None = None,
+        teacher_features: Features | None = None,
+        attention_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The terms and their weighted sum, each a mean over the items that count.
 
@@ -100,18 +72,23 @@ class DistillationLoss(nn.Module):
                 except for sequences, where they or `mask` say which positions count.
             mask: bool, shape of the labels; overrides which items count.
             num_items: the number of items to divide by, see `divergences.mean_divergence`.
+            student_features, teacher_features, attention_mask: what the feature terms compare, needed where one is on.
+                A message's features count as often as it has items.
 
         Returns:
-            `total_loss` (with gradient), and, detached, `soft_target_loss` and `task_loss` where they apply.
+            `total_loss` (with gradient), and, detached and unweighted, `soft_target_loss`, `task_loss` and the feature
+            terms, where they apply.
 
         Raises:
             ValueError: shapes that do not fit, labels outside the classes, something needed that is missing.
             TypeError: logits that are not floating point.
         """
         alpha = self.config.alpha
-        if teacher_logits is None and alpha > 0:
+        soft_weight = self.config.response_loss_weight * alpha
+        task_weight = self.config.response_loss_weight * (1 - alpha)
+        if teacher_logits is None and soft_weight > 0:
             raise ValueError(f"alpha is {alpha}, so teacher_logits are needed; pass them or set alpha=0")
-        if hard_labels is None and alpha < 1:
+        if hard_labels is None and task_weight > 0:
             raise ValueError(f"alpha is {alpha}, so hard_labels are needed; pass them or set alpha=1")
         check_logits(student_logits, student_logits if teacher_logits is None else teacher_logits)
         if student_logits.dim() not in (2, 3):
@@ -134,7 +111,7 @@ class DistillationLoss(nn.Module):
 
         terms: dict[str, Tensor] = {}
         total = student_logits.new_zeros((), dtype=torch.float32)
-        if teacher_logits is not None and alpha > 0:
+        if teacher_logits is not None and soft_weight > 0:
             soft = mean_divergence(
                 student_logits,
                 teacher_logits,
@@ -146,11 +123,18 @@ class DistillationLoss(nn.Module):
                 **self.config.divergence_options,
             )
             terms["soft_target_loss"] = soft.detach()
-            total = total + alpha * soft
-        if hard_labels is not None and alpha < 1:
+            total = total + soft_weight * soft
+        if hard_labels is not None and task_weight > 0:
             task = _task_loss(student_logits, hard_labels, mask, num_items)
             terms["task_loss"] = task.detach()
-            total = total + (1 - alpha) * task
+            total = total + task_weight * task
+        if self.feature_terms is not None:
+            if student_features is None or teacher_features is None or attention_mask is None:
+                raise ValueError("feature terms are on: pass student_features, teacher_features and attention_mask")
+            values = self.feature_terms(student_features, teacher_features, attention_mask)
+            for name, value in _mean_over_items(values, mask, num_items).items():
+                terms[name] = value.detach()
+                total = total + self.config.feature_weights[name] * value
         return {"total_loss": total, **terms}
 
 
@@ -187,6 +171,17 @@ def count_items(labels: Tensor, causal: bool = False) -> Tensor:
     if labels.dim() == 1:
         return torch.tensor(len(labels), device=labels.device)
     return ((causal_shift(targets=labels) if causal else labels) != IGNORE_INDEX).sum()
+
+
+def _mean_over_items(
+    per_message: dict[str, Tensor], mask: Tensor | None, num_items: Tensor | int | None
+) -> dict[str, Tensor]:
+    """The mean of terms given for each message, which counts as often as it has items: once, or its positions."""
+    if mask is None:
+        return {name: masked_mean(values, num_items=num_items) for name, values in per_message.items()}
+    items = mask.reshape(len(mask), -1).sum(dim=1)
+    total = items.sum() if num_items is None else num_items
+    return {name: masked_mean(values * items, num_items=total) for name, values in per_message.items()}
 
 
 def _task_loss(logits: Tensor, labels: Tensor, mask: Tensor | None, num_items: Tensor | int | None) -> Tensor:

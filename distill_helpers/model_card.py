@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedModel, TrainingArguments
 
-from distill_helpers.losses import DistillationConfig
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.models import label_names_of
 
 __all__ = ["write_model_card"]
@@ -19,7 +19,12 @@ def write_model_card(
     folder: Path, model: PreTrainedModel, config: DistillationConfig, history: pd.DataFrame, args: TrainingArguments
 ) -> Path:
     """Write `README.md`, with the Hub's metadata header, into the folder of a saved student. Returns its path."""
-    best = history.iloc[int(history["eval_accuracy"].argmax())]
+    if config.response_loss_weight > 0:
+        best = history.iloc[int(history["eval_accuracy"].argmax())]
+        result = f"validation accuracy | {best['eval_accuracy']:.4f}"
+    else:
+        best = history.iloc[int(history["eval_loss"].argmin())]
+        result = f"validation loss (features alone, the head is untrained) | {best['eval_loss']:.4f}"
     settings = {
         "epochs": args.num_train_epochs,
         "learning rate": args.learning_rate,
@@ -45,7 +50,7 @@ Trained with `distill_helpers.train_student_with_distillation` on a teacher's so
 """
     card += "".join(f"| {name} | {value} |\n" for name, value in settings.items())
     card += f"""| best epoch | {best["epoch"]:g} of {args.num_train_epochs:g} |
-| validation accuracy | {best["eval_accuracy"]:.4f} |
+| {result} |
 
 The validation set chose the epoch, so this figure flatters the model; measure it on a test set that chose nothing.
 """

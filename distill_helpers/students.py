@@ -1,4 +1,4 @@
-"""Students: a small transformer from scratch, a trimmed vocabulary, projected embeddings, a cut from the teacher.
+"""Students: a transformer from scratch, a trimmed vocabulary, projected embeddings, a narrow or a shallow teacher.
 
 The order in which to try them, by what they gave in this course's measurements: trim the vocabulary (it is most of a
 small model's parameters), start the embeddings from the teacher's, and only then think about more layers.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     BertTokenizer,
@@ -20,12 +21,20 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from distill_helpers.architectures import (
+    feed_forward_size,
+    keep_layers,
+    keep_layers_in_config,
+    set_feed_forward_size,
+    transformer_layers,
+)
 from distill_helpers.models import TextClassifier, embedding_weight, label_names_of, label_options
 
 __all__ = [
     "create_student",
     "create_transformer",
     "cut_layers",
+    "narrow_student",
     "project_embeddings",
     "trim_vocabulary",
 ]
@@ -206,30 +215,85 @@ def create_student(
     return TextClassifier(model, tokenizer)
 
 
+def narrow_student(
+    teacher: TextClassifier,
+    *,
+    hidden_size: int,
+    n_layers: int | None = None,
+    n_heads: int | None = None,
+    seed: int = 0,
+) -> TextClassifier:
+    """The teacher's architecture, narrower and shallower, with its tokenizer: both see the same tokens.
+
+    What TinyBERT is to BERT (arXiv 1909.10351): random layers, to be taught by the teacher's hidden states. Its word
+    embeddings start as the teacher's on their principal components (`project_embeddings`).
+
+    Args:
+        teacher: an encoder of the BERT family or a decoder of the Llama family; it is not changed.
+        hidden_size: width; the feed-forward layers get narrower in proportion.
+        n_layers: depth; default the teacher's.
+        n_heads: attention heads per layer; default as many as the teacher. Where heads share keys and values (Llama's
+            `num_key_value_heads`), as many share them as in the teacher, or the next number above that divides.
+        seed: of the weights.
+
+    Returns:
+        A model on the teacher's device, in its precision, and the teacher's own tokenizer.
+
+    Raises:
+        TypeError: an encoder–decoder, or feed-forward layers that are not known.
+        ValueError: a width or a depth below 1 or above the teacher's, a width that the heads do not divide or, with
+            rotary positions, divide into heads of an odd width.
+    """
+    transformer_layers(teacher.model)  # for its check of the architecture
+    config: Any = copy.deepcopy(teacher.model.config)
+    text = config.get_text_config()
+    n_layers = text.num_hidden_layers if n_layers is None else n_layers
+    n_heads = text.num_attention_heads if n_heads is None else n_heads
+    _check_narrow(text, hidden_size, n_layers, n_heads)
+    set_feed_forward_size(config, max(1, round(feed_forward_size(config) * hidden_size / text.hidden_size)))
+    if getattr(text, "num_key_value_heads", None) is not None:
+        most = max(1, n_heads * text.num_key_value_heads // text.num_attention_heads)
+        text.num_key_value_heads = max(n for n in range(1, most + 1) if n_heads % n == 0)
+    if getattr(text, "head_dim", None) is not None:
+        text.head_dim = hidden_size // n_heads
+    text.hidden_size, text.num_attention_heads = hidden_size, n_heads
+    keep_layers_in_config(config, range(n_layers))
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config, dtype=teacher.model.dtype)
+    project_embeddings(model, teacher.model, range(len(embedding_weight(teacher.model))))
+    return TextClassifier(model.to(teacher.model.device).eval(), teacher.tokenizer)
+
+
+def _check_narrow(teacher: Any, hidden_size: int, n_layers: int, n_heads: int) -> None:
+    """Raise ValueError for sizes that a teacher with this configuration has no student of."""
+    sizes = {"hidden_size": (hidden_size, teacher.hidden_size), "n_layers": (n_layers, teacher.num_hidden_layers)}
+    for name, (value, most) in sizes.items():
+        if not 1 <= value <= most:
+            raise ValueError(f"{name} must lie between 1 and the teacher's {most}, got {value}")
+    if n_heads < 1 or hidden_size % n_heads:
+        raise ValueError(f"hidden_size {hidden_size} is not a multiple of n_heads {n_heads}; change one of them")
+    if getattr(teacher, "rope_parameters", None) and hidden_size // n_heads % 2:
+        raise ValueError(
+            f"heads of width {hidden_size // n_heads} (hidden_size {hidden_size} / n_heads {n_heads}): rotary positions"
+            f" turn pairs, so it must be even; make hidden_size a multiple of {2 * n_heads}"
+        )
+
+
 def cut_layers(teacher: TextClassifier, layers: Sequence[int]) -> TextClassifier:
     """A student that keeps some of the teacher's layers, with its embeddings, head and tokenizer.
 
     Args:
-        teacher: an encoder of the BERT family; it is not changed.
+        teacher: an encoder or a decoder of transformers; it is not changed.
         layers: 0-based indices of the layers to keep, in order. DistilBERT keeps 0, 2, 4, 7, 9, 11 of 12
             (transformers research projects, `distillation/scripts/extract_distilbert.py`).
 
     Raises:
-        TypeError: a model without `encoder.layer`.
+        TypeError: an encoder–decoder, or a model whose layers are not found (`architectures.transformer_layers`).
         ValueError: no layer, one that does not exist, or an order that is not ascending.
     """
-    n_layers = len(_layers(teacher.model))
+    n_layers = len(transformer_layers(teacher.model))
     if not layers or list(layers) != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < n_layers:
         raise ValueError(f"layers must be ascending indices from 0 to {n_layers - 1}, got {list(layers)}")
     model = copy.deepcopy(teacher.model)
-    kept = nn.ModuleList([_layers(model)[i] for i in layers])
-    model.base_model.encoder.layer = kept  # type: ignore[union-attr]
-    model.config.num_hidden_layers = len(layers)
+    keep_layers(model, layers)
     return TextClassifier(model.eval(), teacher.tokenizer)
-
-
-def _layers(model: PreTrainedModel) -> nn.ModuleList:
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList):
-        raise TypeError(f"{type(model).__name__} has no `encoder.layer` to cut; use an encoder of the BERT family")
-    return layers

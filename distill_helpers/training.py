@@ -1,115 +1,32 @@
-"""Training a student: `DistillationTrainer` on transformers' Trainer, and the one-call form.
-
-The loop, mixed precision, many processes, checkpoints, tracking and progress bars are the Trainer's. This module adds
-the distillation loss with the right denominator, weight decay by the number of dimensions, and the way back from a
-kill.
-"""
+"""Training a student in one call, with the way back from a kill; the loop itself is `DistillationTrainer`'s."""
 
 from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 from transformers import (
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from distill_helpers.checkpoints import claim_checkpoints, newest_checkpoint, run_key
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.distillation_dataset import DistillationCollator, DistillationDataset
-from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss, count_items
+from distill_helpers.distillation_trainer import DistillationTrainer, remove_projectors
+from distill_helpers.losses import IGNORE_INDEX
 from distill_helpers.model_card import write_model_card
 from distill_helpers.models import TextClassifier, embedding_weight, load_text_classifier, pick_device
 
-__all__ = ["DistillationTrainer", "DistilledStudent", "train_student_with_distillation"]
-
-
-class DistillationTrainer(Trainer):
-    """transformers' `Trainer` with `DistillationLoss`. Everything that the Trainer can do, it can.
-
-    Batches carry `teacher_logits`, as `DistillationDataset` and `DistillationCollator` make them.
-
-    Args:
-        model: the student.
-        distillation_config: what it learns from.
-        args: the Trainer's own arguments.
-        **kwargs: whatever else the Trainer takes.
-    """
-
-    # The loss is divided by the items of the whole accumulated batch, so the Trainer must not divide again.
-    loss_is_scaled_for_ga = True
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        distillation_config: DistillationConfig,
-        args: TrainingArguments,
-        **kwargs: Any,
-    ) -> None:
-        # The Trainer would drop columns that the student's forward() does not name; teacher_logits is one.
-        args.remove_unused_columns = False
-        kwargs.setdefault("compute_metrics", accuracy_metric)
-        super().__init__(model=model, args=args, **kwargs)
-        self.label_names = ["labels"]
-        self.loss_fn = DistillationLoss(distillation_config)
-        self._term_sums: dict[str, Tensor] = {}
-        self._term_steps = 0
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        inputs = dict(inputs)
-        labels, teacher_logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
-        outputs = model(**inputs)
-        terms = self.loss_fn(outputs.logits, teacher_logits, labels, num_items=num_items_in_batch)
-        loss = terms.pop("total_loss")
-        if model.training:
-            for name, value in terms.items():
-                self._term_sums[name] = self._term_sums.get(name, 0) + value
-            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-                # The count is over all processes, whose gradients are then averaged.
-                loss = loss * self.accelerator.num_processes
-        return (loss, {"logits": outputs.logits}) if return_outputs else loss
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list, Tensor | int | None]:
-        # The Trainer counts labels, and would leave out the unlabelled messages that learn from the teacher.
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = torch.zeros((), dtype=torch.long, device=device)
-        for batch in batches:
-            count += count_items(batch["labels"], self.loss_fn.config.causal).to(device)
-        if self.args.average_tokens_across_devices and self.args.world_size > 1:
-            count = self.accelerator.gather(count).sum()
-        self._term_steps += 1
-        return batches, count
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        # By dimensions, not by name: lists of names miss the norms of Llama and others.
-        return [name for name, parameter in model.named_parameters() if parameter.dim() >= 2]
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._term_steps:
-            for name, total in self._term_sums.items():
-                logs[name] = float(total) / self._term_steps
-            self._term_sums, self._term_steps = {}, 0
-        super().log(logs, start_time)
+__all__ = ["DistilledStudent", "train_student_with_distillation"]
 
 
 class DistilledStudent(NamedTuple):
@@ -148,11 +65,13 @@ def train_student_with_distillation(
     resume: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
+    teacher: TextClassifier | None = None,
 ) -> DistilledStudent:
-    """Train a student on soft targets and hard labels, and return the student of its best epoch.
+    """Train a student on soft targets, hard labels and features, and return the student of its best epoch.
 
-    AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1; validation accuracy decides which epoch is
-    best. A run that was killed goes on from its last whole epoch and ends with the same weights, bit for bit.
+    AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1. Validation accuracy decides which epoch is
+    best, or validation loss where the configuration trains on features alone. A run that was killed goes on from its
+    last whole epoch and ends with the same weights, bit for bit.
 
     Args:
         student_model_name: a `TextClassifier` (from `students`; it is not changed), or a folder or Hub name as
@@ -175,13 +94,15 @@ def train_student_with_distillation(
         resume: go on from a checkpoint in `output_dir`; False starts afresh and deletes what is there.
         callbacks: further callbacks for the Trainer.
         progress: show the Trainer's progress bar and its log.
+        teacher: runs beside the student for what the datasets lack: features that are not cached, logits.
 
     Returns:
         The best student, its history and where it was saved.
 
     Raises:
         ValueError: a setting out of range, a student in half precision, datasets whose classes or vocabulary do not fit
-            it, no labels to validate on, or checkpoints in `output_dir` that another run made.
+            it, feature terms without features, no labels to validate on, or checkpoints in `output_dir` that another
+            run made.
     """
     config = DistillationConfig() if distillation_config is None else distillation_config
     _check_settings(n_epochs, learning_rate, batch_size, warmup_ratio, gradient_accumulation_steps)
@@ -190,7 +111,8 @@ def train_student_with_distillation(
         student = student_model_name._replace(model=copy.deepcopy(student_model_name.model))
     else:
         student = load_text_classifier(student_model_name, device="cpu")
-    _check_datasets(student, train_dataset, val_dataset, config)
+    _check_datasets(student, train_dataset, val_dataset, config, teacher)
+    features_alone = config.response_loss_weight == 0
     output_dir = Path(output_dir)
     checkpoints = output_dir / "checkpoints"
     if not resume and checkpoints.exists():
@@ -213,8 +135,8 @@ def train_student_with_distillation(
         logging_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
-        greater_is_better=True,
+        metric_for_best_model="loss" if features_alone else "accuracy",
+        greater_is_better=not features_alone,
         seed=seed,
         data_seed=seed,
         report_to=report_to,
@@ -231,14 +153,16 @@ def train_student_with_distillation(
         data_collator=DistillationCollator(student.tokenizer),
         processing_class=student.tokenizer,
         callbacks=list(callbacks),
+        teacher=teacher,
     )
     if not progress:
         trainer.remove_callback(PrinterCallback)
-    claim_checkpoints(checkpoints, run_key(student.model, train_dataset, val_dataset, args, config))
+    claim_checkpoints(checkpoints, run_key(student.model, train_dataset, val_dataset, args, config, teacher))
     trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints))
 
-    history = _history(trainer.state.log_history)
+    history = _history(trainer.state.log_history, config)
     model = student.model.eval()  # the Trainer has loaded the best weights into it
+    remove_projectors(model)
     # Not trainer.save_model, which adds a pickle of the arguments.
     model.save_pretrained(output_dir)
     student.tokenizer.save_pretrained(output_dir)
@@ -248,16 +172,10 @@ def train_student_with_distillation(
     return DistilledStudent(model, student.tokenizer, history, output_dir)
 
 
-def accuracy_metric(prediction: EvalPrediction) -> dict[str, float]:
-    """`accuracy` over the positions that have a label."""
-    labels = np.asarray(prediction.label_ids)
-    labelled = labels != IGNORE_INDEX
-    return {"accuracy": float((np.asarray(prediction.predictions).argmax(-1) == labels)[labelled].mean())}
-
-
-def _history(log_history: list[dict[str, float]]) -> pd.DataFrame:
+def _history(log_history: list[dict[str, float]], config: DistillationConfig) -> pd.DataFrame:
     """The Trainer's log, one row per epoch."""
-    wanted = ("epoch", "loss", "soft_target_loss", "task_loss", "eval_loss", "eval_accuracy")
+    terms = ("soft_target_loss", "task_loss", *config.feature_weights)
+    wanted = ("epoch", "loss", *terms, "eval_loss", "eval_accuracy")
     rows: dict[float, dict[str, float]] = {}
     for entry in log_history:
         if "loss" in entry or "eval_loss" in entry:
@@ -285,7 +203,11 @@ def _check_settings(
 
 
 def _check_datasets(
-    student: TextClassifier, train: DistillationDataset, validation: DistillationDataset, config: DistillationConfig
+    student: TextClassifier,
+    train: DistillationDataset,
+    validation: DistillationDataset,
+    config: DistillationConfig,
+    teacher: TextClassifier | None,
 ) -> None:
     n_classes, n_tokens = len(student.label_names), len(embedding_weight(student.model))
     vocabulary = student.tokenizer.get_vocab()
@@ -298,14 +220,20 @@ def _check_datasets(
     for name, data in (("train_dataset", train), ("val_dataset", validation)):
         if len(data) == 0:
             raise ValueError(f"{name} is empty")
-        if config.alpha > 0 and data.teacher_logits is None:
-            raise ValueError(f"{name} has no teacher logits and alpha is {config.alpha}; add them or set alpha=0")
+        if config.alpha > 0 and config.response_loss_weight > 0 and data.teacher_logits is None and teacher is None:
+            raise ValueError(
+                f"{name} has no teacher logits and alpha is {config.alpha}; add them, pass teacher=, or set alpha=0"
+            )
+        if config.uses_features and data.teacher_features is None and teacher is None:
+            raise ValueError(f"{name} has no teacher features and feature terms are on; add them or pass teacher=")
         if data.teacher_logits is not None and data.teacher_logits.shape[1] != n_classes:
             raise ValueError(f"{name}: {data.teacher_logits.shape[1]} teacher classes, but the student has {n_classes}")
         if max(data.labels) >= n_classes:
             raise ValueError(f"{name}: label {max(data.labels)}, but the student has {n_classes} classes")
         if max(map(max, data.token_ids)) >= n_tokens or data.tokenizer.get_vocab() != vocabulary:
             raise ValueError(f"{name} was tokenised with another tokenizer than the student's ({n_tokens} entries)")
+    if config.response_loss_weight == 0:
+        return
     if IGNORE_INDEX in validation.labels:
         raise ValueError("val_dataset has unlabelled messages; the best epoch can't be chosen without labels")
     if config.alpha < 1 and all(label == IGNORE_INDEX for label in train.labels):

@@ -110,10 +110,10 @@ FAULTS = (
     ),
     Fault(
         "one layer too far",
-        "students.py",
-        "nn.ModuleList([_layers(model)[i] for i in layers])",
-        "nn.ModuleList([_layers(model)[i - 1] for i in layers])",
-        ("test_students.py",),
+        "architectures.py",
+        "if index not in kept:",
+        "if index not in [i - 1 for i in kept]:",
+        ("test_architectures.py", "test_students.py"),
     ),
     Fault(
         "labels off by one",

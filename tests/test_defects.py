@@ -27,13 +27,20 @@ from distill_helpers import (
     DistillationDataset,
     DistillationLoss,
     DistillationTrainer,
+    FeatureTerms,
+    ModelShape,
     TextClassifier,
+    attention_score_loss,
+    capture_features,
     compare,
     create_transformer,
     evaluate,
+    hidden_state_loss,
+    layer_map,
     load_text_classifier,
     mean_divergence,
     precompute_teacher_logits,
+    relation_loss,
     train_student_with_distillation,
     trim_vocabulary,
 )
@@ -91,6 +98,114 @@ def test_an_empty_mask_is_zero_and_not_nan():
     loss.backward()
     assert loss.detach() == 0
     assert student.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("mapping", "n_student", "layers"),
+    [
+        ("uniform", 6, [1, 3, 5, 7, 9, 11]),
+        ("uniform", 4, [2, 5, 8, 11]),
+        ("last", 6, [6, 7, 8, 9, 10, 11]),
+    ],
+)
+def test_the_last_student_layer_meets_the_last_of_the_teacher(mapping, n_student, layers):
+    """ "uniform" and "attention mapping": 0, 1, 3, … and 0, 2, 4, …, so that the last teacher layer was never matched.
+
+    "last": the student's embeddings were matched to a teacher layer; here they are no part of a map.
+    """
+    assert layer_map(mapping, n_student, 12) == tuple(enumerate(layers))
+
+
+def test_a_student_deeper_than_its_teacher_is_refused():
+    """ "last" mapping: more student than teacher layers gave a negative index."""
+    for mapping in ("uniform", "last", "alternating"):
+        with pytest.raises(ValueError, match="12 student layers can't be mapped to 6"):
+            layer_map(mapping, 12, 6)
+
+
+def test_embeddings_are_a_pair_of_their_own():
+    """ "last" mapping: the embeddings counted as a layer."""
+    terms = FeatureTerms(DistillationConfig(embedding_loss_weight=1), ModelShape(2, 8, 2), ModelShape(4, 8, 2))
+    assert (terms.student_names, terms.teacher_names) == (("embeddings",), ("embeddings",))
+
+
+def test_unequal_widths_are_an_error_or_projected_and_never_skipped():
+    """ "hidden width mismatch": loss 0.0 and no gradient, and the mean counted the skipped layers."""
+    with pytest.raises(ValueError, match="needs a projector"):
+        hidden_state_loss(randn(1, 3, 4), randn(1, 3, 6), torch.ones(1, 3))
+    narrow, wide = (create_transformer(("a", "b"), 50, hidden_size=size).eval() for size in (16, 32))
+    terms = FeatureTerms(DistillationConfig(intermediate_layers=True), ModelShape.of(narrow), ModelShape.of(wide))
+    batch = {"input_ids": torch.tensor([[5, 6, 7]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    with capture_features(narrow) as student, capture_features(wide) as teacher:
+        narrow(**batch)
+        wide(**batch)
+    terms(student, teacher, batch["attention_mask"])["hidden_loss"].sum().backward()
+    for layer in narrow.bert.encoder.layer:
+        assert layer.output.dense.weight.grad.abs().sum() > 0
+
+
+def test_hidden_states_and_attention_at_padding_do_not_count():
+    """ "hidden and attention losses": 7.59 where only the padding differed."""
+    mask = torch.tensor([[1, 1, 0, 0]])
+    state, scores = randn(1, 4, 6), randn(1, 2, 4, 4)
+    other_state, other_scores = state.clone(), scores.clone()
+    other_state[:, 2:] += 5
+    other_scores[:, :, 2:] += 5  # as query
+    other_scores[:, :, :, 2:] += 5  # as key
+    assert hidden_state_loss(other_state, state, mask) == 0
+    assert attention_score_loss(other_scores, scores, mask) == 0
+
+
+def test_different_heads_are_not_averaged_away():
+    """ "different head counts": the mean over heads gave an error of 0 for different heads."""
+    a, b = randn(1, 1, 3, 3), randn(1, 1, 3, 3, seed=1)
+    mask = torch.ones(1, 3)
+    assert attention_score_loss(torch.cat([a, b], 1), torch.cat([b, a], 1), mask) > 0.1
+    with pytest.raises(ValueError, match="for unequal numbers of heads use relation_loss"):
+        attention_score_loss(torch.cat([a, b], 1), a, mask)
+    assert relation_loss(randn(1, 2, 3, 8), randn(1, 4, 3, 8, seed=1), mask, n_heads=4) > 0.1
+
+
+def test_the_attention_term_does_not_vanish_with_the_length():
+    """ "attention scale": the error of probabilities was 7e-4 at length 64, 1.3e-5 at 512."""
+    errors = [
+        float(attention_score_loss(randn(1, 2, n, n), randn(1, 2, n, n, seed=1), torch.ones(1, n))) for n in (64, 512)
+    ]
+    assert errors == pytest.approx([2, 2], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "choices", [{"intermediate_layers": True}, {"attention_matching": True}], ids=["hidden", "attention"]
+)
+def test_features_that_are_asked_for_change_the_weights(make_classifier, make_sets, tmp_path, choices):
+    """ "training loop": features requested, never passed; identical weights with them on and off.
+
+    "output_attentions": SDPA, as here, gives an empty tuple, and the attention term was silently 0.
+    """
+    teacher = make_classifier(seed=1, n_layers=4)
+    assert teacher.model.config._attn_implementation == "sdpa"
+    off, on = (
+        train(make_classifier(), make_sets(), tmp_path / str(i), DistillationConfig(**own), teacher=teacher)
+        for i, own in enumerate([{}, choices])
+    )
+    assert on.history.filter(regex="hidden|attention").min(axis=None) > 0
+    name = "bert.encoder.layer.1.attention.self.query.weight"
+    assert (off.model.state_dict()[name] - on.model.state_dict()[name]).abs().max() > 1e-5
+
+
+def test_projectors_are_registered_and_optimised(make_classifier, make_sets, tmp_path):
+    """ "projectors": never built, never optimised; a plain list is not registered."""
+    args = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    trainer = DistillationTrainer(
+        make_classifier().model,
+        DistillationConfig(intermediate_layers=True),
+        args,
+        train_dataset=make_sets()[0],
+        teacher=make_classifier(seed=1, n_layers=4, hidden_size=48),
+    )
+    projectors = {id(parameter) for parameter in trainer.loss_fn.feature_terms.parameters()}
+    assert len(projectors) == 4  # two layers, weight and bias
+    assert projectors <= {id(p) for group in trainer.create_optimizer().param_groups for p in group["params"]}
 
 
 def test_the_best_student_is_returned_and_saved_with_its_tokenizer(make_classifier, contrary_sets, tmp_path):

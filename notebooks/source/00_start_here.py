@@ -122,15 +122,16 @@ for text in (
 
 # %% [markdown]
 # Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher gives
-# two of them about half each, and the Mac nothing: it says which queues are alike for this message. That is what the
-# student learns from, and what Hinton and his colleagues came to call **dark knowledge**. Two messages prove nothing
-# about when the models disagree; the test set below answers that.
+# two of them about half each, and the other three next to nothing: it says which queues are alike for this message. That
+# is what the student learns from, and what Hinton and his colleagues came to call **dark knowledge**. The student itself
+# is sure of one here: on a single message it may miss the teacher's doubt. Two messages prove nothing about when the models
+# disagree; the test set below answers that.
 
 # %% [markdown]
 # ## What the student minimised, in ten lines
 #
-# In words: *give every class the probability that the teacher gives it.* The distance between the two distributions is
-# the Kullback–Leibler divergence. In symbols, with teacher probabilities $p$ and student probabilities $q$,
+# In words: *give every class the probability that the teacher gives it.* How far the two distributions are apart is
+# measured by the Kullback–Leibler divergence. In symbols, with teacher probabilities $p$ and student probabilities $q$,
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k},$$
 #
@@ -155,7 +156,7 @@ torch.testing.assert_close(by_hand, loss(student_logits, teacher_logits)["total_
 print("ten lines and the package give the same loss")
 
 # %% [markdown]
-# From here on the course uses the package; the ten lines were for reading.
+# From here on this notebook uses the package; the ten lines were for reading.
 
 # %% [markdown]
 # ## A whole test set
@@ -233,8 +234,8 @@ HTML(calculator.children[-1].value)
 #   96.7%. The story treats the two as the same.
 # - It goes on to conclude that the model must be some 10 to 30 times smaller. **A ratio of prices is not a ratio of
 #   parameters.** What a message costs depends on hardware, batching and load as well; measure it, as above.
-# - The project has a cost too. Drag *project cost* and *requests per day* until it takes a year to pay for itself:
-#   at these invented costs that is about 1,900 messages a day. Put in your own. Below that line latency, privacy or a
+# - The project has a cost too. Drag *requests per day* down: at these invented costs 2,000 messages a day take 345 days
+#   to pay for it, and about 1,900 take a year. Put in your own. Below that line latency, privacy or a
 #   device without network may still be reasons.
 
 # %% [markdown]
@@ -286,7 +287,7 @@ check("00.1", price_cut)
 #
 # A project costs `project_cost` dollars once. How many messages a day must there be for it to pay for itself after
 # `days` days? Prices are in dollars for a thousand tokens. Do not round. If no number of messages is enough, return
-# `math.inf`.
+# `math.inf` (the notebook has not imported `math`; do so in the cell).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -396,8 +397,8 @@ print(f"{100 * share:.1f}% of the teacher's, with {100 * n_student / n_teacher:.
 assert share >= 0.96
 
 # %% [markdown]
-# One student can be lucky. Notebook 05 trains it with five seeds and shows the spread, beside a linear model that takes
-# about a second to train: a student below *that* line has no reason to exist.
+# One student can be lucky. Notebook 05 shows how it was made and the spread over five seeds, beside a linear model that
+# takes about a second to train: a student below *that* line has no reason to exist.
 
 # %% [markdown]
 # ## The map

@@ -428,9 +428,9 @@ print("the ECE at T = 1.5 is less than half of that at T = 1")
 #
 # T is fitted on the 400 validation messages, and judged on the test messages. Two things speak against its holding
 # there: test messages are *later* and harder, and the teacher's best epoch was chosen on these validation messages, so
-# it looks better on them than it is. And why not fit on the training messages, of which there are six times as many (we
-# keep every fourth)? **Predict first:** will the training messages ask for a higher or a lower T than validation? Will
-# the test messages?
+# it looks better on them than it is. And why not fit on the training messages? There are 2,517, six times as many; every
+# fourth was labelled above, and these 630 are still more than 400. **Predict first:** will the training messages ask for a
+# higher or a lower T than validation? Will the test messages?
 
 # %%
 fits = {

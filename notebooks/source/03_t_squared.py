@@ -752,6 +752,6 @@ HTML(render_quiz("03_t_squared"))
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·
-# Kingma and Ba: *Adam*, 2015, [arXiv 1412.6980](https://arxiv.org/abs/1412.6980), section 2.1 (the step does not depend on
-# the gradient's scale) · Loshchilov and Hutter: *Decoupled Weight Decay Regularization*, 2019,
+# Kingma and Ba: *Adam*, 2015, [arXiv 1412.6980](https://arxiv.org/abs/1412.6980), section 2.1 (without ε the step does
+# not depend on the gradient's scale) · Loshchilov and Hutter: *Decoupled Weight Decay Regularization*, 2019,
 # [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2.

@@ -325,8 +325,9 @@ assert spread["reverse KL"] < spread["teacher"] / 2
 # %% [markdown]
 # Longer, by about 20 words: it seeks the *likelier* answers, and these are the long ones here. Mode seeking makes a
 # student **less diverse**, not shorter. What MiniLLM (Gu et al. 2023, abstract) claims for reverse KL is that the student
-# does not overestimate what the teacher finds unlikely. If you want short answers, use a teacher or prompts that give
-# short answers.
+# does not overestimate what the teacher finds unlikely. One thing did draw their student to short answers, and it is the
+# sum over the tokens: they train on answers that the student writes, and a long one collects a worse sum. They divide by
+# the length against it (section 2.2). If you want short answers, use a teacher or prompts that give short answers.
 #
 # ## Masks: what counts
 #
@@ -783,10 +784,10 @@ for name, gradient in gradients.items():
 # | it says | true is | evidence |
 # |---|---|---|
 # | the loss is KL(student‖teacher) | the sum that it shows is KL(teacher‖student), the usual one; a comment in its code has it right | *The direction of KL* |
-# | alpha from 0.5 to 0.9 is the effective range | partly: Hinton et al. did best with a considerably lower weight on the hard term. Here it hardly mattered with right labels; with wrong ones 0.5 to 1 did alike, or 0.5 to 0.7 best; 0.5 to 0.9 was within about two errors of the best in all three cases | Hinton et al., section 2; *What alpha does to training* |
+# | alpha from 0.5 to 0.9 is the effective range | partly: Hinton et al. generally did best with a considerably lower weight on the hard term. Here it hardly mattered with right labels; with wrong ones 0.5 to 1 did alike, or 0.5 to 0.7 best; 0.5 to 0.9 was within about two errors of the best in all three cases | Hinton et al., section 2; *What alpha does to training* |
 # | alpha = 1 only if the teacher's labels are very good | partly: behind a teacher that learned from 20% wrong labels alpha = 0.7 was better in every seed, but alpha = 1 still made fewer errors than the hard labels alone | *What alpha does to training* |
-# | distillation needs a lower learning rate than fine-tuning | unsupported: no source; nor does the one figure at hand settle it: DistilBERT's script, for pre-training, defaults to 5e-4. We did not test it here | transformers' research project *distillation*, `train.py` |
-# | reverse KL makes outputs concise | wrong: mode seeking, not short; here the answers got longer | *What reverse KL is not* |
+# | distillation needs a lower learning rate than fine-tuning | unsupported: no source. Hinton et al. expect that soft targets of high entropy often allow a *much higher* one than the teacher's training used. DistilBERT's script, for pre-training, defaults to 5e-4, which settles nothing. We did not test it here | Hinton et al., section 1; transformers' research project *distillation*, `train.py` |
+# | reverse KL makes outputs concise | wrong of the divergence itself: mode seeking, not short; here the answers got longer. Its sum over whole answers of the student does favour short ones, and MiniLLM corrects for that | *What reverse KL is not*; Gu et al., section 2.2 |
 # | start from a pretrained student of the same architecture | overstated, and elsewhere it says itself that architectures may differ: logits need the same label or vocabulary space only. Good starting weights do help (notebook 05) | *What teacher and student must share* |
 #
 # **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·

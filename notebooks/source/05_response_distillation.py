@@ -83,8 +83,8 @@ print(f"tf-idf + logistic regression: {100 * linear['accuracy']:.0f}% of the tes
 # ## The teacher labels everything once
 #
 # Training visits every message many times, the teacher needs to see it only once: its logits do not change.
-# `precompute_teacher_logits` labels in batches and keeps the logits on disk. **Predict first:** how many forward passes
-# will the second call need?
+# `precompute_teacher_logits` labels in batches and keeps the logits on disk. Twenty-six words are seldom more than 48 word
+# pieces, so `max_length=48` cuts next to nothing. **Predict first:** how many forward passes will the second call need?
 
 # %%
 teacher = dh.load_course_model("help-desk-teacher")
@@ -235,7 +235,9 @@ batches = list(trainer.get_train_dataloader())  # its sampler starts again from 
 print(f"{len(data)} messages in {len(batches)} batches; keys of a batch: {sorted(batches[0])}")
 
 # %% [markdown]
-# Now the loop.
+# Now the loop. So that the two can end at the same weights, it does what the trainer does: no weight decay on biases and
+# norms, a learning rate that rises over the first tenth of the steps and then falls as a cosine, and gradients clipped to
+# a norm of 1 (the trainer's default).
 
 # %%
 T, alpha = 2.0, 0.7
@@ -324,7 +326,7 @@ print("soft labels win, the student agrees with the teacher more often, and both
 # %% [markdown]
 # The histories show how. On both the training loss falls far below the loss on validation messages: 2,517 messages are
 # few. But on hard labels the validation loss turns and rises, since the student grows sure of what it learned by heart;
-# on soft labels it keeps falling.
+# on soft labels it keeps falling. (Compare a colour with itself only: cross-entropy and T² KL are different losses.)
 
 # %%
 fig, axes = figure("On hard labels the validation loss turns, on soft labels it does not")
@@ -345,8 +347,9 @@ with_alt_text(
 #
 # The teacher can label anything. We read only the first 26 words of each message; what follows is text of the same kind
 # that costs nothing. `desk.transfer` holds **windows** of 26 words, cut from training messages only (the first window of
-# a message is the message as we read it). Text for the teacher to label is called a **transfer set**. Windows have no
-# hard label, and `IGNORE_INDEX` says so: at α < 1 such a text would learn from the teacher alone; at α = 1 all do.
+# a message is the message as we read it, so together with the messages it stands in the set twice). Text for the teacher
+# to label is called a **transfer set** (much of it and long training are what Beyer et al. 2021 found to matter). Windows have no hard label, and `IGNORE_INDEX` says so: at α < 1 such a text would
+# learn from the teacher alone; at α = 1 all do.
 #
 # This is how a training set of both is made. Training on all windows takes some five minutes, so this page shows the
 # result from the log. **Predict first:** what do they add to the soft labels' accuracy?
@@ -365,14 +368,15 @@ print("a window:", windows[3])
 # %% [markdown]
 # ## Five seeds
 #
-# One run is an anecdote. The table below comes from a committed log: five seeds, ten epochs on the messages, six epochs
-# on messages and all windows (2.7 times as many steps as the ten); `make results` makes it again.
+# One run is an anecdote. The table below comes from a committed log: five seeds, ten epochs on the messages in batches of
+# 32, six epochs on messages and all windows in batches of 64 (2.7 times as many steps as the ten); `make results` makes
+# it again. Seed 0 of the last row is the student of notebook 00.
 #
 # - *± sd*: standard deviation over seeds. They vary the student; teacher and test set stay the same. The test set itself
 #   adds an error of about one point (the standard error of a share of 75% over 1,952 messages).
-# - *agreement*: share of test messages on which a student gives the teacher's answer.
+# - *agreement*: share of test messages on which a student gives the teacher's answer (Stanton et al. 2021, equation 2).
 # - *NLL*: mean −log of the probability given to the right queue. *ECE*: messages sorted into 15 bins by their highest
-#   probability; the mean gap between that probability and the share that is right.
+#   probability; the mean gap between that probability and the share that is right (Guo et al. 2017, equation 3).
 # - *10%*: a tenth of the messages, another one for each seed, and four times the epochs. Their teacher saw all labels.
 # - *random embeddings*: not started from the teacher's.
 
@@ -405,19 +409,24 @@ print(f"one message: the student is {timing['teacher_latency_ms'] / timing['stud
 # %% [markdown]
 # Reading it:
 #
-# - **The answer to the question: both.** On the same messages the teacher's labels are worth some four points more than
-#   the senders', in every seed. More text, labelled by nobody but the teacher, adds about two.
-# - **On a tenth of the messages** the mean gain is about the same, but there the seeds differ by as much as the gain. The
-#   table does not show that fewer labels make soft labels matter more.
+# - **The answer to the question: both, and the labels more.** On the same messages the teacher's labels are on average
+#   worth some four points more than the senders', and they win in every seed. More text, labelled by nobody but the teacher,
+#   adds about two. That row also trained for more steps, and no row trains as long on the messages alone: the table does
+#   not say how much of the two points is text and how much is time.
+# - **On a tenth of the messages** the mean gain is about the same. Soft labels win in every seed there too, but two
+#   students of *different* seeds differ by as much as the gain. The table does not show that fewer labels make soft labels
+#   matter more.
 # - **Where the student starts** matters almost as much as what it learns from: the teacher's embeddings are worth about
 #   three points, at no cost in parameters or time.
 # - **The hard-label student is below the linear model.** On its own it would have no reason to exist; distilled it has.
-# - Hard labels also make the worst probabilities: look at NLL and ECE. A student that copies a teacher which is itself
-#   overconfident (its ECE is not small either) inherits some of that.
+# - Hard labels also make the worst probabilities: look at NLL and ECE. Soft labels help and do not cure it: the teacher is
+#   itself overconfident (an ECE of 10%), and on the same messages its student is more so (15%). In both columns that
+#   student is behind the linear model; with the transfer set it is level or better.
 #
 # ## Your own data
 #
-# Two CSV files with a header are enough. Labels are read from training; a label that training does not have, or an empty
+# Two CSV files with a header are enough: a tenth of training becomes the validation set, unless you pass a file for it.
+# Labels are read from training; a label that training does not have, or an empty
 # text, is an error that names the row.
 
 # %%
@@ -460,8 +469,9 @@ print("loaded again, it gives the same answers")
 # ### Exercise 05.1 · Which epoch? (★, 4 min)
 #
 # `history` is a DataFrame such as `histories["soft labels"]`: a row for each epoch with `epoch`, `loss` (training),
-# `eval_loss` and `eval_accuracy` (validation). Somebody has added a column `test_accuracy`. Return the number of the epoch
-# whose student you keep; of several that are equally good, the earliest.
+# `eval_loss` and `eval_accuracy` (validation). Somebody has added a column `test_accuracy`. What counts is how many messages
+# go to the right queue. Return the number of the epoch whose student you keep; of several that are equally good, the
+# earliest.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -552,11 +562,13 @@ check("05.3", loss_with_gaps)
 # %% [markdown]
 # ### Exercise 05.4 · A gain over seeds (★★, 6 min)
 #
-# `new` and `old` hold the accuracies of two kinds of student, as shares: the same seeds in the same order. Return the mean
-# gain and the standard deviation of the gain over seeds, both in points (hundredths).
+# `new` and `old` are tensors of the accuracies of two kinds of student, as shares: the same seeds in the same order. Return
+# the mean gain and the standard deviation of the gain over seeds (with n − 1, as in the table), both in points
+# (hundredths).
 #
 # Then try it on the log: soft and hard labels, once on all messages and once on a tenth. `read_results("help-desk")` has
-# the columns `model`, `seed` and `accuracy`.
+# the columns `model`, `seed` and `accuracy`, ordered by seed within a model. Make tensors of your selections,
+# `torch.tensor(selection.to_numpy())`: pandas subtracts by row number, and two selections share none.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -605,7 +617,7 @@ HTML(render_quiz("05_response_distillation"))
 # | soft labels beat the teacher's top class as label by 3–8% on most tasks | no source; not measured here. Against the senders' labels: the table above. Hinton et al., speech, against the data's labels: 58.9 → 60.8 on all data, 44.5 → 57.0 on 3% of it | `data/results/help-desk.jsonl`; Hinton et al. 2015, sections 4 and 6 |
 # | the student returned is the last epoch's | keep the best on validation | exercise 05.1; `train_student_with_distillation` |
 # | tokenise every item on every visit, pad to 512 | tokenise once, pad to the longest of the batch | `tests/benchmarks/training_speed.py` times both: an epoch is at least ten times faster |
-# | T = 3–6 is the sweet spot | no source; Hinton et al. used from 2 to 20, DistilBERT 2, TinyBERT 1; here 2 | Hinton et al. 2015, sections 3 and 4; DistilBERT's training script, `--temperature`; Jiao et al. 2020, section 3; [notebook 02](02_temperature.ipynb) |
+# | T = 3–6 is the sweet spot | no source; best or used in Hinton et al.: from 2 to 20, DistilBERT 2, TinyBERT 1; here 2 | Hinton et al. 2015, sections 3 and 4; DistilBERT's training script, `--temperature`; Jiao et al. 2020, section 3.1; [notebook 02](02_temperature.ipynb) |
 # | tuning on validation "leaks the test set" | it flatters the *validation* figure; a test set leaks only when it selects | question 3 of the quiz |
 #
 # **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·

@@ -33,6 +33,21 @@ CLAIMS = [
     ("05_response_distillation", "last epoch", "best on validation"),
     ("05_response_distillation", "512", "tokenise once"),
     ("05_response_distillation", "leaks", "selects"),
+    ("06_feature_distillation", "layer k follows", "followed by nobody"),
+    ("06_feature_distillation", "all token positions", "mask it"),
+    ("06_feature_distillation", "average over the heads", "hides"),
+    ("06_feature_distillation", "True by default", "identical weights"),
+    ("06_feature_distillation", "syntax", "unsupported"),
+    ("06_feature_distillation", r"90%\+", "no source"),
+    ("07_landmark_systems", "DistilBERT.*97%.*40%", "right"),
+    ("07_landmark_systems", "1, 3, 5, 7, 9, 11", "0, 2, 4, 7, 9, 11"),
+    ("07_landmark_systems", r"response \+ intermediate", "last hidden"),
+    ("07_landmark_systems", "crucial", "random"),
+    ("07_landmark_systems", "BERT-large.*96.8%", "BERT-base"),
+    ("07_landmark_systems", "syntax", "unsupported"),
+    ("07_landmark_systems", r"MiniLM.*99%\+.*50%", "Transformer parameters"),
+    ("07_landmark_systems", "Phi-2.*10 to 40", "misleading"),
+    ("07_landmark_systems", "Mistral 7B", "no teacher"),
 ]
 
 

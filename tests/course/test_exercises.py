@@ -1,5 +1,6 @@
 """Every exercise: its solution is right, plausible wrong answers are told what is wrong, an empty one is let alone."""
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -103,10 +104,23 @@ def test_check_prints_and_raises_nothing_that_the_answer_raises(capsys: pytest.C
 
 
 def test_a_number_or_an_answer_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no exercise '99\.9'"):
-        check("99.9", len)
+    for number in ("99.9", "01.9", "01", ""):
+        with pytest.raises(ValueError, match=rf"no exercise '{re.escape(number)}'; there are 00\.1, .*05\.4"):
+            check(number, len)
     with pytest.raises(TypeError, match="without calling it; got float"):
         check(NUMBERS[0], 0.5)  # type: ignore[arg-type]
+
+
+def test_judging_one_answer_imports_no_other_notebooks_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = []
+
+    def record(name: str) -> ModuleType:
+        imported.append(name)
+        return importlib.import_module(name)
+
+    monkeypatch.setattr("distill_helpers.course.exercises.import_module", record)
+    judge("01.1", solution("01.1"))
+    assert imported == ["distill_helpers.course.exercises.dark_knowledge"]
 
 
 def test_compare_names_the_mistake_the_shape_and_the_values() -> None:

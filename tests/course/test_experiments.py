@@ -6,11 +6,11 @@ import torch
 from distill_helpers import DistillationConfig, DistillationLoss
 from distill_helpers.course.experiments import alpha, capacity, t_squared, withheld_digit
 from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
-from distill_helpers.course.experiments.withheld_digit import best_bias, raise_bias
+from distill_helpers.course.experiments.withheld_digit import best_bias, raise_bias, without_ranking
 from distill_helpers.course.logs import read_log
 
 LOGS = {
-    "withheld-digit": (["model"], 7, 10),
+    "withheld-digit": (["model"], 8, 10),
     "capacity": (["width", "temperature"], 24, 10),
     "t-squared": (["optimizer", "alpha", "temperature", "t_squared"], 24, 10),
     "alpha": (["labels", "alpha"], 18, 7),
@@ -31,7 +31,7 @@ def test_a_committed_log_is_complete_and_has_no_run_twice(name: str) -> None:
 @pytest.mark.slow
 def test_a_slice_of_each_log_is_made_again() -> None:
     slices = {
-        "withheld-digit": (withheld_digit.run, {"model": "soft labels, no 3s", "seed": 1}),
+        "withheld-digit": (withheld_digit.run, {"model": "soft labels without the ranking, no 3s", "seed": 1}),
         "capacity": (capacity.run, {"width": 128, "temperature": 4.0, "seed": 1}),
         "t-squared": (
             t_squared.run,
@@ -50,6 +50,13 @@ def test_the_directions_that_the_notebooks_report() -> None:
     withheld = withheld_digit.summary()["errors"]
     assert withheld["soft labels, no 3s"] < 0.5 * withheld["hard labels, no 3s"]
     assert withheld["soft labels, all digits"] > withheld["hard labels, all digits"]
+    log = read_log("withheld-digit").pivot_table(index="seed", columns="model")
+    ranked, unranked = "soft labels, no 3s", "soft labels without the ranking, no 3s"
+    assert (log["errors_on_3s", unranked] == 51).all()
+    assert (2 * log["errors_on_3s_corrected", ranked] < log["errors_on_3s_corrected", unranked]).sum() >= 9
+    assert (log["errors_on_3s_corrected", ranked] < log["errors_on_3s_corrected", unranked]).all()
+    assert (log["errors_on_3s_corrected", unranked] < 51).sum() == 9
+    assert (log["errors_corrected", unranked] < log["errors", unranked]).sum() == 8
     errors = capacity.summary()
     assert errors.loc[16, 20.0] - errors.loc[16, 1.0] > 3 * (errors.loc[128, 20.0] - errors.loc[128, 1.0])
     without, with_it = (t_squared.summary()[f"{which} T²"] for which in ("without", "with"))
@@ -101,6 +108,50 @@ def test_a_student_of_missing_digits_never_sees_them(monkeypatch: pytest.MonkeyP
     ((images, labels),) = seen
     assert 3 not in labels.tolist()
     assert len(images) == int((data.train_labels != 3).sum())
+
+
+def test_without_the_ranking_labels_are_as_soft_and_tell_nothing_of_the_wrong_classes() -> None:
+    logits = 4 * torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.05, 1.0, 20.0):
+        soft, flat = (
+            (logits / temperature).softmax(-1),
+            (without_ranking(logits, temperature) / temperature).softmax(-1),
+        )
+        torch.testing.assert_close(flat.amax(-1), soft.amax(-1))
+        assert torch.equal(flat.argmax(-1), soft.argmax(-1))
+        others = flat.sort(dim=-1, descending=True).values[:, 1:]
+        torch.testing.assert_close(
+            others, ((1 - soft.amax(-1, keepdim=True)) / 9).expand_as(others), rtol=1e-4, atol=1e-6
+        )
+        assert without_ranking(logits, temperature).isfinite().all()
+    with pytest.raises(ValueError, match=r"got 0\.0"):
+        without_ranking(logits, 0.0)
+
+
+def test_the_bench_uses_one_thread_and_gives_the_callers_back() -> None:
+    counts = []
+
+    class Counting(torch.nn.Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            counts.append(torch.get_num_threads())
+            if len(images) == 1:
+                raise RuntimeError("stopped")
+            return super().forward(images)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        model, images = Counting(64, 10), torch.rand(4, 64)
+        train_mlp(model, images, torch.arange(4), epochs=1)
+        predict(model, images)
+        assert torch.get_num_threads() == 3
+        for broken in (lambda: train_mlp(model, images[:1], torch.arange(1)), lambda: predict(model, images[:1])):
+            with pytest.raises(RuntimeError, match="stopped"):
+                broken()
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1, 1, 1, 1]
 
 
 def test_training_is_the_seeds_and_moves_the_weights() -> None:

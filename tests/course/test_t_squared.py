@@ -65,8 +65,9 @@ def test_the_widget_refuses_what_it_cannot_show() -> None:
             render_t_squared(temperature, name)
     with pytest.raises(ValueError, match="unknown pair 'nothing'"):
         render_t_squared(1.0, "nothing")
-    with pytest.raises(ValueError, match=r"positive, got -1\.0"):
-        soft_target_numbers(*logits(name), -1.0)
+    for temperature in (-1.0, 0.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"positive, finite number, got {temperature}"):
+            soft_target_numbers(*logits(name), temperature)
 
 
 def test_one_suspect_has_t_squared_one_has_t_and_one_has_nothing() -> None:

@@ -25,6 +25,7 @@ _MODULES = {
     "03": "t_squared",
     "04": "distillation_loss",
     "05": "response_distillation",
+    "07": "landmark_systems",
 }
 
 
@@ -62,11 +63,15 @@ class Attempt:
 
 def exercises() -> dict[str, Callable[[Attempt], str]]:
     """Every check by the number of its exercise, such as "01.2"."""
-    found: dict[str, Callable[[Attempt], str]] = {}
-    for number, module in _MODULES.items():
-        checks: Mapping[str, Callable[[Attempt], str]] = import_module(f"{__name__}.{module}").CHECKS
-        found |= {f"{number}.{exercise}": function for exercise, function in checks.items()}
-    return found
+    return {number: function for notebook in _MODULES for number, function in _checks_of(notebook).items()}
+
+
+def _checks_of(notebook: str) -> dict[str, Callable[[Attempt], str]]:
+    """The checks of a notebook, such as "01"; none where it has no exercises."""
+    if notebook not in _MODULES:
+        return {}
+    checks: Mapping[str, Callable[[Attempt], str]] = import_module(f"{__name__}.{_MODULES[notebook]}").CHECKS
+    return {f"{notebook}.{exercise}": function for exercise, function in checks.items()}
 
 
 def judge(number: str, function: Callable[..., Any]) -> Verdict:
@@ -80,9 +85,9 @@ def judge(number: str, function: Callable[..., Any]) -> Verdict:
         ValueError: no such exercise.
         TypeError: an answer that is not a function.
     """
-    known = exercises()
+    known = _checks_of(number.partition(".")[0])
     if number not in known:
-        raise ValueError(f"no exercise {number!r}; there are {', '.join(known)}")
+        raise ValueError(f"no exercise {number!r}; there are {', '.join(exercises())}")
     if not callable(function):
         raise TypeError(f"pass the function itself, without calling it; got {type(function).__name__}")
     try:

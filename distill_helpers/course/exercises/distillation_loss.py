@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.divergences import mean_divergence
-from distill_helpers.losses import IGNORE_INDEX, DistillationConfig, DistillationLoss
+from distill_helpers.losses import IGNORE_INDEX, DistillationLoss
 
 __all__ = ["CHECKS"]
 

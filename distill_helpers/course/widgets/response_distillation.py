@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.figures import probability_bars
+from distill_helpers.divergences import check_temperature
 
 __all__ = ["render_soft_targets"]
 
@@ -24,12 +25,11 @@ def render_soft_targets(
         logits: the teacher's, (texts, classes).
 
     Raises:
-        ValueError: a message that does not exist, or a temperature that is not positive.
+        ValueError: a message that does not exist, or a temperature that is not positive and finite.
     """
     if not 0 <= message < len(texts):
         raise ValueError(f"message must be from 0 to {len(texts) - 1}, got {message}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_temperature(temperature)
     soft = (logits[message].double() / temperature).softmax(-1)
     hard = torch.nn.functional.one_hot(torch.tensor(labels[message]), len(names))
     bits = float(torch.special.entr(soft).sum()) / torch.log(torch.tensor(2.0)).item()

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.divergences import forward_kl
+from distill_helpers.divergences import check_temperature, forward_kl
 
 __all__ = ["PAIRS", "SoftTargetNumbers", "render_t_squared", "soft_target_numbers"]
 
@@ -53,10 +53,9 @@ def soft_target_numbers(z: Tensor, v: Tensor, temperature: float) -> SoftTargetN
         temperature: T > 0.
 
     Raises:
-        ValueError: a temperature that is not positive.
+        ValueError: a temperature that is not positive and finite.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_temperature(temperature)
     z, v = z.double(), v.double()
     apart = (z - z.mean()) - (v - v.mean())
 

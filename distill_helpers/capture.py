@@ -1,0 +1,233 @@
+"""Looking inside a model: hidden states, queries, keys and values of one forward pass.
+
+`capture_features` works on any encoder or decoder of transformers and on named parts of any module. It asks for no
+`output_attentions`: attention scores and probabilities are computed from the queries and keys, so that the model keeps
+its fast attention, and an empty tuple of attentions can't happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from distill_helpers.architectures import transformer_layers
+
+__all__ = ["EMBEDDINGS", "Features", "attention_pairs", "capture_features"]
+
+#: The name of the first layer's input in `Features`.
+EMBEDDINGS = "embeddings"
+
+_PREFIX = "distill_helpers_"
+
+
+@dataclass
+class Features:
+    """What a forward pass left behind, by name.
+
+    Attributes:
+        tensors: "embeddings" (input of layer 0) and "hidden.3" (output of layer 3, before a decoder's final norm),
+            (batch, sequence, width); "queries.3", "keys.3" and
+            "values.3", (batch, heads, sequence, head width), after any rotation of positions; a module's own name for
+            whatever else was asked for. Layers count from 0.
+        scaling: by which the model multiplies queries · keys before the softmax.
+        causal: no token looks at a later one.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    scaling: float = 1.0
+    causal: bool = False
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise KeyError(f"{name!r} was not captured; there are {sorted(self.tensors)}. Run the model inside `with`")
+        return self.tensors[name]
+
+    def attention_scores(self, layer: int) -> Tensor:
+        """Scaled queries · keys before mask and softmax, (batch, heads, queries, keys)."""
+        queries, keys = self[f"queries.{layer}"], self[f"keys.{layer}"]
+        # Grouped-query attention: several heads of queries share one of keys.
+        keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+        return queries @ keys.transpose(-1, -2) * self.scaling
+
+    def attention(self, layer: int, attention_mask: Tensor) -> Tensor:
+        """Attention probabilities, (batch, heads, queries, keys); rows of padding are 0.
+
+        Args:
+            layer: from 0.
+            attention_mask: (batch, sequence), 1 where there is a token.
+        """
+        pairs = attention_pairs(attention_mask, self.causal)
+        scores = self.attention_scores(layer).float()
+        # Not -inf: a row of padding would be NaN, before it is set to 0.
+        probabilities = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min).softmax(dim=-1)
+        return probabilities.masked_fill(~pairs, 0.0)
+
+
+def attention_pairs(attention_mask: Tensor, causal: bool = False) -> Tensor:
+    """Which (query, key) pairs count: both are tokens and, if causal, the key is not later. (batch, 1, seq, seq) bool.
+
+    Raises:
+        ValueError: a mask that is not (batch, sequence).
+    """
+    if attention_mask.dim() != 2:
+        raise ValueError(f"attention_mask must be (batch, sequence), got {tuple(attention_mask.shape)}")
+    real = attention_mask.bool()
+    pairs = real[:, None, :, None] & real[:, None, None, :]
+    return pairs.tril() if causal else pairs
+
+
+@contextlib.contextmanager
+def capture_features(
+    model: nn.Module, names: Collection[str] | None = None, *, modules: Collection[str] = ()
+) -> Iterator[Features]:
+    """Record the features of the latest forward pass that runs inside the `with` block.
+
+    Gradients flow through what is recorded. The model's outputs are what they are without it, and when the block ends,
+    by an exception too, no hook is left on the model.
+
+    Args:
+        model: an encoder or a decoder of transformers; any module if only `modules` are asked for.
+        names: what to keep, by the names of `Features.tensors`; None keeps everything (of a plain module: nothing).
+            A name limits the memory: what is not named can be freed.
+        modules: parts of the model by their names in `named_modules()`, whose output (the first, of a tuple) is kept.
+
+    Yields:
+        The features, empty until the model has run. A new forward pass replaces them.
+
+    Raises:
+        ValueError: a name that the model does not have, a model under gradient checkpointing (it runs twice), one whose
+            attention is being captured already, or, after a forward pass, one whose attention is not transformers' own.
+        TypeError: a plain module of which layers are asked for.
+    """
+    parts = dict(model.named_modules())
+    if missing := [name for name in modules if name not in parts]:
+        raise ValueError(f"{type(model).__name__} has no module {missing[0]!r}; see `dict(model.named_modules())`")
+    if names and not isinstance(model, PreTrainedModel):
+        raise TypeError(f"{type(model).__name__} is not a model of transformers; name its parts with `modules`")
+    if getattr(model, "is_activation_checkpointing", False) and model.training:
+        raise ValueError("features can't be captured under gradient checkpointing; activation_checkpointing_disable()")
+    features = Features()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_hook(model.register_forward_pre_hook(lambda *_: features.tensors.clear())))
+        for name in modules:
+            stack.enter_context(_hook(parts[name].register_forward_hook(_keep_output(features, name))))
+        if isinstance(model, PreTrainedModel) and not (modules and names is None):
+            _capture_transformer(model, names, features, stack)
+        yield features
+
+
+def _capture_transformer(
+    model: PreTrainedModel, names: Collection[str] | None, features: Features, stack: contextlib.ExitStack
+) -> None:
+    layers = transformer_layers(model)
+    known = [EMBEDDINGS, *(f"{kind}.{i}" for kind in ("hidden", *_ATTENTION) for i in range(len(layers)))]
+    if names is not None and (unknown := sorted(set(names) - set(known))):
+        raise ValueError(f"{type(model).__name__} has no {unknown[0]!r}; it has {len(layers)} layers, from 0")
+    wanted = set(known if names is None else names)
+    if EMBEDDINGS in wanted:
+
+        def keep_input(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+            features.tensors[EMBEDDINGS] = args[0] if args else kwargs["hidden_states"]
+
+        stack.enter_context(_hook(layers[0].register_forward_pre_hook(keep_input, with_kwargs=True)))
+    for i, layer in enumerate(layers):
+        if f"hidden.{i}" in wanted:
+            stack.enter_context(_hook(layer.register_forward_hook(_keep_output(features, f"hidden.{i}"))))
+    if wanted & {name for name in known if name.split(".")[0] in _ATTENTION}:
+        stack.enter_context(_capture_attention(model, layers, wanted, features))
+
+
+_ATTENTION = ("queries", "keys", "values")
+
+
+@dataclass
+class _Recorder:
+    layer: int
+    wanted: set[str]
+    features: Features
+
+
+# Which layer of which capture an attention module belongs to, while it is being captured.
+_recorders: WeakKeyDictionary[nn.Module, _Recorder] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _capture_attention(
+    model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
+) -> Iterator[None]:
+    """Put a recorder between the model and its attention function, by transformers' own `AttentionInterface`."""
+    owned = {part: i for i, layer in enumerate(layers) for part in layer.modules()}
+    if any(part in _recorders for part in owned):
+        raise ValueError(f"this {type(model).__name__} is being captured already; use one capture at a time")
+    candidates = [getattr(part, "config", None) for part in model.modules()]
+    configs = {id(c): c for c in candidates if isinstance(c, PreTrainedConfig)}.values()
+    before = [(config, config._attn_implementation) for config in configs]
+    implementation = model.config.get_text_config()._attn_implementation
+    _register(implementation)
+
+    def check(*_: Any) -> None:
+        if missing := sorted(n for n in wanted if n.split(".")[0] in _ATTENTION and n not in features.tensors):
+            raise ValueError(
+                f"{type(model).__name__} gave no {missing[0]}: its attention does not go through transformers'"
+                " AttentionInterface. Use a model that supports SDPA, or match hidden states only"
+            )
+
+    handle = model.register_forward_hook(check)
+    try:
+        _recorders.update({part: _Recorder(i, wanted, features) for part, i in owned.items()})
+        for config in configs:
+            config._attn_implementation = _PREFIX + implementation
+        yield
+    finally:
+        handle.remove()
+        for config, name in before:
+            config._attn_implementation = name
+        for part in owned:
+            _recorders.pop(part, None)
+
+
+def _register(implementation: str) -> None:
+    """Register a recording twin of an attention implementation, with the masks of the original."""
+
+    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if module in _recorders:
+            recorder = _recorders[module]
+            for kind, tensor in zip(_ATTENTION, (query, key, value), strict=True):
+                name = f"{kind}.{recorder.layer}"
+                if name in recorder.wanted:
+                    recorder.features.tensors[name] = tensor
+            scaling = kwargs.get("scaling")
+            recorder.features.scaling = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+            recorder.features.causal = bool(getattr(module, "is_causal", False))
+        # Every model file has its eager function under this name, for want of a central one.
+        eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        original: Callable = AttentionInterface().get_interface(implementation, eager)
+        return original(module, query, key, value, *args, **kwargs)
+
+    AttentionInterface.register(_PREFIX + implementation, attend)
+    if implementation in ALL_MASK_ATTENTION_FUNCTIONS:
+        AttentionMaskInterface.register(_PREFIX + implementation, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+
+
+def _keep_output(features: Features, name: str) -> Callable[..., None]:
+    def keep(_module: nn.Module, _args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+        features.tensors[name] = output[0] if isinstance(output, tuple) else output
+
+    return keep
+
+
+@contextlib.contextmanager
+def _hook(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,201 @@
+"""Checks of notebook 06's exercises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.feature_losses import attention_score_loss, hidden_state_loss
+from distill_helpers.layer_maps import alternating_layers, layer_map
+
+__all__ = ["CHECKS"]
+
+
+def _randn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _check_entries(attempt: Attempt) -> str:
+    for n_student, n_teacher in ((4, 12), (6, 12), (3, 6)):
+        right = [0, *(layer + 1 for _, layer in layer_map("uniform", n_student, n_teacher))]
+        rounded = [i * (n_teacher + 1) // (n_student + 1) for i in range(n_student + 1)]
+        layers = [layer for _, layer in layer_map("uniform", n_student, n_teacher)]
+        last = [0, *(layer + 1 for _, layer in layer_map("last", n_student, n_teacher))]
+        ends = [0, *(layer + 1 for layer in alternating_layers(n_student, n_teacher))]
+        shifted = [i + n_teacher - n_student for i in range(n_student + 1)]
+        got = _whole_numbers(attempt(n_student, n_teacher))
+        compare(
+            got,
+            _tensor(right),
+            {
+                f"the last entry, {n_teacher}, is followed by nobody: the ratio is that of the layers": _tensor(
+                    rounded
+                ),
+                "the embeddings' pair (0, 0) is missing: the student has one entry more than layers": _tensor(
+                    right[1:]
+                ),
+                "these are layers counted from 0; entry 0 of hidden_states is the embeddings": _tensor(layers),
+                "one too low: layer i is entry i + 1, and the embeddings follow the embeddings": _tensor([0, *layers]),
+                "that is the map to the last layers; the uniform one takes every k-th": _tensor(last),
+                "that is DistilBERT's choice with both ends; the uniform map takes every k-th": _tensor(ends),
+                "the embeddings follow a layer half-way up; they have a pair of their own": _tensor(shifted),
+            },
+        )
+    try:
+        attempt(4, 6)
+    except Wrong as wrong:
+        if "raised ValueError" in str(wrong):
+            return "entry m follows entry k·m: the embeddings the embeddings, the last layer the last"
+        raise
+    raise Wrong("6 is no multiple of 4: raise a ValueError instead of rounding")
+
+
+def _whole_numbers(got: Any) -> Tensor:
+    try:
+        return torch.as_tensor(list(got)).double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Wrong(f"a list of whole numbers is needed, got {type(got).__name__}") from error
+
+
+def _tensor(values: list[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _check_hidden(attempt: Attempt) -> str:
+    student, teacher = _randn(3, 6, 4, seed=0), 2 * _randn(3, 6, 8, seed=1)
+    mask = torch.arange(6) < torch.tensor([[6], [2], [3]])
+    torch.manual_seed(2)
+    projector = nn.Linear(4, 8)
+    projected = projector(student).detach()
+    right = hidden_state_loss(projected, teacher, mask)
+    squared = (projected - teacher).square().mean(dim=-1)
+
+    def ask(own: Tensor, other: Tensor) -> Tensor:
+        return _as_tensor(attempt(own, other, mask, projector))
+
+    own, other = student.clone().requires_grad_(), teacher.clone().requires_grad_()
+    got = ask(own, other)
+    compare(
+        got.detach(),
+        right,
+        {
+            "both faults are still there: padding counts, and all messages are one mean": squared.mean(),
+            "padding still counts": squared.mean(dim=1),
+            "a sum over the message's tokens: divide by their number": (squared * mask).sum(dim=1),
+            "divide by the message's tokens, not by all positions": (squared * mask).mean(dim=1),
+            "one number for each message, (messages,): this is one mean over all tokens": squared[mask].mean(),
+            "one number for each message, (messages,): you took the mean of the right ones": right.mean(),
+            "a mean over the width too: these are sums over it": 8 * right,
+            "the mask is inverted: True is a token": hidden_state_loss(projected, teacher, ~mask),
+            "the loss is 0: a pair whose widths differ must be projected, not skipped": torch.zeros(3),
+        },
+    )
+    _needs_gradient(got, own)
+    if projector.weight.grad is None or not bool(projector.weight.grad.abs().sum() > 0):
+        raise Wrong("the number is right, but no gradient reaches the projector: it would stay random")
+    if other.grad is not None and bool(other.grad.abs().sum() > 0):
+        raise Wrong("a gradient flows into the teacher: detach its hidden states")
+    spoilt = teacher.masked_fill(~mask[..., None], float("inf"))
+    if not bool(ask(student.clone(), spoilt).isfinite().all()):
+        raise Wrong("infinite values at padded positions reach the loss: inf × 0 is NaN; fill them with 0 first")
+    return "tokens alone count, in equal shares of their message; student and projector learn, the teacher does not"
+
+
+def _check_scores(attempt: Attempt) -> str:
+    student, teacher = 2 * _randn(2, 4, 5, 5, seed=3), 2 * _randn(2, 4, 5, 5, seed=4)
+    mask = torch.arange(5) < torch.tensor([[5], [2]])
+    right = attention_score_loss(student, teacher, mask)
+    queries, keys = mask[:, None, :, None], mask[:, None, None, :]
+    squared = (student - teacher).square()
+
+    def over(values: Tensor, where: Tensor) -> Tensor:
+        return (values * where).sum(dim=(1, 2, 3)) / where.expand_as(values).sum(dim=(1, 2, 3))
+
+    mean_heads = (student.mean(dim=1, keepdim=True) - teacher.mean(dim=1, keepdim=True)).square()
+    after_softmax = [x.masked_fill(~keys, -1e9).softmax(dim=-1) for x in (student, teacher)]
+    own = student.clone().requires_grad_()
+    got = _as_tensor(attempt(own, teacher.clone(), mask))
+    compare(
+        got.detach(),
+        right,
+        {
+            "both faults are still there: heads are averaged, and padding counts": mean_heads.mean(dim=(1, 2, 3)),
+            "the heads are still averaged: a loss of 0 would not mean that any head is right": over(
+                mean_heads, queries & keys
+            ),
+            "padding still counts, as query and as key": squared.mean(dim=(1, 2, 3)),
+            "padding still counts as a query": over(squared, keys.expand(2, 1, 5, 5)),
+            "padding still counts as a key": over(squared, queries.expand(2, 1, 5, 5)),
+            "compare scores, not probabilities: their squared error vanishes in long texts": over(
+                (after_softmax[0] - after_softmax[1]).square(), queries & keys
+            ),
+            "a mean over the heads, not a sum": 4 * right,
+            "one number for each message, (messages,)": right.mean(),
+        },
+    )
+    _needs_gradient(got, own)
+    for what, other in (("four heads against two", teacher[:, :2]), ("no head at all", teacher[:, :0])):
+        try:
+            attempt(student[:, :0] if other.shape[1] == 0 else student, other, mask)
+        except Wrong as wrong:
+            if "raised ValueError" not in str(wrong):
+                raise Wrong(f"{what}: raise a ValueError that says so, not something else ({wrong})") from wrong
+        else:
+            raise Wrong(f"{what}: raise a ValueError; a silent number would hide it")
+    return "head by head, token by token, before the softmax; what cannot be compared is an error and not a 0"
+
+
+def _check_optimizer(attempt: Attempt) -> str:
+    torch.manual_seed(5)
+    student = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    projectors = [nn.Linear(4, 8), nn.Linear(4, 8)]
+    teacher = nn.Linear(4, 8)
+    optimizer = attempt(student, projectors, teacher)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise Wrong(f"return the optimizer, got {type(optimizer).__name__}")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = {id(p) for p in parameters}
+    if len(known) < len(parameters):
+        raise Wrong("a parameter is in the optimizer twice")
+    if known & {id(p) for p in teacher.parameters()}:
+        raise Wrong("the teacher is in the optimizer: it would move towards its student")
+    missing = [any(id(p) not in known for p in part.parameters()) for part in projectors]
+    if all(missing):
+        raise Wrong("no projector is in the optimizer: a plain list has no parameters that PyTorch could find")
+    if any(missing):
+        raise Wrong("one projector is in the optimizer, another is not")
+    if any(id(p) not in known for p in student.parameters()):
+        raise Wrong("the student is not in the optimizer: only the projectors would learn")
+    x = _randn(8, 4, seed=6)
+    start = [p.detach().clone() for p in parameters]
+    F.mse_loss(projectors[0](student(x)) + projectors[1](student(x)), teacher(x).detach()).backward()
+    optimizer.step()
+    if any(torch.equal(before, p) for before, p in zip(start, parameters, strict=True)):
+        raise Wrong("after a step some parameters are where they were: is their learning rate 0?")
+    return "student and projectors move, each once, and the teacher stays: what no optimizer knows never learns"
+
+
+def _as_tensor(got: Any) -> Tensor:
+    if not isinstance(got, Tensor):
+        raise Wrong(f"a tensor is needed, got {type(got).__name__}")
+    return got
+
+
+def _needs_gradient(loss: Tensor, student: Tensor) -> None:
+    if loss.requires_grad:
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+    if student.grad is None or not bool(student.grad.abs().sum() > 0):
+        raise Wrong("the number is right, but no gradient reaches the student: no item, no detach of the student")
+
+
+CHECKS: dict[str, Callable[[Attempt], str]] = {
+    "1": _check_entries,
+    "2": _check_hidden,
+    "3": _check_scores,
+    "4": _check_optimizer,
+}

@@ -1,0 +1,126 @@
+"""Which feature term is worth its trouble: each added to the response loss, on all messages and on a tenth.
+
+    python -m distill_helpers.course.experiments.feature_terms
+
+The student is narrow and shallow (3 layers × 192, random layers), the response loss is soft targets at T = 2, and no
+transfer texts are read, so that features have something to give. No weight was tuned: each is 1, but for attention
+scores, whose squared error is some ten times as large as the other terms.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from distill_helpers.course.logs import read_log, run_missing, write_table
+from distill_helpers.course.recipes import WORK, Task, get_task
+from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.evaluation import evaluate
+from distill_helpers.landmarks import Training
+from distill_helpers.landmarks.stages import train_stage
+from distill_helpers.models import TextClassifier
+from distill_helpers.students import narrow_student
+
+__all__ = ["LOG", "RESPONSE", "SHARES", "TERMS", "feature_config", "run", "summary"]
+
+LOG = "feature-terms"
+SHARES = (1.0, 0.1)
+RESPONSE = "response alone"
+
+#: What each row adds to the response loss.
+TERMS: dict[str, dict[str, Any]] = {
+    RESPONSE: {},
+    "+ embeddings": {"embedding_loss_weight": 1.0},
+    "+ hidden states": {"intermediate_layers": True},
+    "+ cosine": {"cosine_loss_weight": 1.0},
+    "+ attention scores": {"attention_matching": True, "attention_loss_weight": 0.1},
+    "+ attention distributions": {"attention_matching": True, "attention_target": "distributions"},
+    "+ value relations": {"relations": ("values",)},
+}
+TERMS["+ embeddings, hidden states, attention scores"] = (
+    TERMS["+ embeddings"] | TERMS["+ hidden states"] | TERMS["+ attention scores"]
+)
+
+
+def feature_config(terms: str) -> DistillationConfig:
+    """The objective of a row of `TERMS`."""
+    return DistillationConfig(temperature=2.0, alpha=1.0, **TERMS[terms])
+
+
+@cache
+def _task() -> Task:
+    return get_task("help-desk")
+
+
+def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, float]:
+    """One student: what `evaluate` says of it on the test messages.
+
+    Args:
+        terms: a key of `TERMS`.
+        share: of the training messages; a tenth of them is read four times as often.
+        seed: of sample, student and training.
+        epochs: at share 1.
+
+    Raises:
+        KeyError: other terms.
+    """
+    task = _task()
+    data = replace(task.data, train=task.data.train.sample(share, seed))
+    student = narrow_student(task.teacher_model, n_layers=3, hidden_size=192, seed=seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        training = Training(
+            epochs=round(epochs * min(4.0, 1 / share)),
+            learning_rate=1e-3,
+            n_transfer=0,
+            max_length=task.max_length,
+            seed=seed,
+            output_dir=scratch,
+            cache_dir=WORK / "targets",
+            progress=False,
+        )
+        result = train_stage(student, task.teacher_model, data, feature_config(terms), training)
+    teacher_logits = task.teacher_logits(task.data.test.texts)
+    return evaluate(
+        TextClassifier(result.model, result.tokenizer),
+        task.data.test,
+        teacher_logits=teacher_logits,
+        max_length=task.max_length,
+    )
+
+
+def summary() -> pd.DataFrame:
+    """For each row of `TERMS` and each share: mean accuracy (%), its spread, and the gain over the response alone.
+
+    The gain is taken seed by seed; `won` counts the seeds in which the term helped.
+    """
+    log = read_log(LOG)
+    lines: dict[str, dict[str, Any]] = {}
+    for share in SHARES:
+        runs = log[log["share"] == share].pivot_table(index="seed", columns="terms", values="accuracy") * 100
+        for terms in TERMS:
+            gain = (runs[terms] - runs[RESPONSE]).dropna()
+            line = lines.setdefault(terms, {})
+            title = f"{share:.0%}"
+            line[f"{title}: accuracy %"] = runs[terms].mean()
+            line[f"{title}: ± sd"] = runs[terms].std(ddof=1)
+            line[f"{title}: gain"] = None if terms == RESPONSE else gain.mean()
+            line[f"{title}: won"] = None if terms == RESPONSE else f"{(gain > 0).sum()} of {len(gain)}"
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def main() -> None:
+    settings = [
+        {"terms": terms, "share": share, "seed": seed} for share in SHARES for seed in range(5) for terms in TERMS
+    ]
+    run_missing(LOG, settings, run)
+    formats = ("", *(".1f", ".1f", "+.1f", "") * len(SHARES))
+    frame = summary()
+    write_table(LOG, frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The landmark systems on the help desk: every recipe, the same student on hard labels, and the papers' ablations.
+
+    python -m distill_helpers.course.experiments.landmarks
+
+Five seeds each. A run that is in `data/results/landmarks.jsonl` is not made again; at the end one student of each shape
+is timed in turn with the teacher, and the table is written. The messages of the language model are written once, into
+the work folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from distill_helpers.architectures import transformer_layers
+from distill_helpers.course.logs import append_run, read_log, run_missing, write_table
+from distill_helpers.course.recipes import WORK, Task, get_task
+from distill_helpers.data import TextSplits
+from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, model_size
+from distill_helpers.landmarks import (
+    Training,
+    data_driven,
+    distilbert,
+    hard_label_baseline,
+    minilm,
+    prune_and_heal,
+    tinybert,
+)
+from distill_helpers.landmarks.stages import alternating_student
+from distill_helpers.models import TextClassifier, load_language_model
+from distill_helpers.pruning import prune
+from distill_helpers.students import narrow_student
+from distill_helpers.synthetic_data import SyntheticMessage, write_messages
+from distill_helpers.training import DistilledStudent
+
+__all__ = ["ABLATIONS", "BASELINES", "LOG", "SYSTEMS", "make_student", "run", "summary", "synthetic_messages"]
+
+LOG = "landmarks"
+TEACHER, TIMING = "teacher", "timing"
+
+#: Passes of each stage, transfer texts beside the 2,517 training messages, messages of the language model per queue.
+EPOCHS, N_TRANSFER, N_WRITTEN = 2, 2500, 256
+#: Passes of students that learn from hard labels and start from random weights: twice the steps of a stage.
+EPOCHS_FROM_RANDOM = 8
+
+
+class Row(NamedTuple):
+    """A row of the table: the student's shape, the peak of its learning rate, how it is trained, and how often."""
+
+    shape: str
+    learning_rate: float
+    train: Callable[[TextClassifier, TextSplits, Training], DistilledStudent]
+    epochs: int = EPOCHS
+
+
+#: The shapes of the students: at most a third of the parameters in the teacher's layers.
+WIDE, NARROW, PRUNED = "2 × 384", "3 × 192", "3 × 384, half the neurons"
+
+
+@cache
+def _student_of(shape: str) -> TextClassifier:
+    teacher = _task().teacher_model
+    if shape == WIDE:
+        return alternating_student(teacher, 2)
+    if shape == NARROW:
+        return narrow_student(teacher, n_layers=3, hidden_size=192)
+    return prune(teacher, _task().data.train.texts[:64], n_layers=3, feed_forward_size=768)
+
+
+def _hard_labels(shape: str, learning_rate: float) -> Row:
+    def train(_: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
+        return hard_label_baseline(_student_of(shape), data, training)
+
+    return Row(shape, learning_rate, train, EPOCHS_FROM_RANDOM)
+
+
+def _data_driven(teacher: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
+    return data_driven(teacher, data, synthetic_messages(), training, n_layers=2)
+
+
+_tinybert = partial(tinybert, n_layers=3, hidden_size=192)
+_minilm_v2 = partial(minilm, version=2, n_layers=3, hidden_size=192, n_heads=6, relation_heads=24)
+
+#: The recipes.
+SYSTEMS = {
+    "DistilBERT": Row(WIDE, 5e-4, partial(distilbert, n_layers=2)),
+    "TinyBERT": Row(NARROW, 1e-3, _tinybert),
+    "MiniLM": Row(WIDE, 5e-4, partial(minilm, n_layers=2)),
+    "MiniLMv2": Row(NARROW, 1e-3, _minilm_v2),
+    "data-driven (Phi-2)": Row(WIDE, 5e-4, _data_driven, EPOCHS_FROM_RANDOM),
+    "prune and heal": Row(PRUNED, 5e-4, partial(prune_and_heal, n_layers=3, ffn_size=768)),
+}
+#: The same students on hard labels, from random weights.
+BASELINES = {
+    f"hard labels, {shape}": _hard_labels(shape, rate) for shape, rate in ((WIDE, 5e-4), (NARROW, 1e-3), (PRUNED, 5e-4))
+}
+#: The papers' ablations; each name begins with its recipe's.
+ABLATIONS = {
+    "DistilBERT without soft targets": Row(WIDE, 5e-4, partial(distilbert, n_layers=2, soft_weight=0.0)),
+    "DistilBERT without cosine": Row(WIDE, 5e-4, partial(distilbert, n_layers=2, cosine_weight=0.0)),
+    "DistilBERT from random weights": Row(WIDE, 5e-4, partial(distilbert, n_layers=2, from_teacher=False)),
+    "TinyBERT without attention": Row(NARROW, 1e-3, partial(_tinybert, attention=False)),
+    "TinyBERT without stage 1": Row(NARROW, 1e-3, partial(_tinybert, attention=False, hidden=False, embeddings=False)),
+    "TinyBERT without augmentation": Row(NARROW, 1e-3, partial(_tinybert, augmentation=False), 2 * EPOCHS),
+}
+_ROWS = SYSTEMS | BASELINES | ABLATIONS
+
+
+@cache
+def _task() -> Task:
+    return get_task("help-desk")
+
+
+@cache
+def synthetic_messages() -> list[SyntheticMessage]:
+    """What the language model wrote about the five queues, from the work folder, or written now (minutes)."""
+    return write_messages(
+        *load_language_model(), _task().data.train, N_WRITTEN, file=WORK / "written-messages.jsonl", progress=False
+    )
+
+
+def run(model: str, seed: int) -> dict[str, float]:
+    """One student: what `evaluate` says of it on the test messages, and the parameters in its layers.
+
+    Args:
+        model: "teacher", or a key of `SYSTEMS`, `ABLATIONS` or `BASELINES`.
+        seed: of student and training.
+
+    Raises:
+        KeyError: another name.
+    """
+    task = _task()
+    test = task.data.test
+    teacher_logits = task.teacher_logits(test.texts)
+    if model == TEACHER:
+        figures = classification_metrics(teacher_logits, test.labels) | model_size(task.teacher_model.model)
+        return figures | {"layer_parameters": _layer_parameters(task.teacher_model)}
+    with tempfile.TemporaryDirectory() as scratch:
+        student = make_student(model, seed, Path(scratch))
+    figures = evaluate(student, test, teacher_logits=teacher_logits, max_length=task.max_length)
+    return figures | {"layer_parameters": _layer_parameters(student)}
+
+
+def make_student(model: str, seed: int, output_dir: Path) -> TextClassifier:
+    """Train the student of a row; see `run`."""
+    task, row = _task(), _ROWS[model]
+    training = Training(
+        epochs=row.epochs,
+        learning_rate=row.learning_rate,
+        n_transfer=N_TRANSFER,
+        max_length=task.max_length,
+        seed=seed,
+        output_dir=output_dir,
+        cache_dir=WORK / "targets",
+        progress=False,
+    )
+    result = row.train(task.teacher_model, task.data, training)
+    return TextClassifier(result.model, result.tokenizer)
+
+
+def _layer_parameters(classifier: TextClassifier) -> int:
+    return sum(p.numel() for p in transformer_layers(classifier.model).parameters())
+
+
+def time_shapes(rounds: int = 5) -> None:
+    """Time the teacher and a student of each shape in turn, round by round, and log the medians."""
+    task = _task()
+    models = {TEACHER: task.teacher_model} | {shape: _student_of(shape) for shape in (WIDE, NARROW, PRUNED)}
+    times: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, model in models.items():
+            times.setdefault(name, []).append(measure_latency(model, task.data.test.texts, max_length=task.max_length))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    append_run(LOG, {"model": TIMING, "seed": 0, **medians})
+
+
+def summary() -> pd.DataFrame:
+    """A row for each system, baseline and ablation: means over the seeds, the share of the teacher's accuracy kept."""
+    log = read_log(LOG)
+    teacher = log[log["model"] == TEACHER].iloc[0]
+    timing = log[log["model"] == TIMING].iloc[-1]
+    lines = {}
+    for name in [TEACHER, *_ROWS]:
+        group = log[log["model"] == name]
+        shape = _ROWS[name].shape if name in _ROWS else TEACHER
+        lines[name] = {
+            "student": "6 × 384" if name == TEACHER else shape,
+            "seeds": len(group),
+            "layers' parameters": group["layer_parameters"].mean(),
+            "of teacher's": group["layer_parameters"].mean() / teacher["layer_parameters"],
+            "accuracy %": 100 * group["accuracy"].mean(),
+            "± sd": 100 * group["accuracy"].std(ddof=1),
+            "kept %": 100 * group["accuracy"].mean() / teacher["accuracy"],
+            "agreement %": 100 * group["agreement"].mean(),
+            "one message, ms": timing[shape],
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def markdown() -> str:
+    """The table for a page."""
+    formats = ("", "", ".0f", ",.0f", ".2f", ".1f", ".1f", ".1f", ".1f", ".1f")
+    frame = summary()
+    return frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--models", nargs="+", choices=list(_ROWS), default=list(_ROWS))
+    parser.add_argument("--only-runs", action="store_true", help="no timing and no table, say while another run is on")
+    arguments = parser.parse_args()
+    wanted = [{"model": name, "seed": seed} for seed in arguments.seeds for name in arguments.models]
+    run_missing(LOG, [{"model": TEACHER, "seed": 0}, *wanted], run)
+    if not arguments.only_runs:
+        time_shapes()
+        write_table(LOG, markdown())
+
+
+if __name__ == "__main__":
+    main()

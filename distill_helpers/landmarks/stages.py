@@ -1,0 +1,187 @@
+"""What the recipes share: how long they train, and one stage of training."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from distill_helpers.architectures import transformer_layers
+from distill_helpers.augmentation import augment_texts
+from distill_helpers.data import TextSplits
+from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.distillation_dataset import DistillationDataset
+from distill_helpers.feature_cache import precompute_teacher_features
+from distill_helpers.feature_terms import FeatureTerms, ModelShape
+from distill_helpers.layer_maps import alternating_layers
+from distill_helpers.losses import IGNORE_INDEX
+from distill_helpers.models import TextClassifier
+from distill_helpers.students import cut_layers
+from distill_helpers.targets import precompute_teacher_logits
+from distill_helpers.training import DistilledStudent, train_student_with_distillation
+
+__all__ = [
+    "Training",
+    "alternating_student",
+    "half_depth",
+    "hard_label_baseline",
+    "random_twin",
+    "teacher_logits",
+    "train_stage",
+    "train_stage_on_features",
+]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and where a recipe trains; the papers' own settings need their own budgets.
+
+    Args:
+        epochs: passes of each stage (TinyBERT and MiniLM have two stages).
+        learning_rate: the peak of AdamW.
+        batch_size: messages a step.
+        n_transfer: unlabelled texts beside the training messages, for the teacher to label: a sample of the data's own
+            transfer set or, where it has none, made by `augment_texts`.
+        max_length: in tokens; default the tokenizer's own.
+        seed: of student, order and dropout. The transfer texts are the same for every seed, so that the teacher labels
+            them once.
+        device: default the best there is.
+        output_dir: for the result; stages before the last get folders inside it.
+        cache_dir: where the teacher's logits and features are kept; None keeps them in memory only.
+        live_teacher: run the teacher beside the student for its features instead of keeping them in memory; slower, and
+            the way out where they are too large.
+        progress: show progress bars.
+    """
+
+    epochs: int = 4
+    learning_rate: float = 3e-4
+    batch_size: int = 32
+    n_transfer: int = 5000
+    max_length: int | None = None
+    seed: int = 0
+    device: str | torch.device | None = None
+    output_dir: str | Path = "distilled_model"
+    cache_dir: str | Path | None = None
+    live_teacher: bool = False
+    progress: bool = True
+
+
+def hard_label_baseline(
+    student: TextClassifier, data: TextSplits, training: Training | None = None
+) -> DistilledStudent:
+    """What every recipe must beat: the same architecture, random weights, the training messages' hard labels.
+
+    Args:
+        student: gives the architecture; its weights are not used.
+        data, training: see `Training`; `n_transfer` is not used, since unlabelled texts have no hard labels.
+    """
+    training = training or Training()
+    random_weights = random_twin(student, training.seed)
+    return train_stage(
+        random_weights,
+        random_weights,
+        data,
+        DistillationConfig(alpha=0.0),
+        replace(training, n_transfer=0),
+    )
+
+
+def half_depth(teacher: TextClassifier, n_layers: int | None = None) -> int:
+    """`n_layers`, or half the teacher's."""
+    return max(1, len(transformer_layers(teacher.model)) // 2) if n_layers is None else n_layers
+
+
+def alternating_student(teacher: TextClassifier, n_layers: int | None = None) -> TextClassifier:
+    """A student of the teacher's alternating layers (`layer_maps.alternating_layers`); default half of them."""
+    layers = alternating_layers(half_depth(teacher, n_layers), len(transformer_layers(teacher.model)))
+    return cut_layers(teacher, layers)
+
+
+def random_twin(student: TextClassifier, seed: int = 0) -> TextClassifier:
+    """A student of the same architecture, classes and tokenizer with random weights."""
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(student.model.config, dtype=student.model.dtype)
+    return TextClassifier(model.to(student.model.device).eval(), student.tokenizer)
+
+
+def train_stage_on_features(
+    student: TextClassifier, teacher: TextClassifier, data: TextSplits, config: DistillationConfig, training: Training
+) -> TextClassifier:
+    """A stage on features alone, in a folder of its own."""
+    first = replace(training, output_dir=Path(training.output_dir) / "stage-1")
+    result = train_stage(student, teacher, data, config, first)
+    return TextClassifier(result.model, result.tokenizer)
+
+
+def train_stage(
+    student: TextClassifier, teacher: TextClassifier, data: TextSplits, config: DistillationConfig, training: Training
+) -> DistilledStudent:
+    """One training of a recipe: messages, transfer texts, what the teacher says of both as far as `config` needs it."""
+    texts, labels = list(data.train.texts), list(data.train.labels)
+    if training.n_transfer:
+        transfer = _transfer_texts(data, training.n_transfer)
+        texts, labels = texts + transfer, labels + [IGNORE_INDEX] * len(transfer)
+    return train_student_with_distillation(
+        student,
+        _dataset(texts, labels, student, teacher, config, training),
+        _dataset(data.validation.texts, data.validation.labels, student, teacher, config, training),
+        config,
+        n_epochs=training.epochs,
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        device=training.device,
+        output_dir=training.output_dir,
+        seed=training.seed,
+        progress=training.progress,
+        teacher=teacher if config.uses_features and training.live_teacher else None,
+    )
+
+
+def _dataset(
+    texts: list[str],
+    labels: list[int],
+    student: TextClassifier,
+    teacher: TextClassifier,
+    config: DistillationConfig,
+    training: Training,
+) -> DistillationDataset:
+    logits = features = None
+    if config.alpha > 0 and config.response_loss_weight > 0:
+        logits = teacher_logits(teacher, texts, training)
+    if config.uses_features and not training.live_teacher:
+        terms = FeatureTerms(config, ModelShape.of(student.model), ModelShape.of(teacher.model))
+        features = precompute_teacher_features(
+            teacher,
+            texts,
+            terms.teacher_names,
+            device=training.device,
+            max_length=training.max_length,
+            cache_dir=training.cache_dir,
+            progress=training.progress,
+        )
+    return DistillationDataset(texts, labels, logits, student.tokenizer, training.max_length, teacher_features=features)
+
+
+def teacher_logits(teacher: TextClassifier, texts: list[str], training: Training) -> Tensor:
+    """The teacher\'s logits of some texts, under a recipe\'s settings."""
+    return precompute_teacher_logits(
+        teacher.model,
+        texts,
+        teacher.tokenizer,
+        device=training.device,
+        max_length=training.max_length,
+        cache_dir=training.cache_dir,
+        progress=training.progress,
+    )
+
+
+def _transfer_texts(data: TextSplits, n: int) -> list[str]:
+    if not data.transfer:
+        return augment_texts(data.train.texts, n, seed=0)
+    if n > len(data.transfer):
+        raise ValueError(f"n_transfer is {n}, but the data have {len(data.transfer)} transfer texts; ask for fewer")
+    return random.Random(0).sample(list(data.transfer), n)

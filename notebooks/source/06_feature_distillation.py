@@ -1,0 +1,859 @@
+# %% [markdown]
+# # 06 · Feature distillation
+#
+# **Look inside the teacher, build every feature loss in ten lines, see what each of them teaches and what it leaves out;
+# then measure which of them is worth its trouble.**
+#
+# You will be able to
+# - *look* at any layer and head of the teacher over a message of your own;
+# - *map* layers so that the last follows the last, and *project* where widths differ;
+# - *build* the losses of hidden states, attention, relations and embeddings, padding left out;
+# - *check* that gradients arrive where a term claims to teach, and that projectors train and then go;
+# - *decide* by measurement whether features are worth it.
+#
+# **Time:** about 40 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
+# **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
+# [05 · Response distillation](05_response_distillation.ipynb). **Next:** notebook 07, in which the landmark systems put these
+# terms together. On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [README](../README.md) with `%pip` (see notebook 00).
+
+# %% [markdown]
+# ## The question
+#
+# So far the help desk's teacher said five numbers about a message, and the student learned from those. Inside, it computes
+# 384 numbers for *each token* in *each* of six layers, and in each layer twelve maps of which token looks at which.
+#
+# A student of three layers, half as wide, random inside, is to learn from that too. **Which of it helps: hidden states,
+# attention, relations, embeddings? With many messages, or with few?** Rank them before you read on. The
+# answer comes at the end, from runs over several seeds.
+
+# %%
+import copy
+import math
+import tempfile
+from pathlib import Path
+
+import ipywidgets
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML
+from IPython.utils.capture import capture_output
+from safetensors.torch import load_file
+from transformers import PrinterCallback, TrainingArguments
+from transformers.utils import logging
+
+import distill_helpers as dh
+from distill_helpers.batching import encode_texts, pad_batch
+from distill_helpers.course.exercises import check
+from distill_helpers.course.experiments.feature_terms import RESPONSE, SHARES, TERMS, feature_config, run, summary
+from distill_helpers.course.figures import COLOURS, figure, with_alt_text
+from distill_helpers.course.logs import read_log
+from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.feature_distillation import MAPS, entry_pairs, render_attention, render_layer_map
+
+# %%
+logging.disable_progress_bar()
+logging.set_verbosity_error()
+near = torch.testing.assert_close  # raises where two tensors differ
+desk = dh.load_help_desk()
+teacher = dh.load_course_model("help-desk-teacher", device="cpu")
+student = dh.narrow_student(teacher, hidden_size=192, n_layers=3, seed=0)
+for name, model in (("teacher", teacher), ("student", student)):
+    n_layers, width, n_heads = dh.ModelShape.of(model.model)
+    print(f"{name}: {n_layers} layers, {width} wide, {n_heads} heads of {width // n_heads}")
+
+# %% [markdown]
+# `narrow_student` takes over the teacher's tokenizer, since *features are compared token by token*: both must read the
+# same tokens. (The students of notebook 05 had a vocabulary of their own. For logits that is no matter, for features it
+# is.) The word embeddings start as the teacher's, reduced to 192 by PCA; the layers start random.
+#
+# ## Looking inside
+#
+# `capture_features` records what a forward pass computes: the **embeddings** (the first layer's input), each layer's output
+# (its **hidden state**), and each layer's **queries, keys and values**, from which attention follows.
+
+# %%
+token_ids = encode_texts(teacher.tokenizer, desk.validation.texts[:16], 48)
+batch = pad_batch(token_ids, teacher.tokenizer)
+mask = batch["attention_mask"].bool()  # (messages, tokens): True where there is a token
+with torch.no_grad(), dh.capture_features(teacher.model) as t, dh.capture_features(student.model) as s:
+    teacher.model(**batch)
+    student.model(**batch)
+for name in ("embeddings", "hidden.0", "hidden.5", "queries.5", "values.5"):
+    print(f"{name:10s} {tuple(t[name].shape)}")
+print(f"{len(t.tensors)} tensors of the teacher; {mask.double().mean():.0%} of the positions are tokens")
+
+# %% [markdown]
+# (16 messages, 38 positions, 384 wide); queries, keys and values by head: (16, 12 heads, 38, 32 wide). Layers count from
+# 0. **Predict first:** the usual way to attention is `output_attentions=True`. How many attention maps does it return here,
+# from six layers?
+
+# %%
+attentions = teacher.model(**batch, output_attentions=True).attentions
+print(f"attention implementation {teacher.model.config._attn_implementation!r}: {len(attentions)} maps")
+loss = sum((a.mean() for a in attentions), torch.tensor(0.0))
+print(f"a loss that sums over the layers: {loss.item()}, and nothing complains")
+assert len(attentions) == 0
+
+teacher.model.set_attn_implementation("eager")
+with torch.no_grad():
+    eager = teacher.model(**batch, output_attentions=True).attentions
+teacher.model.set_attn_implementation("sdpa")
+pairs = mask[:, None, :, None] & mask[:, None, None, :]  # both are tokens, (messages, 1, queries, keys)
+for layer in range(6):
+    near(t.attention(layer, mask), eager[layer] * pairs, rtol=1e-4, atol=1e-5)
+print("from queries and keys: the attention that the slow, eager implementation reports")
+
+# %% [markdown]
+# None. Fast attention (SDPA, the default) never writes its probabilities down, and an empty tuple comes back, with a line
+# in the log at most. A loss over it is 0, whatever the models do. Either load the model with `attn_implementation="eager"` and raise
+# where the tuple is empty, or do as the package does: record queries and keys and compute
+#
+# $$\text{scores} = \frac{Q K^\top}{\sqrt{d}}, \qquad \text{attention} = \mathrm{softmax}(\text{scores}).$$
+#
+# ### Where does the teacher look?
+#
+# Type a message of your own, then drag layer and head. **Predict first:** is there a head that always looks at the token
+# *before*?
+
+# %%
+controls = {
+    "message": ipywidgets.Text(
+        "My screen stays black since I put a new video card into the PC, and Windows will not start.",
+        continuous_update=False,
+        description="message",
+        layout={"width": "48em"},
+    ),
+    "layer": ipywidgets.IntSlider(0, 0, 5, description="layer"),
+    "head": ipywidgets.IntSlider(0, 0, 11, description="head"),
+}
+
+
+def teacher_attention(message, layer, head):
+    return render_attention(message, layer, head, model=teacher)
+
+
+explorer = live(teacher_attention, **controls)
+explorer
+
+
+# %%
+def shown():
+    rows = explorer.children[-1].value.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:-1]
+    return {row.split("</th>")[0].split(">")[-1]: int(row.split("<td>")[1].split("%")[0]) for row in rows}
+
+
+jobs = {(0, 2): ("the previous token", 75), (1, 8): ("the next token", 30), (1, 11): ("[CLS]", 75)}
+for message in ("how do i print from x windows to a laser printer on another host", controls["message"].value):
+    controls["message"].value = message
+    for (layer, head), (place, percent) in jobs.items():
+        controls["layer"].value, controls["head"].value = layer, head
+        assert shown()[place] > percent, (message, layer, head, shown())
+for (layer, head), (place, percent) in jobs.items():
+    print(f"layer {layer}, head {head}: more than {percent}% on {place}, in both messages")
+
+# %% [markdown]
+# There is: head 2 of layer 0, and it does little else. Head 8 of layer 1 looks at the *next* token, or at [CLS]. Many heads
+# of layers 1 to 4 put most of their attention on [CLS], and in layer 5 it spreads again. *Different* heads look at
+# different places. That will matter when they are compared.
+#
+# ## Hidden states, and a projector
+#
+# *Let the student's hidden state be the teacher's.* The widths are 192 and 384, so a linear map, the **projector** $W$,
+# takes the student's there; it is trained with the student. TinyBERT (equation 8) uses the squared error. For one message
+# with $n$ tokens
+#
+# $$L_\text{hidden} = \frac{1}{n} \sum_{i \text{ is a token}} \frac{1}{384}\,\lVert W h^S_i + b - h^T_i \rVert^2.$$
+
+
+# %%
+def mean_over_tokens(per_token, mask):
+    return (per_token * mask).sum(dim=1) / mask.sum(dim=1)  # padding neither adds to the sum nor to the count
+
+
+def squared_error(student_hidden, teacher_hidden, mask):
+    return mean_over_tokens((student_hidden - teacher_hidden).square().mean(dim=-1), mask)
+
+
+torch.manual_seed(0)
+projector = torch.nn.Linear(192, 384)
+with torch.no_grad():
+    projected = projector(s["hidden.2"])
+    by_hand = squared_error(projected, t["hidden.5"], mask)
+near(by_hand, dh.hidden_state_loss(projected, t["hidden.5"], mask))
+print(f"one number for each of {len(by_hand)} messages; mean {by_hand.mean():.2f}")
+try:
+    dh.hidden_state_loss(s["hidden.2"], t["hidden.5"], mask)
+except ValueError as error:
+    print("without projector:", error)
+
+# %% [markdown]
+# A width that does not fit is an error. Code that *skips* such a pair returns a loss of 0 without a gradient, and nobody
+# notices.
+#
+# ### Padding
+#
+# **Predict first:** both models give *some* hidden state at padded positions. The 16 messages are padded further and
+# further; which share of the gradient of a plain mean over all positions is the padding's?
+
+# %%
+shares = {}
+for longest in (38, 64, 128, 512):
+    width = longest - mask.shape[1]
+    padded = {name: F.pad(tensor, (0, width)) for name, tensor in batch.items()}  # [PAD] is entry 0
+    with torch.no_grad(), dh.capture_features(teacher.model, ["hidden.5"]) as far_t:
+        teacher.model(**padded)
+    with torch.no_grad(), dh.capture_features(student.model, ["hidden.2"]) as far_s:
+        student.model(**padded)
+    hidden, wide_mask = projector(far_s["hidden.2"]).detach().requires_grad_(), padded["attention_mask"].bool()
+    (plain,) = torch.autograd.grad(F.mse_loss(hidden, far_t["hidden.5"]), hidden)
+    size = plain.norm(dim=-1)
+    shares[longest] = (size[~wide_mask].sum() / size.sum()).item()
+    masked = dh.hidden_state_loss(hidden, far_t["hidden.5"], wide_mask)
+    near(masked, by_hand, rtol=1e-3, atol=1e-4)  # however far it is padded
+    (clean,) = torch.autograd.grad(masked.mean(), hidden)
+    assert clean[~wide_mask].abs().max() == 0
+print("the padding's share:", ", ".join(f"{longest}: {share:.0%}" for longest, share in shares.items()))
+assert 0.1 < shares[38] < 0.3
+assert shares[512] > 0.9
+
+# %% [markdown]
+# One part in seven where padding is as short as it can be, more than nine tenths at 512: a student that learns to imitate
+# nonsense.
+# The masked loss is the same number at every length, and its gradient at padded positions is 0. The package divides by
+# *the message's own* tokens, so that a short message counts as much as a long one and a batch may be split in any way.
+#
+# ## Which layer follows which
+#
+# *Every k-th layer, and the last follows the last.* TinyBERT's map is $g(m) = k\,m$, with $k$ the ratio of depths
+# and $m = 0$ **the embeddings**. That entry 0 is where maps go wrong: `output_hidden_states` returns $n + 1$
+# tensors, of which the first is no layer. In counts from 0 the uniform map is $k\,(m + 1) - 1$.
+
+# %%
+for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
+    k = n_teacher // n_student
+    uniform = tuple((m, k * (m + 1) - 1) for m in range(n_student))
+    assert uniform == dh.layer_map("uniform", n_student, n_teacher)
+    print(f"{n_student} of {n_teacher}: teacher layers {[layer for _, layer in uniform]}")
+
+# %% [markdown]
+# Drag the two depths and choose a map. The article's two formulas work on the $n + 1$ entries: their index is the
+# student's entry times $(n_T + 1)/(n_S + 1)$, rounded down; or the last $n_S + 1$ entries. **Predict first:** whom does the
+# student's last layer follow by the first formula, for 6 of 12? And its embeddings by the second?
+
+# %%
+map_controls = {
+    "n_student": ipywidgets.IntSlider(3, 1, 12, description="student"),
+    "n_teacher": ipywidgets.IntSlider(6, 1, 12, description="teacher"),
+    "mapping": ipywidgets.Dropdown(options=MAPS, description="map"),
+}
+maps = live(render_layer_map, **map_controls)
+maps
+
+# %%
+for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
+    map_controls["n_teacher"].value, map_controls["n_student"].value = n_teacher, n_student
+    for mapping in MAPS:
+        map_controls["mapping"].value = mapping
+        followed = [entry for _, entry in entry_pairs(n_student, n_teacher, mapping)]
+        verdict = maps.children[-1].value.split("<p><b>")[1].split(".</b>")[0]
+        print(f"{n_student} of {n_teacher}, {mapping:16s} entries {followed}: {verdict.lower()}")
+map_controls["n_student"].value, map_controls["n_teacher"].value, map_controls["mapping"].value = 4, 6, "uniform"
+assert "whole ratio" in maps.children[-1].value
+print("4 of 6, uniform: refused")
+
+# %% [markdown]
+# Counted in entries, the first formula never reaches the teacher's last one: with 6 of 12 the last student layer follows
+# entry 11, which is layer 10; the last layer, from which the teacher's answer is made, teaches nobody. The second pulls
+# the student's *embeddings* to a layer half-way up. The package keeps the embeddings apart, and refuses a uniform map
+# without a whole ratio instead of rounding.
+#
+# ## The direction alone: cosine
+#
+# *Point where the teacher points; the length is yours.* DistilBERT (section 2) adds $1 - \cos(h^S_i, h^T_i)$ of the
+# **last** hidden states, and of no others.
+
+
+# %%
+def one_minus_cosine(student_hidden, teacher_hidden, mask):
+    product = (student_hidden * teacher_hidden).sum(dim=-1)
+    cosine = product / (student_hidden.norm(dim=-1) * teacher_hidden.norm(dim=-1))
+    return mean_over_tokens(1 - cosine, mask)
+
+
+by_hand = one_minus_cosine(projected, t["hidden.5"], mask)
+near(by_hand, dh.cosine_loss(projected, t["hidden.5"], mask))
+near(dh.cosine_loss(5 * projected, t["hidden.5"], mask), by_hand)
+print(f"1 − cosine: {by_hand.mean():.2f}, the same for a student five times as long; a random direction gives about 1")
+
+# %% [markdown]
+# ## Attention: scores or distributions
+#
+# *Let head 3 of the student look where head 3 of the teacher looks.* TinyBERT (equation 7) compares the scores **before**
+# the softmax, over all pairs $(i, j)$ of tokens and all $H$ heads:
+#
+# $$L_\text{scores} = \frac{1}{H\,n^2} \sum_{h} \sum_{i, j \text{ are tokens}} (a^S_{hij} - a^T_{hij})^2.$$
+#
+# MiniLM (section 3.1) compares what comes **after** it: each query's attention is a distribution, and the loss is the KL
+# divergence from teacher to student, mean over heads and queries. Neither needs a projector: a map is tokens × tokens,
+# whatever the width.
+
+
+# %%
+def head_scores(features, layer):
+    queries, keys = features[f"queries.{layer}"], features[f"keys.{layer}"]
+    return queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+
+
+def score_error(student_scores, teacher_scores, mask):
+    pairs = mask[:, None, :, None] & mask[:, None, None, :]  # padding neither as query nor as key
+    squared = (student_scores - teacher_scores).square().mean(dim=1, keepdim=True)
+    return (squared * pairs).sum(dim=(1, 2, 3)) / pairs.sum(dim=(1, 2, 3))
+
+
+def attention_kl(student_scores, teacher_scores, mask):
+    no_key = ~mask[:, None, None, :]  # no token looks at padding
+    log_q, log_p = (x.masked_fill(no_key, -1e9).log_softmax(dim=-1) for x in (student_scores, teacher_scores))
+    per_query = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # mean over the heads
+    return mean_over_tokens(per_query, mask)  # and over the queries that are tokens
+
+
+by_scores, by_kl = (compare(head_scores(s, 2), head_scores(t, 5), mask) for compare in (score_error, attention_kl))
+near(by_scores, dh.attention_score_loss(s.attention_scores(2), t.attention_scores(5), mask))
+near(by_kl, dh.attention_distribution_loss(s.attention_scores(2), t.attention_scores(5), mask))
+print(f"last layers: scores, squared error {by_scores.mean():.1f}; distributions, KL {by_kl.mean():.1f} nats a query")
+
+# %% [markdown]
+# ### Why not the squared error of probabilities?
+#
+# It is the obvious third choice, and the article's. **Predict first:** the text gets twice as long. What happens to each of
+# the three losses?
+
+# %%
+words = [token for ids in encode_texts(teacher.tokenizer, desk.train.texts[:40], 48) for token in ids[1:-1]]
+first, last = teacher.tokenizer.cls_token_id, teacher.tokenizer.sep_token_id
+losses = {}
+for length in (16, 32, 64, 128, 256, 512):
+    ids = torch.tensor([[first, *words[: length - 2], last]])
+    every = torch.ones_like(ids)
+    with torch.no_grad(), dh.capture_features(teacher.model) as long_t, dh.capture_features(student.model) as long_s:
+        teacher.model(input_ids=ids, attention_mask=every)
+        student.model(input_ids=ids, attention_mask=every)
+    scores = long_s.attention_scores(2), long_t.attention_scores(5)
+    losses[length] = {
+        "scores, squared error": dh.attention_score_loss(*scores, every).item(),
+        "distributions, KL": dh.attention_distribution_loss(*scores, every).item(),
+        "probabilities, squared error": F.mse_loss(*(x.softmax(dim=-1) for x in scores)).item(),
+    }
+relative = (pd.DataFrame(losses).T / pd.Series(losses[16])).rename_axis("tokens")  # that of 16 tokens is 1
+assert relative["probabilities, squared error"][512] < 0.02
+assert relative.loc[512, ["scores, squared error", "distributions, KL"]].between(0.5, 4).all()
+relative.map(lambda x: f"{x:.1g}" if x < 0.5 else f"{x:.1f}")
+
+# %% [markdown]
+# A row of probabilities sums to 1 over ever more keys, so each gets smaller and its square much smaller. With a weight of 0.1
+# in front, as in the article, the term says nothing at all; scores and KL keep their size.
+#
+# ### Why heads may not be averaged
+#
+# Where the numbers of heads differ, averaging them first makes the shapes fit. **Predict first:** take the teacher's own
+# layer 1, move every head one place on, and compare it with the original: by heads, and averaged.
+
+# %%
+attention = t.attention(1, mask)
+moved = attention.roll(1, dims=1)  # head 9 now does what head 8 did
+by_heads = F.mse_loss(moved, attention).item()
+averaged = F.mse_loss(moved.mean(dim=1), attention.mean(dim=1)).item()
+assert averaged < 1e-12
+assert by_heads > 1e-3
+print("by heads the loss is large, averaged it is 0: no head is where it was, and the loss sees none of it")
+try:
+    dh.attention_score_loss(t.attention_scores(1)[:, :4], t.attention_scores(1), mask)
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# An average of a head that looks back and one that looks ahead is a blur that many other pairs of heads share. The package
+# refuses, and names the way out, which is the next section's.
+#
+# ## Relations
+#
+# *Do not compare vectors, compare how each model relates its own.* MiniLM (section 3.2) takes the **values** $V$ of a layer
+# and asks which tokens' values are alike, by a softmax over their products; then KL(teacher‖student) as above:
+#
+# $$R = \mathrm{softmax}\Big(\frac{V V^\top}{\sqrt{d}}\Big), \quad \text{tokens × tokens, for each head.}$$
+
+
+# %%
+def relation_kl(student_vectors, teacher_vectors, mask):
+    own = [x @ x.transpose(-1, -2) / math.sqrt(x.shape[-1]) for x in (student_vectors, teacher_vectors)]
+    return attention_kl(*own, mask)
+
+
+by_hand = relation_kl(s["values.2"], t["values.5"], mask)
+near(by_hand, dh.relation_loss(s["values.2"], t["values.5"], mask))
+print(f"MiniLM's value relations, 12 heads of 16 against 12 of 32: {by_hand.mean():.2f} nats")
+
+# %% [markdown]
+# The result is tokens × tokens again: no projector. But heads still meet one by one. **MiniLMv2** (section 3.1) joins a layer's heads
+# and cuts the whole width anew, into as many **relation heads** as you like, the same number for both. Attention heads
+# need not agree any more. A student with four:
+
+# %%
+four = dh.create_transformer(teacher.label_names, len(teacher.tokenizer), hidden_size=192, n_layers=3, n_heads=4)
+with torch.no_grad(), dh.capture_features(four) as f:
+    four(**batch)
+
+
+def cut_anew(vectors, n_relation_heads):  # (messages, heads, tokens, head width)
+    whole = vectors.transpose(1, 2).flatten(start_dim=2)  # (messages, tokens, width)
+    return whole.unflatten(-1, (n_relation_heads, -1)).transpose(1, 2)
+
+
+for kind in ("queries", "keys", "values"):
+    by_hand = relation_kl(cut_anew(f[f"{kind}.2"], 24), cut_anew(t[f"{kind}.5"], 24), mask)
+    near(by_hand, dh.relation_loss(f[f"{kind}.2"], t[f"{kind}.5"], mask, n_heads=24))
+print("MiniLMv2, 24 relation heads: 4 heads of 48 against 12 of 32, of queries, keys and values")
+near(cut_anew(t["values.5"], 12), t["values.5"])  # with the model's own number it changes nothing
+
+# %% [markdown]
+# ## Embeddings, and all of it together
+#
+# *Start alike.* TinyBERT (equation 9) also compares what goes **into** the first layer, by the loss and the kind of
+# projector that hidden states have. `FeatureTerms` puts everything together: it says which features are needed, builds
+# the projectors, and takes means over the mapped layers. Our ten lines against it, on three pairs of layers:
+
+# %%
+everything = dh.DistillationConfig(
+    alpha=1.0,
+    embedding_loss_weight=1.0,
+    intermediate_layers=True,
+    cosine_loss_weight=1.0,
+    attention_matching=True,
+    attention_loss_weight=0.1,
+    relations=("values",),
+)
+shapes = dh.ModelShape.of(student.model), dh.ModelShape.of(teacher.model)
+terms = dh.FeatureTerms(everything, *shapes, seed=0)
+print("layers:", ", ".join(f"{a} → {b}" for a, b in terms.pairs))
+print("projectors:", ", ".join(terms.projectors))
+
+# %%
+mapped = ((0, 1), (1, 3), (2, 5))
+W = terms.projectors
+with torch.no_grad():
+    last = W["hidden_2_to_hidden_5"](s["hidden.2"])
+    projections = [W[f"hidden_{a}_to_hidden_{b}"](s[f"hidden.{a}"]) for a, b in mapped]
+    mine = {
+        "embedding_loss": [squared_error(W["embeddings_to_embeddings"](s["embeddings"]), t["embeddings"], mask)],
+        "hidden_loss": [
+            squared_error(x, t[f"hidden.{b}"], mask) for x, (_, b) in zip(projections, mapped, strict=True)
+        ],
+        "cosine_loss": [one_minus_cosine(last, t["hidden.5"], mask)],
+        "attention_loss": [score_error(head_scores(s, a), head_scores(t, b), mask) for a, b in mapped],
+        "relation_loss": [relation_kl(s[f"values.{a}"], t[f"values.{b}"], mask) for a, b in mapped],
+    }
+    values = terms(s, t, batch["attention_mask"])
+    z, v = student.model(**batch).logits, teacher.model(**batch).logits
+    loss = dh.DistillationLoss(everything, terms)
+    whole = loss(z, v, student_features=s, teacher_features=t, attention_mask=batch["attention_mask"])["total_loss"]
+total = dh.mean_divergence(z, v, temperature=everything.temperature)
+for name, by_layer in mine.items():
+    near(values[name], torch.stack(by_layer).mean(dim=0))
+    total = total + everything.feature_weights[name] * values[name].mean()
+near(total, whole)
+print("five terms, each ours; weighted and added to the response loss, they are DistillationLoss")
+
+# %% [markdown]
+# ## What does each term teach?
+#
+# A loss that is not 0 can still leave most of a student untouched. So look at the gradients. **Predict first:** which
+# term trains the classifier on top? Which trains the last layer's values?
+
+# %%
+PARTS = {
+    "embeddings": ["embeddings"],
+    "layer 0": ["layer.0."],
+    "layer 1": ["layer.1."],
+    "layer 2: queries, keys": ["layer.2.attention.self.query.weight", "layer.2.attention.self.key.weight"],
+    "layer 2: values": ["layer.2.attention.self.value"],
+    "layer 2: the rest": ["layer.2.attention.output", "layer.2.intermediate", "layer.2.output"],
+    "classifier": ["pooler", "classifier"],
+}
+
+
+def arrives(parameters):
+    found = [p.grad is not None and bool(p.grad.abs().max() > 0) for p in parameters]
+    return "all" if all(found) else "some" if any(found) else "–"
+
+
+def named(words):
+    return [p for name, p in student.model.named_parameters() if any(word in name for word in words)]
+
+
+# %%
+reach = {}
+for terms_on, choices in TERMS.items():
+    config = dh.DistillationConfig(alpha=1.0, response_loss_weight=float(terms_on == RESPONSE), **choices)
+    alone = dh.FeatureTerms(config, *shapes) if config.uses_features else None
+    names = ((), ()) if alone is None else (alone.student_names, alone.teacher_names)
+    with dh.capture_features(student.model, names[0]) as own, dh.capture_features(teacher.model, names[1]) as others:
+        logits = student.model(**batch).logits
+        target = teacher.model(**batch).logits  # with a graph: that nothing flows back is the loss's business
+    features = {"student_features": own, "teacher_features": others, "attention_mask": batch["attention_mask"]}
+    student.model.zero_grad()
+    dh.DistillationLoss(config, alone)(logits, target, **features)["total_loss"].backward()
+    reach[terms_on] = {part: arrives(named(words)) for part, words in PARTS.items()}
+    reach[terms_on]["projectors"] = arrives(alone.parameters()) if alone and len(alone.projectors) else "has none"
+assert all(p.grad is None for p in teacher.model.parameters())
+reach = pd.DataFrame(reach).T
+assert (reach["classifier"] == "–").sum() == len(TERMS) - 1
+assert (reach.drop("+ embeddings")[["embeddings", "layer 0", "layer 1"]] == "all").all(axis=None)
+reach
+
+# %% [markdown]
+# Each row is one term *alone*, without the response loss. Reading it:
+#
+# - Every term but the embeddings' reaches layers 0 and 1 whole: what a layer computes rests on all below it.
+# - In the **last** mapped layer attention terms train queries and keys alone, value relations the values alone. Neither
+#   teaches what that layer does with them.
+# - **No feature term trains the classifier.** A student of features alone answers at random. So TinyBERT trains in two
+#   stages, features and then the prediction; or one adds the terms to the response loss, as here.
+# - The teacher gets no gradient, even where its forward pass had a graph.
+#
+# ## On and off
+#
+# The article's training loop *asks* the student for hidden states, and passes neither its own nor the teacher's to the
+# loss: with the switch on and off it trains the same student. A test for any such switch takes seconds: train briefly with it off
+# twice, and with it on. **Predict first:** which of these weights must be equal, bit for bit?
+
+# %%
+few = desk.train.sample(0.02, seed=0)
+few_data = dh.DistillationDataset(few.texts, few.labels, None, teacher.tokenizer, 48)
+
+
+def short_run(**choices):
+    start = copy.deepcopy(student.model)
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(),
+        num_train_epochs=2,
+        per_device_train_batch_size=16,
+        learning_rate=1e-3,
+        seed=0,
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+    )
+    config = dh.DistillationConfig(alpha=1.0, **choices)
+    collate = dh.DistillationCollator(teacher.tokenizer)
+    trainer = dh.DistillationTrainer(
+        start, config, arguments, teacher=teacher, train_dataset=few_data, data_collator=collate
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+# %%
+switches = {
+    "off": {},
+    "off, again": {},
+    "on, weight 0": {"intermediate_layers": True, "hidden_loss_weight": 0.0},
+    "on, weight 1": {"intermediate_layers": True},
+}
+after, trainers = {}, {}
+for name in ProgressWidget("four short runs").over(switches):
+    trainers[name] = short_run(**switches[name])
+    before = {key: value.clone() for key, value in trainers[name].model.state_dict().items()}
+    _ = trainers[name].train()
+    after[name] = trainers[name].model.state_dict()
+for name in list(switches)[1:]:
+    same = all(torch.equal(after["off"][key], after[name][key]) for key in after["off"])
+    print(f"{name:12s} {'bit-identical with' if same else 'different from'} off")
+    assert same == (name != "on, weight 1")
+
+# %% [markdown]
+# Off is off, and on is something else. (Bit for bit on one machine with the same number of threads.)
+#
+# ### Projectors train, and then go
+#
+# A projector that no optimizer knows stays random, and pulls the student towards a random image of the teacher. Two ways
+# to get there: to forget it when the optimizer is built, and to keep it in a plain Python list, which PyTorch does not
+# look into (exercise 06.4). **Predict first:** how many parameters more than before will the student have when it is saved?
+
+# %%
+trainer = trainers["on, weight 1"]  # `before` are the weights before its training
+optimised = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+for name, parameter in trainer.loss_fn.feature_terms.projectors.named_parameters():
+    assert id(parameter) in optimised
+    assert not torch.equal(parameter, before[f"distillation_projectors.{name}"])
+print(f"{len(trainer.loss_fn.feature_terms.projectors)} projectors, all in the optimizer, and all moved")
+
+taught, folder = trainer.model.eval(), Path(tempfile.mkdtemp())
+with torch.no_grad():
+    with_projectors = taught(**batch).logits
+    dh.remove_projectors(taught)
+    assert torch.equal(taught(**batch).logits, with_projectors)
+taught.save_pretrained(folder)
+saved = load_file(folder / "model.safetensors")
+assert not [key for key in saved if "projector" in key]
+assert sum(tensor.numel() for tensor in saved.values()) == student.model.num_parameters()
+print("saved: as many parameters as before the training, none of a projector; the answers do not change")
+
+# %% [markdown]
+# `train_student_with_distillation` removes them by itself before it saves.
+#
+# ## What features cost
+#
+# The teacher's *logits* are cached once (notebook 05): five numbers a message. What would its features take, in fp16?
+
+# %%
+tokens = sum(map(len, encode_texts(teacher.tokenizer, desk.train.texts, 48))) / len(desk.train)
+print(f"{tokens:.0f} tokens a message on average; logits: {5 * 4} bytes a message")
+for name in list(TERMS)[1:]:
+    needed = dh.FeatureTerms(feature_config(name), *shapes).teacher_names
+    print(f"{name:50s} {len(needed):2d} features, {tokens * len(needed) * 384 * 2 / 1000:4.0f} kB a message")
+
+# %% [markdown]
+# Thousands of times as much. The package says the size before it starts (`precompute_teacher_features`) and refuses above a
+# limit; `teacher=` runs the teacher beside the student instead, once for every message and epoch.
+#
+# ## Which term is worth it?
+#
+# The experiment: the student of this notebook, six epochs on all 2,517 training messages or 24 on a tenth of them, no transfer set (a
+# hard test for the response loss: notebook 05 shows how much a transfer set adds). The response loss is T² · KL at T = 2;
+# each row adds one term to it, with a weight of 1 (0.1 for attention scores, whose squared error is ten times as large).
+# **No weight was tuned**, so read a row as *what a first try gives*. **Predict first:** which terms help in every seed?
+
+# %%
+log = read_log("feature-terms")
+fig, axes = figure("FIGURE_TITLE", height=4.2)
+for offset, (share, marker) in enumerate(zip(SHARES, "os", strict=True)):
+    runs = log[log["share"] == share].pivot_table(index="seed", columns="terms", values="accuracy") * 100
+    gains = runs.sub(runs[RESPONSE], axis=0)
+    for row, terms_on in enumerate(list(TERMS)[1:]):
+        height, colour = row + 0.3 * offset - 0.15, COLOURS[(0, 4)[offset]]
+        label = f"{share:.0%} of the messages" if row == 0 else None
+        axes.plot(gains[terms_on], [height] * len(gains), marker, color=colour, alpha=0.6, markersize=5, label=label)
+        axes.plot(gains[terms_on].mean(), height, "|", color=colour, markersize=14, markeredgewidth=2.5)
+axes.axvline(0, color="#444444", linestyle="--", linewidth=1)
+axes.set_yticks(range(len(TERMS) - 1), list(TERMS)[1:])
+axes.invert_yaxis()
+axes.set_xlabel("test accuracy against the response loss alone, same seed (points)")
+axes.set_ylabel("term")
+axes.legend(frameon=False, fontsize=8)
+with_alt_text(
+    fig,
+    "FIGURE_ALT",
+)
+
+# %%
+for _ in ProgressWidget("one student on a tenth").over(range(1)):
+    with capture_output():  # the teacher's own progress bar
+        now = run("+ hidden states", 0.1, seed=0)
+logged = log[(log["share"] == 0.1) & (log["seed"] == 0)].set_index("terms").loc["+ hidden states"]
+for what in ("accuracy", "agreement"):
+    assert abs(now[what] - logged[what]) < 0.04, (what, now[what])  # other processors round differently
+print("a slice run again, hidden states on a tenth of the messages, seed 0: it is where the log says")
+summary().round(1)
+
+# %% [markdown]
+# ABLATION_TEXT
+#
+# ## Exercises
+#
+# ### Exercise 06.1 · Find the bug: the layer that nobody follows (★★, 6 min)
+#
+# Models return `hidden_states` with $n + 1$ entries, the embeddings first. This function says for each entry of the student which
+# entry of the teacher it follows, uniformly. Mend it in `followed_entries`, and let it raise a `ValueError` where the
+# ratio is not whole.
+#
+# <details><summary>Hint 1</summary>
+#
+# What should stand at the two ends of the list? Which ratio gives that?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The ratio $k$ is one of *layers*: $n_T / n_S$. TinyBERT's map is $k\,m$ for $m = 0, \dots, n_S$.
+#
+# </details>
+#
+# <!-- solution 06.1 -->
+
+
+# %%
+def faulty_followed_entries(n_student, n_teacher):
+    return [int(entry * (n_teacher + 1) / (n_student + 1)) for entry in range(n_student + 1)]
+
+
+print("6 of 12:", faulty_followed_entries(6, 12), "  2 of 6:", faulty_followed_entries(2, 6))
+
+
+def followed_entries(n_student, n_teacher):
+    """For each entry 0 … n_student of the student's hidden_states the teacher's entry: a list of whole numbers."""
+    ...
+
+
+check("06.1", followed_entries)
+
+# %% [markdown]
+# ### Exercise 06.2 · Find the bug: a loss that changes with what nobody reads (★★, 8 min)
+#
+# Below, only *padded* positions of the teacher are changed, and the loss changes. Mend it in `hidden_loss`: one number for each
+# message, gradients for student and projector, none for the teacher, and infinite values under padding stay there.
+#
+# <details><summary>Hint 1</summary>
+#
+# Over what does `F.mse_loss` take its mean? And what is infinity times 0?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Set the *difference* to 0 at padded positions (`masked_fill(~mask[..., None], 0.0)`), then square, take the mean over the
+# width, sum over the positions and divide by `mask.sum(dim=1)`.
+#
+# </details>
+#
+# <!-- solution 06.2 -->
+
+
+# %%
+def faulty_hidden_loss(student, teacher, mask, projector):
+    return F.mse_loss(projector(student), teacher)
+
+
+spoilt = t["hidden.5"].masked_fill(~mask[..., None], 9.0)
+for what, target in (("as it is", t["hidden.5"]), ("padding spoilt", spoilt)):
+    print(f"{what}: {faulty_hidden_loss(s['hidden.2'], target, mask, projector):.1f}")
+
+
+def hidden_loss(student, teacher, mask, projector):
+    """(messages,). student, teacher: hidden states, (messages, tokens, width); mask: bool, (messages, tokens)."""
+    ...
+
+
+check("06.2", hidden_loss)
+
+# %% [markdown]
+# ### Exercise 06.3 · Find the bug: heads that look elsewhere, at no cost (★★★, 10 min)
+#
+# This attention loss calls the moved heads perfect. Mend it in `score_loss`: heads one by one, padding neither as query nor as
+# key, one number for each message; a `ValueError` where the numbers of heads differ, *or where there is none*, so that an
+# empty result of fast attention cannot pass for a loss of 0.
+#
+# <details><summary>Hint 1</summary>
+#
+# The mean over the heads belongs behind the square.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `mask[:, None, :, None] & mask[:, None, None, :]` are the pairs that count, (messages, 1, queries, keys).
+#
+# </details>
+#
+# <!-- solution 06.3 -->
+
+
+# %%
+def faulty_score_loss(student, teacher, mask):
+    return (student.mean(dim=1) - teacher.mean(dim=1)).square().mean(dim=(1, 2))
+
+
+scores = t.attention_scores(1)
+print(f"every head moved by one: {faulty_score_loss(scores.roll(1, dims=1), scores, mask).max():.1f}")
+
+
+def score_loss(student, teacher, mask):
+    """(messages,). student, teacher: scores, (messages, heads, tokens, tokens); mask: bool, (messages, tokens)."""
+    ...
+
+
+check("06.3", score_loss)
+
+# %% [markdown]
+# ### Exercise 06.4 · Find the bug: projectors that never learn (★, 4 min)
+#
+# `projectors` is a plain list of `nn.Linear`. Mend the function in `optimizer_for`.
+#
+# <details><summary>Hint 1</summary>
+#
+# Which parameters does an optimizer know? Who must not be among them?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.nn.ModuleList([student, *projectors]).parameters()`.
+#
+# </details>
+#
+# <!-- solution 06.4 -->
+
+
+# %%
+def faulty_optimizer_for(student, projectors, teacher):
+    student.projectors = projectors  # so that they go along with the student
+    return torch.optim.AdamW(student.parameters(), lr=1e-3)
+
+
+toy, layers = torch.nn.Linear(192, 5), [torch.nn.Linear(192, 384) for _ in range(3)]
+known = {id(p) for group in faulty_optimizer_for(toy, layers, None).param_groups for p in group["params"]}
+print(f"projectors in the optimizer: {sum(id(layer.weight) in known for layer in layers)} of {len(layers)}")
+
+
+def optimizer_for(student, projectors, teacher):
+    """An optimizer of everything that should learn. student, teacher: modules; projectors: a list of modules."""
+    ...
+
+
+check("06.4", optimizer_for)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("06_feature_distillation"))
+
+# %% [markdown]
+# ## The answer
+#
+# ANSWER_TEXT
+#
+# ## Summary
+#
+# - Features are compared token by token, so both models read the same tokens; padding counts nowhere.
+# - Layer $m$ follows layer $k\,m$ with the embeddings as 0: embeddings follow embeddings, the last follows the last.
+# - Unequal widths need projectors, which are in the optimizer and not in what is saved; unequal heads need relations.
+# - Test that a term is on: weights that differ, gradients that arrive, errors instead of a silent 0.
+# - SUMMARY_RESULT
+#
+# **What the source article says, and what is true**
+#
+# | it says | true is | evidence |
+# |---|---|---|
+# | student layer k follows teacher layer k · (teacher layers / student layers) | its code counts the embeddings as a layer and rounds down, so that the teacher's last layer is followed by nobody; TinyBERT's map is k·m with the embeddings as 0 | *Which layer follows which*; Jiao et al., section 4.2 |
+# | the hidden loss is a mean over all token positions | padding is among them, and has up to 94% of the gradient here; mask it | *Padding* |
+# | where widths differ, project; without a projector skip the layer | a skipped layer is a loss of 0 without a gradient, and still in the divisor; its projectors are never built, and a plain list of them is not registered | *Hidden states, and a projector*; *Projectors train, and then go* |
+# | where head counts differ, average over the heads | an average hides which head looks where: moved heads cost 0; refuse, or use relations | *Why heads may not be averaged*; Wang et al. 2020, MiniLMv2, section 3.1 |
+# | match attention matrices by squared error, weight 0.1 | of probabilities, this vanishes in long texts; TinyBERT compares scores, MiniLM takes the KL | *Why not the squared error of probabilities?*; Jiao et al., equation 7 |
+# | intermediate_layers and attention_matching are True by default | its loop passes no features to the loss: on and off end in identical weights; and fast attention returns an empty tuple, a loss of 0 | *Looking inside*; *On and off*, for the test that would have shown it |
+# | TinyBERT matches attention and hidden states, and is therefore much better on syntax-sensitive tasks | also embeddings, predictions, two stages and augmentation; without the losses of the Transformer layers the mean of four scores falls from 75.6 to 56.3. That it is about syntax is unsupported | Jiao et al., section 3, Table 3 |
+# | start with response distillation | ROW_START | *Which term is worth it?* |
+# | response distillation alone achieves 90%+ of the benefit | no source, and "benefit" is not defined. ROW_NINETY | *Which term is worth it?* |
+# | intermediate_layers = True is usually better for similar architectures | ROW_USUALLY | *Which term is worth it?* |
+#
+# **References.** Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) · Sanh et al. 2019,
+# *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Wang et al. 2020, *MiniLM*,
+# [arXiv 2002.10957](https://arxiv.org/abs/2002.10957) · Wang et al. 2020, *MiniLMv2*,
+# [arXiv 2012.15828](https://arxiv.org/abs/2012.15828) · Romero et al. 2014, *FitNets*, the first to match hidden layers
+# through a projector, [arXiv 1412.6550](https://arxiv.org/abs/1412.6550).

@@ -1,0 +1,176 @@
+"""A widget of a page: its controls as the kernel describes them, moved by keyboard and mouse, and its rendered HTML."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lab import Kernel
+from playwright.sync_api import Locator, Page
+from reduced import Widget
+
+__all__ = ["Control", "WidgetOnPage"]
+
+SETTLES = 20.0
+"""Seconds from a control's move to the picture; the slowest render function takes one."""
+
+_NORMALISED = "html => { const e = document.createElement('div'); e.innerHTML = html; return e.innerHTML; }"
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control as the kernel has it.
+
+    Args:
+        name: of the render function's argument.
+        kind: its class in ipywidgets.
+        value: a number, a text, or a menu's chosen line.
+        lowest, highest, step: of a slider; exponents of `base` where there is one.
+        base: of a logarithmic slider.
+        readout_format: of the number beside a slider, in the notation of JavaScript's d3.
+        continuous: whether values are sent while the mouse is held.
+    """
+
+    name: str
+    kind: str
+    value: Any
+    lowest: float
+    highest: float
+    step: float
+    base: float | None
+    readout_format: str
+    continuous: bool
+
+    @property
+    def is_slider(self) -> bool:
+        return self.kind in ("IntSlider", "FloatSlider", "FloatLogSlider")
+
+    def value_at(self, position: float) -> float:
+        """Value at a position of the slider's scale, from `lowest` to `highest`."""
+        return position if self.base is None else self.base**position
+
+    def position(self) -> float:
+        """The inverse of `value_at`, of the present value."""
+        return self.value if self.base is None else math.log(self.value, self.base)
+
+    def shown(self) -> str:
+        """What the control shows for its value. `.3g` in JavaScript's d3 keeps zeros at the end, in Python by `#`."""
+        if not self.is_slider:
+            return str(self.value)
+        return format(self.value, "#" + self.readout_format if "g" in self.readout_format else self.readout_format)
+
+
+class WidgetOnPage:
+    """What `live` made, in an executed notebook on a page."""
+
+    def __init__(self, page: Page, kernel: Kernel, widget: Widget) -> None:
+        self._page, self._kernel, self._widget = page, kernel, widget
+        self.box = page.locator(".jp-Notebook .jp-Cell").nth(widget.cell).locator(".widget-vbox")
+        self.content = self.box.locator(".widget-html-content").last
+        same = f"list(({widget.controls}).values()) == list({widget.name}.children[:-1])"
+        assert kernel.evaluate(same), f"{widget.controls} are no longer the controls of {widget.name}"
+
+    def controls(self) -> list[Control]:
+        """All controls, in the order in which they stand."""
+        fields = "lowest=getattr(c, 'min', None), highest=getattr(c, 'max', None), step=getattr(c, 'step', None)"
+        fields += ", base=getattr(c, 'base', None), readout_format=getattr(c, 'readout_format', '')"
+        fields += ", continuous=getattr(c, 'continuous_update', True), value=c.value, kind=type(c).__name__"
+        described = f"[dict(name=n, {fields}) for n, c in ({self._widget.controls}).items()]"
+        return [Control(**entry) for entry in self._kernel.evaluate(described)]
+
+    def element(self, number: int) -> Locator:
+        """What takes the focus in a control."""
+        return self._child(number).locator("[role=slider], select, textarea")
+
+    def shown(self, number: int) -> str:
+        """What a control shows: the number beside a slider, the chosen line of a menu, the text of a text area."""
+        control = self._child(number)
+        if control.locator(".widget-readout").count():
+            return control.locator(".widget-readout").inner_text()
+        return self.element(number).input_value()
+
+    def html(self) -> str:
+        """The rendered HTML, as the browser has it."""
+        return self.content.inner_html()
+
+    def settled(self) -> list[Control]:
+        """The controls, once page and render function agree.
+
+        The values come from the kernel and must be the ones that the page shows; the HTML must be what the pure render
+        function returns for them, called in the kernel, where its data are.
+
+        Raises:
+            AssertionError: they do not agree in time.
+        """
+        deadline = time.monotonic() + SETTLES
+        while True:
+            controls = self.controls()
+            values = {control.name: control.value for control in controls}
+            expected = self._page.evaluate(_NORMALISED, self._kernel.evaluate(f"{self._widget.render}(**{values!r})"))
+            page_shows = [self.shown(number) for number in range(len(controls))]
+            kernel_has = [control.shown() for control in controls]
+            if page_shows == kernel_has and self.html() == expected:
+                return controls
+            if time.monotonic() > deadline:
+                assert page_shows == kernel_has, "page (left) and kernel (right) differ"
+                raise AssertionError(f"the page's HTML is not what {self._widget.render} returns for {values}")
+            self._page.wait_for_timeout(50)
+
+    def changed(self, before: str) -> list[Control]:
+        """The controls, once the HTML is another than before and all has settled.
+
+        Raises:
+            AssertionError: nothing changed in time, or page and render function do not agree.
+        """
+        deadline = time.monotonic() + SETTLES
+        while self.html() == before:
+            assert time.monotonic() < deadline, f"nothing changed; {[(c.name, c.value) for c in self.controls()]}"
+            self._page.wait_for_timeout(20)
+        return self.settled()
+
+    def press(self, number: int, key: str) -> Control:
+        """Focus on a control, a key that moves it, and the control when the picture has followed.
+
+        Raises:
+            AssertionError: as `changed`.
+        """
+        before = self.html()
+        self.element(number).press(key)
+        return self.changed(before)[number]
+
+    def grip(self, number: int) -> None:
+        """The mouse pressed on a slider's handle."""
+        self._page.mouse.move(*_centre(self.element(number)))
+        self._page.mouse.down()
+
+    def pull(self, number: int, share: float) -> None:
+        """The mouse, as it is, to a share of a slider's track, in ten steps."""
+        track = self._child(number).locator(".noUi-base").bounding_box()
+        assert track
+        _, height = _centre(self.element(number))
+        self._page.mouse.move(track["x"] + share * track["width"], height, steps=10)
+
+    def release(self) -> None:
+        """The mouse let go."""
+        self._page.mouse.up()
+
+    def pictures_without_alt_text(self) -> list[str]:
+        """Images that are not drawn, or whose alternative text says nothing."""
+        images = self.content.locator("img").all()
+        drawn = "e => e.complete && e.naturalWidth > 0"
+        return [
+            f"image {number} of {len(images)}"
+            for number, image in enumerate(images, start=1)
+            if len((image.get_attribute("alt") or "").strip()) < 20 or not image.evaluate(drawn)
+        ]
+
+    def _child(self, number: int) -> Locator:
+        return self.box.locator("> *").nth(number)
+
+
+def _centre(element: Locator) -> tuple[float, float]:
+    box = element.bounding_box()
+    assert box, "not on the page"
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

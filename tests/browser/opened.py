@@ -1,0 +1,94 @@
+"""A notebook in a page, all its cells executed by the menu as a learner does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from lab import Kernel, Lab, kernel_of
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
+from reduced import Reduced, reduce_notebook
+
+__all__ = ["NOTEBOOKS", "Opened", "open_and_run"]
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CELLS_TIMEOUT = 240.0
+"""Seconds for the cells of one reduced notebook; the slowest takes 50 on two cores."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open notebook.
+
+    Args:
+        name: without the ending.
+        page, kernel, reduced: what is driven, what answers, what was opened.
+        complaints: errors in the page, and addresses outside JupyterLab that it asked for; grows as they come.
+    """
+
+    name: str
+    page: Page
+    kernel: Kernel
+    reduced: Reduced
+    complaints: list[str]
+
+
+@contextmanager
+def open_and_run(name: str, browser: Browser, lab: Lab) -> Iterator[Opened]:
+    """The reduced copy of a notebook, such as "02_temperature", in a page of its own; page and kernel end with it.
+
+    Raises:
+        AssertionError: a cell failed, or the cells did not end in time.
+    """
+    reduced = reduce_notebook(NOTEBOOKS / f"{name}.ipynb")
+    file = f"{name}.ipynb"
+    nbformat.write(reduced.notebook, lab.root / file)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    complaints = _listen(page, lab)
+    try:
+        page.goto(lab.address(file), timeout=60_000)
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        with kernel_of(lab, file) as kernel:
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            _wait_for_cells(page)
+            yield Opened(name, page, kernel, reduced, complaints)
+    finally:
+        page.close()
+        lab.shut_down(file)
+
+
+def _listen(page: Page, lab: Lab) -> list[str]:
+    complaints: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(f"console: {message.text}")
+
+    def on_error(error: Error) -> None:
+        complaints.append(f"uncaught: {error}")
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((lab.url, "data:", "blob:")):
+            complaints.append(f"asked for {request.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", on_error)
+    page.on("request", on_request)
+    return complaints
+
+
+def _wait_for_cells(page: Page) -> None:
+    deadline = time.monotonic() + CELLS_TIMEOUT
+    while True:
+        failed = page.locator(".jp-Notebook .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+        assert not failed.count(), f"a cell failed:\n{failed.first.inner_text()}"
+        prompts = page.locator(".jp-Notebook .jp-InputPrompt").all_inner_texts()
+        if prompts and all(prompt.strip("[]: ").isdigit() for prompt in prompts):
+            return
+        assert time.monotonic() < deadline, f"cells still run: {prompts}"
+        page.wait_for_timeout(200)

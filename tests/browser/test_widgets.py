@@ -1,0 +1,112 @@
+"""Every widget of the notebooks, and a quiz, operated in a browser as a learner does.
+
+A picture of each widget after its last move lies in pytest's temporary folder, for looking at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from controls import Control, WidgetOnPage
+from opened import NOTEBOOKS, Opened
+from playwright.sync_api import Locator, Page, expect
+from reduced import reduce_notebook
+
+from distill_helpers.course.quiz import load_quiz
+
+pytestmark = pytest.mark.slow
+
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+#: Half a minute or more for their cells, and no kind of control that the others do not have.
+LEFT_OUT = ("02_temperature", "05_response_distillation")
+unless_asked = pytest.mark.skipif("ALL_WIDGETS" not in os.environ, reason="takes a minute; run with ALL_WIDGETS=1")
+WIDGETS = [
+    pytest.param(name, widget.name, marks=unless_asked if name in LEFT_OUT else (), id=f"{name}-{widget.name}")
+    for name in NAMES
+    for widget in reduce_notebook(NOTEBOOKS / f"{name}.ipynb").widgets
+]
+
+
+@pytest.mark.parametrize(("opened", "widget"), WIDGETS, indirect=["opened"], scope="module")
+def test_each_control_changes_what_is_rendered(opened: Opened, widget: str, tmp_path: Path) -> None:
+    (found,) = [w for w in opened.reduced.widgets if w.name == widget]
+    on_page = WidgetOnPage(opened.page, opened.kernel, found)
+    on_page.box.scroll_into_view_if_needed()
+    for number, control in enumerate(on_page.settled()):
+        if control.is_slider:
+            keyboard(on_page, number, control)
+            mouse(on_page, number, control)
+        elif control.kind == "Dropdown":
+            # Not by arrows: JupyterLab takes them from a closed menu and goes to the next cell.
+            assert on_page.press(number, "End").value != control.value
+        elif control.kind == "Textarea":
+            on_page.element(number).press("ControlOrMeta+a")
+            for key, text in (("Delete", ""), ("m", "m")):
+                assert on_page.press(number, key).value == text
+        else:
+            pytest.fail(f"no way to operate a {control.kind} is written here")
+    assert on_page.content.inner_text().strip() or on_page.content.locator("img").count()
+    assert on_page.pictures_without_alt_text() == []
+    assert opened.complaints == []
+    on_page.box.screenshot(path=tmp_path / f"{opened.name}-{widget}.png")
+
+
+def keyboard(on_page: WidgetOnPage, number: int, control: Control) -> None:
+    """A slider to its ends and one step from them."""
+    low, high, step = control.lowest, control.highest, control.step
+    if not math.isclose(control.position(), low):
+        on_page.press(number, "Home")
+    for key, position in (("ArrowRight", low + step), ("Home", low), ("End", high), ("ArrowLeft", high - step)):
+        now = on_page.press(number, key)
+        assert math.isclose(now.value, control.value_at(position)), (control.name, key, now.value)
+
+
+def mouse(on_page: WidgetOnPage, number: int, control: Control) -> None:
+    """A slider's handle leftwards along the track, held there for a while, further, and let go."""
+    before = on_page.html()
+    on_page.grip(number)
+    on_page.pull(number, 0.6)
+    if control.continuous:
+        at_pause = on_page.changed(before)[number]
+        assert 0.3 < share(at_pause) < 1 - control.step / (control.highest - control.lowest)
+        before = on_page.html()
+    on_page.pull(number, 0.3)
+    on_page.release()
+    now = on_page.changed(before)[number]
+    assert abs(share(now) - 0.3) < 0.02 + control.step / (control.highest - control.lowest), (control.name, now.value)
+
+
+def share(slider: Control) -> float:
+    """Of the track, left of the handle."""
+    return (slider.position() - slider.lowest) / (slider.highest - slider.lowest)
+
+
+@pytest.mark.parametrize("opened", NAMES[:1], indirect=True, scope="module")
+def test_a_quiz_unfolds_by_keyboard(opened: Opened) -> None:
+    question = load_quiz(opened.name)[0]
+    quiz = opened.page.locator(".jp-Notebook .jp-Cell").nth(opened.reduced.quiz).locator("section[aria-label=quiz]")
+    quiz.locator("h4").first.click()
+    choices = quiz.locator("details").all()[: len(question.choices)]
+    for choice, key in zip(question.choices, choices, strict=True):
+        explanation = key.locator("p")
+        expect(explanation).to_be_hidden()
+        tab_to(opened.page, key.locator("summary"))
+        opened.page.keyboard.press("Enter")
+        expect(explanation).to_be_visible()
+        expect(explanation).to_contain_text("✓ Right." if choice.right else "✗ Not this one.")
+        expect(explanation).to_contain_text(choice.why.replace("`", ""))
+        opened.page.keyboard.press("Space")
+        expect(explanation).to_be_hidden()
+    assert opened.complaints == []
+
+
+def tab_to(page: Page, target: Locator, most: int = 5) -> None:
+    """By Tab, past the buttons of JupyterLab's toolbar for the cell, which come first."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if target.evaluate("e => e === document.activeElement"):
+            return
+    raise AssertionError(f"{most} times Tab did not lead to {target.inner_text()!r}")

@@ -1,0 +1,224 @@
+"""Notebook 06: its widgets, its experiment, and the keys of its quiz."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_architectures import tiny_config, tiny_model
+
+import distill_helpers as dh
+from distill_helpers.course.experiments.feature_terms import RESPONSE, TERMS, feature_config
+from distill_helpers.course.quiz import Question, load_quiz
+from distill_helpers.course.widgets.feature_distillation import (
+    MAPS,
+    MOST_LAYERS,
+    attention_shares,
+    entry_pairs,
+    render_attention,
+    render_layer_map,
+)
+from distill_helpers.models import TextClassifier
+
+MESSAGE = "my $5 window & <b> mac"
+
+
+def tiny_classifier(tokenizer, n_layers=2, width=32, heads=4, seed=0) -> TextClassifier:
+    config = tiny_config("bert", len(tokenizer), n_layers)
+    config.hidden_size, config.num_attention_heads = width, heads
+    return TextClassifier(tiny_model(config, seed), tokenizer)
+
+
+# Attention
+
+
+def shares_of(markup: str) -> dict[str, int]:
+    found = re.findall(r"<tr><th scope='row'[^>]*>(.*?)</th><td>(\d+)%</td></tr>", markup)
+    return {name: int(percent) for name, percent in found}
+
+
+def test_attention_of_every_layer_and_head(small_tokenizer) -> None:
+    model = tiny_classifier(small_tokenizer)
+    pages = {
+        (layer, head): render_attention(MESSAGE, layer, head, model=model) for layer in (0, 1) for head in range(4)
+    }
+    assert len(set(pages.values())) == 8
+    for (layer, head), page in pages.items():
+        shares = shares_of(page)
+        assert list(shares) == ["[CLS]", "[SEP]", "itself", "the previous token", "the next token", "other tokens"]
+        assert 97 <= sum(shares.values()) <= 103
+        most = max(shares.values())
+        assert re.search(rf"Layer {layer}, head {head}: {most}% on ", page)
+        assert "nan" not in page.split("alt=")[1]
+
+
+def test_attention_shown_is_the_models_own(small_tokenizer) -> None:
+    model = tiny_classifier(small_tokenizer)
+    ids = small_tokenizer(MESSAGE)["input_ids"]
+    model.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        eager = model.model(input_ids=torch.tensor([ids]), output_attentions=True).attentions[1][0, 3]
+    expected = {name: round(100 * share) for name, share in attention_shares(eager).items()}
+    assert shares_of(render_attention(MESSAGE, 1, 3, model=model)) == expected
+
+
+def test_a_long_message_is_cut_and_one_word_is_enough(small_tokenizer) -> None:
+    model = tiny_classifier(small_tokenizer)
+    assert "28 tokens; entropy" in render_attention("window " * 60, 0, 0, model=model)
+    assert "tokens; entropy" in render_attention("x", 1, 3, model=model)
+
+
+@pytest.mark.parametrize(
+    ("message", "layer", "head", "named"),
+    [
+        ("  ", 0, 0, "the message is empty"),
+        (MESSAGE, 2, 0, "layer must be from 0 to 1, got 2"),
+        (MESSAGE, -1, 0, "layer must be from 0 to 1, got -1"),
+        (MESSAGE, 0, 4, "head must be from 0 to 3, got 4"),
+        (MESSAGE, 0, -1, "head must be from 0 to 3, got -1"),
+    ],
+)
+def test_attention_refuses_what_does_not_exist(small_tokenizer, message, layer, head, named) -> None:
+    with pytest.raises(ValueError, match=named):
+        render_attention(message, layer, head, model=tiny_classifier(small_tokenizer))
+
+
+def test_shares_of_known_attention() -> None:
+    n = 5
+    assert attention_shares(torch.full((n, n), 1 / n))["[CLS]"] == pytest.approx(1 / n)
+    back = torch.zeros(n, n)
+    back[torch.arange(n), (torch.arange(n) - 1).clamp(min=0)] = 1
+    # Token 1 looks at [CLS] as well as at the token before: the former counts.
+    assert attention_shares(back) == pytest.approx(
+        {"[CLS]": 2 / 5, "[SEP]": 0, "itself": 0, "the previous token": 3 / 5, "the next token": 0, "other tokens": 0}
+    )
+    assert sum(attention_shares(torch.rand(7, 7).softmax(dim=-1)).values()) == pytest.approx(1)
+
+
+# Layer maps
+
+
+@pytest.mark.parametrize("mapping", MAPS)
+def test_maps_over_the_whole_range(mapping: str) -> None:
+    refused = 0
+    for n_student in range(1, MOST_LAYERS + 1):
+        for n_teacher in (1, 5, 6, 12):
+            page = render_layer_map(n_student, n_teacher, mapping)
+            if "<b>Refused.</b>" in page:
+                refused += 1
+                assert n_student > n_teacher or (mapping == "uniform" and n_teacher % n_student)
+                continue
+            pairs = entry_pairs(n_student, n_teacher, mapping)
+            assert [s for s, _ in pairs] == list(range(n_student + 1))
+            assert page.count("<tr><th scope='row'") == len(pairs)
+            right = "The embeddings follow the embeddings, the last layer follows the last" in page
+            # DistilBERT's choice begins with the first layer: of one it is the first.
+            assert right == (pairs[0] == (0, 0) and pairs[-1] == (n_student, n_teacher))
+    assert (refused > 0) == (not mapping.startswith("article"))
+
+
+@pytest.mark.parametrize(
+    ("n_student", "n_teacher", "mapping", "entries", "fault"),
+    [
+        (6, 12, "article: uniform", [0, 1, 3, 5, 7, 9, 11], "Nobody follows the teacher's last layer, 11"),
+        (4, 12, "article: uniform", [0, 2, 5, 7, 10], "Nobody follows the teacher's last layer, 11"),
+        (6, 12, "article: last", [6, 7, 8, 9, 10, 11, 12], "The embeddings follow the teacher's layer 5"),
+        (6, 4, "article: last", [-2, -1, 0, 1, 2, 3, 4], "Negative entries"),
+        (6, 12, "uniform", [0, 2, 4, 6, 8, 10, 12], "the last layer follows the last"),
+        (6, 12, "last", [0, 7, 8, 9, 10, 11, 12], "the last layer follows the last"),
+        (6, 12, "alternating", [0, 1, 3, 5, 8, 10, 12], "the last layer follows the last"),
+    ],
+)
+def test_maps_that_are_known(n_student, n_teacher, mapping, entries, fault) -> None:
+    assert [t for _, t in entry_pairs(n_student, n_teacher, mapping)] == entries
+    assert fault in render_layer_map(n_student, n_teacher, mapping)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ((0, 6, "uniform"), "n_student must be from 1 to 12, got 0"),
+        ((3, 13, "uniform"), "n_teacher must be from 1 to 12, got 13|n_student must be from 1 to 12, got 13"),
+        ((3, 6, "zigzag"), "unknown map 'zigzag'"),
+    ],
+)
+def test_a_map_refuses_what_does_not_exist(parameters, named) -> None:
+    with pytest.raises(ValueError, match=named):
+        render_layer_map(*parameters)
+
+
+# The experiment
+
+
+def test_each_row_of_the_experiment_adds_to_the_response_loss() -> None:
+    response = feature_config(RESPONSE)
+    assert not response.uses_features
+    for name in list(TERMS)[1:]:
+        config = feature_config(name)
+        assert config.uses_features
+        assert (config.alpha, config.temperature, config.response_loss_weight) == (1.0, 2.0, 1.0)
+    with pytest.raises(KeyError, match="magic"):
+        feature_config("+ magic")
+
+
+def key(name: str) -> str:
+    questions: dict[str, Question] = {question.name: question for question in load_quiz("06_feature_distillation")}
+    return next(choice.text for choice in questions[name].choices if choice.right)
+
+
+def test_quiz_first_layer() -> None:
+    (_, layer), *_ = dh.layer_map("uniform", 6, 12)
+    assert key("first_layer") == f"layer {layer}"
+
+
+def test_quiz_averaged_heads() -> None:
+    before, behind = torch.eye(6).roll(-1, dims=1), torch.eye(6).roll(1, dims=1)
+    teacher, student = torch.stack([before, behind]), torch.stack([behind, before])
+    assert F.mse_loss(student, teacher) > 0.1
+    assert key("averaged_heads") == f"{F.mse_loss(student.mean(dim=0), teacher.mean(dim=0)):g}"
+
+
+def test_quiz_long_texts() -> None:
+    def error(n: int) -> float:
+        teacher = torch.full((n,), 0.5 / (n - 1))
+        teacher[0] = 0.5
+        return float((teacher - 1 / n).square().mean())
+
+    assert error(50) / error(500) == pytest.approx(10, abs=1)
+    assert key("long_texts") == "it falls to about a tenth"
+
+
+def test_quiz_padding() -> None:
+    errors = torch.ones(1, 40)
+    share = float(errors[:, 30:].sum() / errors.sum())
+    assert key("padding") == {0.25: "a quarter", 0.75: "three quarters"}[share]
+    # The package counts none of it.
+    mask = torch.arange(40)[None] < 30
+    hidden = torch.where(mask[..., None], 0.0, 9.0).expand(1, 40, 4)
+    assert float(dh.hidden_state_loss(hidden, torch.zeros(1, 40, 4), mask)) == 0
+
+
+def test_quiz_classifier(small_tokenizer) -> None:
+    student, teacher = (tiny_classifier(small_tokenizer, n).model for n in (1, 2))
+    config = dh.DistillationConfig(
+        response_loss_weight=0.0, intermediate_layers=True, attention_matching=True, relations=("values",)
+    )
+    terms = dh.FeatureTerms(config, dh.ModelShape.of(student), dh.ModelShape.of(teacher))
+    batch = dict(small_tokenizer([MESSAGE], return_tensors="pt"))
+    with dh.capture_features(student) as own, dh.capture_features(teacher) as others:
+        student(**batch)
+        teacher(**batch)
+    torch.stack([value.sum() for value in terms(own, others, batch["attention_mask"]).values()]).sum().backward()
+    assert student.get_input_embeddings().weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in student.classifier.parameters())
+    assert key("classifier").startswith("at random")
+
+
+def test_quiz_relation_heads() -> None:
+    student, teacher = torch.randn(1, 8, 5, 24), torch.randn(1, 12, 5, 32)
+    mask = torch.ones(1, 5)
+    assert dh.relation_loss(student, teacher, mask, n_heads=int(key("relation_heads"))).isfinite().all()
+    with pytest.raises(ValueError, match="does not divide"):
+        dh.relation_loss(student, teacher, mask, n_heads=5)
+    with pytest.raises(ValueError, match="8 heads of the student against 12"):
+        dh.relation_loss(student, teacher, mask)
