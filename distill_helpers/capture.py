@@ -105,7 +105,8 @@ def capture_features(
 
     Raises:
         ValueError: a name that the model does not have, a model under gradient checkpointing (it runs twice), one whose
-            attention is being captured already, or, after a forward pass, one whose attention is not transformers' own.
+            attention is being captured already; in the forward pass, attention that is not transformers' own, or scores
+            that are capped or scaled by layer.
         TypeError: a plain module of which layers are asked for.
     """
     parts = dict(model.named_modules())
@@ -205,9 +206,7 @@ def _register(implementation: str) -> None:
                 name = f"{kind}.{recorder.layer}"
                 if name in recorder.wanted:
                     recorder.features.tensors[name] = tensor
-            scaling = kwargs.get("scaling")
-            recorder.features.scaling = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-            recorder.features.causal = bool(getattr(module, "is_causal", False))
+            _record_constants(recorder, module, query.shape[-1], kwargs)
         # Every model file has its eager function under this name, for want of a central one.
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         original: Callable = AttentionInterface().get_interface(implementation, eager)
@@ -216,6 +215,19 @@ def _register(implementation: str) -> None:
     AttentionInterface.register(_PREFIX + implementation, attend)
     if implementation in ALL_MASK_ATTENTION_FUNCTIONS:
         AttentionMaskInterface.register(_PREFIX + implementation, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+
+
+def _record_constants(recorder: _Recorder, module: nn.Module, head_width: int, options: dict[str, Any]) -> None:
+    given = options.get("scaling")
+    scaling = head_width**-0.5 if given is None else float(given)
+    if recorder.layer == 0:
+        recorder.features.scaling = scaling
+    if options.get("softcap") is not None or scaling != recorder.features.scaling:
+        raise ValueError(
+            f"{type(module).__name__} caps its attention scores or scales them by layer, which `attention_scores` would"
+            " not reproduce; capture hidden states only"
+        )
+    recorder.features.causal = bool(getattr(module, "is_causal", False))
 
 
 def _keep_output(features: Features, name: str) -> Callable[..., None]:

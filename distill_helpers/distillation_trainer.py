@@ -88,7 +88,10 @@ class DistillationTrainer(Trainer):
         labels, teacher_logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
         teacher_features = take_features(inputs)
         terms = self.loss_fn.feature_terms
-        if self.teacher is not None and (teacher_logits is None or (terms is not None and teacher_features is None)):
+        config = self.loss_fn.config
+        lacks_logits = teacher_logits is None and config.alpha * config.response_loss_weight > 0
+        lacks_features = teacher_features is None and terms is not None
+        if self.teacher is not None and (lacks_logits or lacks_features):
             with torch.no_grad(), _capture(self.teacher, None if terms is None else terms.teacher_names) as captured:
                 live_logits = self.teacher(**inputs).logits
             teacher_logits = live_logits if teacher_logits is None else teacher_logits

@@ -42,7 +42,7 @@ tags: [knowledge-distillation]
 {sum(p.numel() for p in model.parameters()):,} parameters, {model.config.num_labels} classes:
 {", ".join(map(str, label_names_of(model)))}.
 
-Trained with `distill_helpers.train_student_with_distillation` on a teacher's soft targets.
+Trained with `distill_helpers.train_student_with_distillation` on the objective below.
 
 | | |
 |---|---|

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from peft import PeftModel
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,6 +28,9 @@ from distill_helpers.model_card import write_model_card
 from distill_helpers.models import TextClassifier, embedding_weight, load_text_classifier, pick_device
 
 __all__ = ["DistilledStudent", "train_student_with_distillation"]
+
+# Written last: whose result the folder holds.
+_FINISHED = "finished-run.key"
 
 
 class DistilledStudent(NamedTuple):
@@ -71,7 +75,7 @@ def train_student_with_distillation(
 
     AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1. Validation accuracy decides which epoch is
     best, or validation loss where the configuration trains on features alone. A run that was killed goes on from its
-    last whole epoch and ends with the same weights, bit for bit.
+    last whole epoch and ends with the same weights, bit for bit; one that was finished in `output_dir` is read back.
 
     Args:
         student_model_name: a `TextClassifier` (from `students`; it is not changed), or a folder or Hub name as
@@ -91,7 +95,7 @@ def train_student_with_distillation(
             The order of the batches is then less random.
         seed: of order and dropout.
         report_to: trackers as the Trainer names them ("wandb", "tensorboard", …), imported only when named.
-        resume: go on from a checkpoint in `output_dir`; False starts afresh and deletes what is there.
+        resume: go on from what is in `output_dir`; False starts afresh and deletes the checkpoints that are there.
         callbacks: further callbacks for the Trainer.
         progress: show the Trainer's progress bar and its log.
         teacher: runs beside the student for what the datasets lack: features that are not cached, logits.
@@ -157,7 +161,11 @@ def train_student_with_distillation(
     )
     if not progress:
         trainer.remove_callback(PrinterCallback)
-    claim_checkpoints(checkpoints, run_key(student.model, train_dataset, val_dataset, args, config, teacher))
+    key = run_key(student.model, train_dataset, val_dataset, args, config, teacher)
+    if resume and (finished := _finished_run(output_dir, key, student)) is not None:
+        return finished
+    claim_checkpoints(checkpoints, key)
+    (output_dir / _FINISHED).unlink(missing_ok=True)  # what lies there will be overwritten
     trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints))
 
     history = _history(trainer.state.log_history, config)
@@ -168,8 +176,21 @@ def train_student_with_distillation(
     student.tokenizer.save_pretrained(output_dir)
     history.to_csv(output_dir / "history.csv", index=False)
     write_model_card(output_dir, model, config, history, args)
+    (output_dir / _FINISHED).write_text(key)
     shutil.rmtree(checkpoints)
     return DistilledStudent(model, student.tokenizer, history, output_dir)
+
+
+def _finished_run(output_dir: Path, key: str, student: TextClassifier) -> DistilledStudent | None:
+    """The result of a run with this key, where `output_dir` holds it whole; None where there is something to do."""
+    finished = output_dir / _FINISHED
+    # An adapter would come back merged into its base, as another kind of model.
+    if not finished.is_file() or finished.read_text() != key or isinstance(student.model, PeftModel):
+        return None
+    model = type(student.model).from_pretrained(output_dir, dtype=torch.float32, local_files_only=True)
+    history = pd.read_csv(output_dir / "history.csv")
+    model.to(student.model.device)  # type: ignore[arg-type]
+    return DistilledStudent(model.eval(), student.tokenizer, history, output_dir)
 
 
 def _history(log_history: list[dict[str, float]], config: DistillationConfig) -> pd.DataFrame:

@@ -83,8 +83,8 @@ FAULTS = (
     Fault(
         "alpha and 1 − alpha exchanged",
         "losses.py",
-        "total = total + alpha * soft",
-        "total = total + (1 - alpha) * soft",
+        "total = total + soft_weight * soft",
+        "total = total + task_weight * soft",
         ("test_losses.py",),
     ),
     Fault(
@@ -128,6 +128,34 @@ FAULTS = (
         "logits[torch.tensor(by_length)] = torch.cat(rows)",
         "logits[:] = torch.cat(rows)",
         ("test_batching.py",),
+    ),
+    Fault(
+        "the last teacher layer never followed",
+        "layer_maps.py",
+        "return tuple((i, k * (i + 1) - 1) for i in range(n_student))",
+        "return tuple((i, k * i) for i in range(n_student))",
+        ("test_layer_maps.py",),
+    ),
+    Fault(
+        "padding counts as query and key",
+        "capture.py",
+        "real = attention_mask.bool()",
+        "real = torch.ones_like(attention_mask).bool()",
+        ("test_capture.py", "test_feature_losses.py"),
+    ),
+    Fault(
+        "projectors not trained",
+        "distillation_trainer.py",
+        "setattr(model, _PROJECTORS, terms.projectors)",
+        "pass",
+        ("test_distillation_trainer.py",),
+    ),
+    Fault(
+        "features requested and never compared",
+        "distillation_config.py",
+        '"hidden_loss": self.hidden_loss_weight * self.intermediate_layers,',
+        '"hidden_loss": 0.0,',
+        ("test_distillation_config.py", "test_distillation_trainer.py"),
     ),
 )
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 from test_architectures import hooks_of, tiny_config, tiny_model
 from torch import nn
-from transformers import DebertaV2Config, ElectraConfig, MPNetConfig, RobertaConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    DebertaV2Config,
+    ElectraConfig,
+    Gemma2Config,
+    GPT2Config,
+    MPNetConfig,
+    RobertaConfig,
+)
 
 from distill_helpers import capture
 from distill_helpers.capture import EMBEDDINGS, Features, attention_pairs, capture_features
@@ -341,3 +349,20 @@ def test_gradient_checkpointing_is_refused_while_training(model):
     with capture_features(model) as features:
         model(**batch_of())
     assert "hidden.2" in features.tensors
+
+
+@pytest.mark.parametrize("kind", ["scaled by layer", "capped"])
+def test_attention_scores_that_could_not_be_reproduced_are_refused(kind):
+    sizes = {"vocab_size": 40, "pad_token_id": 0, "num_labels": 3}
+    if kind == "capped":
+        options = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+        config = Gemma2Config(**sizes, **options, head_dim=8, intermediate_size=16, attn_implementation="eager")
+    else:
+        config = GPT2Config(**sizes, n_embd=16, n_layer=2, n_head=2, scale_attn_by_inverse_layer_idx=True)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    ids = torch.arange(1, 7)[None]
+    with pytest.raises(ValueError, match="capture hidden states only"), capture_features(model):
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    with capture_features(model, ["hidden.1"]) as features:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert features["hidden.1"].shape == (1, 6, 16)

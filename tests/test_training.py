@@ -229,7 +229,7 @@ def test_the_saved_folder_is_the_returned_student(unlearned, help_desk):
 def test_the_saved_folder_is_complete_and_holds_no_pickle(unlearned):
     files = {str(path.relative_to(unlearned.output_dir)) for path in unlearned.output_dir.rglob("*")}
     expected = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "history.csv"}
-    assert files == expected | {"README.md"}  # no checkpoint, no *.bin, *.pt or *.pkl
+    assert files == expected | {"README.md", "finished-run.key"}  # no checkpoint, no *.bin, *.pt or *.pkl
 
 
 def test_history_and_card_are_those_of_the_run(unlearned):
@@ -490,6 +490,31 @@ def test_resume_false_deletes_them(make_classifier, make_sets, unfinished, tmp_p
     fresh = train(make_classifier(), make_sets(), tmp_path / "fresh", seed=1)
     assert len(recorder.rates) == 3
     assert torch.equal(flat(again.model), flat(fresh.model))
+
+
+def test_a_finished_run_is_read_back_and_another_one_is_made(make_classifier, make_sets, tmp_path):
+    student, sets = make_classifier(), make_sets()
+    first = train(student, sets, tmp_path, n_epochs=1)
+    steps = RecordRates()
+    again = train(student, sets, tmp_path, n_epochs=1, callbacks=[steps])
+    assert steps.rates == []
+    assert torch.equal(flat(again.model), flat(first.model))
+    assert not again.model.training
+    pd.testing.assert_frame_equal(again.history, first.history)
+    for other in ({"seed": 1}, {"resume": False}):
+        train(student, sets, tmp_path, n_epochs=1, callbacks=[steps], **other)
+    assert len(steps.rates) == 2 * 3  # steps of an epoch
+
+
+def test_what_another_run_left_half_written_is_not_read_back(make_classifier, make_sets, tmp_path):
+    student, sets = make_classifier(), make_sets()
+    first = train(student, sets, tmp_path, n_epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(student, sets, tmp_path, n_epochs=1, seed=1, callbacks=[StopAt(1)])
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    again = train(student, sets, tmp_path, n_epochs=1)
+    assert torch.equal(flat(again.model), flat(first.model))
 
 
 # Bad input

@@ -167,7 +167,7 @@ def _dataset(
 
 
 def teacher_logits(teacher: TextClassifier, texts: list[str], training: Training) -> Tensor:
-    """The teacher\'s logits of some texts, under a recipe\'s settings."""
+    """The teacher's logits of some texts, under a recipe's settings."""
     return precompute_teacher_logits(
         teacher.model,
         texts,

@@ -39,6 +39,8 @@ CLAIMS = [
     ("06_feature_distillation", "True by default", "identical weights"),
     ("06_feature_distillation", "syntax", "unsupported"),
     ("06_feature_distillation", r"90%\+", "no source"),
+    ("06_feature_distillation", "start with response", "sound advice"),
+    ("06_feature_distillation", "intermediate_layers = True is usually better", "not here"),
     ("07_landmark_systems", "DistilBERT.*97%.*40%", "right"),
     ("07_landmark_systems", "1, 3, 5, 7, 9, 11", "0, 2, 4, 7, 9, 11"),
     ("07_landmark_systems", r"response \+ intermediate", "last hidden"),

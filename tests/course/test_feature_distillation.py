@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from test_architectures import tiny_config, tiny_model
 
 import distill_helpers as dh
-from distill_helpers.course.experiments.feature_terms import RESPONSE, TERMS, feature_config
+from distill_helpers.course.experiments.feature_terms import RESPONSE, SHARES, TERMS, feature_config
+from distill_helpers.course.logs import read_log
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.feature_distillation import (
     MAPS,
@@ -23,10 +23,16 @@ from distill_helpers.models import TextClassifier
 MESSAGE = "my $5 window & <b> mac"
 
 
-def tiny_classifier(tokenizer, n_layers=2, width=32, heads=4, seed=0) -> TextClassifier:
-    config = tiny_config("bert", len(tokenizer), n_layers)
-    config.hidden_size, config.num_attention_heads = width, heads
-    return TextClassifier(tiny_model(config, seed), tokenizer)
+def tiny_classifier(tokenizer, n_layers=2, seed=0) -> TextClassifier:
+    """32 wide, 4 heads, and queries large enough for attention that is not even."""
+    model = dh.create_transformer(
+        ("a", "b"), len(tokenizer), hidden_size=32, n_layers=n_layers, n_heads=4, max_length=32, seed=seed
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "query" in name or "key" in name:
+                parameter.mul_(20)
+    return TextClassifier(model, tokenizer)
 
 
 # Attention
@@ -98,23 +104,42 @@ def test_shares_of_known_attention() -> None:
 # Layer maps
 
 
+RIGHT = "Embeddings follow embeddings, the last layer the last"
+
+
+def is_refused(n_student: int, n_teacher: int, mapping: str) -> bool:
+    """The package's maps need a teacher of as many layers at least, and the uniform one a whole ratio."""
+    if mapping.startswith("article"):
+        return False
+    return n_student > n_teacher or (mapping == "uniform" and n_teacher % n_student != 0)
+
+
 @pytest.mark.parametrize("mapping", MAPS)
-def test_maps_over_the_whole_range(mapping: str) -> None:
-    refused = 0
+def test_pairs_over_the_whole_range(mapping: str) -> None:
     for n_student in range(1, MOST_LAYERS + 1):
-        for n_teacher in (1, 5, 6, 12):
-            page = render_layer_map(n_student, n_teacher, mapping)
-            if "<b>Refused.</b>" in page:
-                refused += 1
-                assert n_student > n_teacher or (mapping == "uniform" and n_teacher % n_student)
+        for n_teacher in range(1, MOST_LAYERS + 1):
+            if is_refused(n_student, n_teacher, mapping):
+                with pytest.raises(ValueError, match=r"layers can't be mapped|whole ratio"):
+                    entry_pairs(n_student, n_teacher, mapping)
                 continue
             pairs = entry_pairs(n_student, n_teacher, mapping)
             assert [s for s, _ in pairs] == list(range(n_student + 1))
-            assert page.count("<tr><th scope='row'") == len(pairs)
-            right = "The embeddings follow the embeddings, the last layer follows the last" in page
-            # DistilBERT's choice begins with the first layer: of one it is the first.
-            assert right == (pairs[0] == (0, 0) and pairs[-1] == (n_student, n_teacher))
-    assert (refused > 0) == (not mapping.startswith("article"))
+            assert all(t <= n_teacher for _, t in pairs)
+            if mapping == "article: uniform" and n_student < n_teacher:
+                assert pairs[-1][1] < n_teacher
+
+
+@pytest.mark.parametrize("mapping", MAPS)
+@pytest.mark.parametrize("n_student", [1, 4, 12])
+@pytest.mark.parametrize("n_teacher", [1, 6, 12])
+def test_maps_are_drawn_or_refused(n_student: int, n_teacher: int, mapping: str) -> None:
+    page = render_layer_map(n_student, n_teacher, mapping)
+    assert ("<b>Refused.</b>" in page) == is_refused(n_student, n_teacher, mapping)
+    if "<b>Refused.</b>" not in page:
+        pairs = entry_pairs(n_student, n_teacher, mapping)
+        assert page.count("<tr><th scope='row'") == len(pairs)
+        # DistilBERT's choice has both ends; of one layer it is the first, so that nobody follows the last.
+        assert (RIGHT in page) == (pairs[0] == (0, 0) and pairs[-1] == (n_student, n_teacher))
 
 
 @pytest.mark.parametrize(
@@ -124,9 +149,9 @@ def test_maps_over_the_whole_range(mapping: str) -> None:
         (4, 12, "article: uniform", [0, 2, 5, 7, 10], "Nobody follows the teacher's last layer, 11"),
         (6, 12, "article: last", [6, 7, 8, 9, 10, 11, 12], "The embeddings follow the teacher's layer 5"),
         (6, 4, "article: last", [-2, -1, 0, 1, 2, 3, 4], "Negative entries"),
-        (6, 12, "uniform", [0, 2, 4, 6, 8, 10, 12], "the last layer follows the last"),
-        (6, 12, "last", [0, 7, 8, 9, 10, 11, 12], "the last layer follows the last"),
-        (6, 12, "alternating", [0, 1, 3, 5, 8, 10, 12], "the last layer follows the last"),
+        (6, 12, "uniform", [0, 2, 4, 6, 8, 10, 12], "the last layer the last"),
+        (6, 12, "last", [0, 7, 8, 9, 10, 11, 12], "the last layer the last"),
+        (6, 12, "alternating", [0, 1, 3, 5, 8, 10, 12], "the last layer the last"),
     ],
 )
 def test_maps_that_are_known(n_student, n_teacher, mapping, entries, fault) -> None:
@@ -159,6 +184,13 @@ def test_each_row_of_the_experiment_adds_to_the_response_loss() -> None:
         assert (config.alpha, config.temperature, config.response_loss_weight) == (1.0, 2.0, 1.0)
     with pytest.raises(KeyError, match="magic"):
         feature_config("+ magic")
+
+
+def test_the_log_is_whole() -> None:
+    log = read_log("feature-terms")
+    assert log.groupby(["terms", "share"])["seed"].apply(sorted).to_dict() == {
+        (terms, share): [0, 1, 2, 3, 4] for terms in TERMS for share in SHARES
+    }
 
 
 def key(name: str) -> str:
@@ -209,8 +241,10 @@ def test_quiz_classifier(small_tokenizer) -> None:
         student(**batch)
         teacher(**batch)
     torch.stack([value.sum() for value in terms(own, others, batch["attention_mask"]).values()]).sum().backward()
-    assert student.get_input_embeddings().weight.grad.abs().sum() > 0
-    assert all(p.grad is None for p in student.classifier.parameters())
+    reached = {name: p.grad is not None and bool(p.grad.abs().max() > 0) for name, p in student.named_parameters()}
+    assert reached["bert.embeddings.word_embeddings.weight"]
+    assert not any(there for name, there in reached.items() if name.startswith("classifier"))
+    assert sum(name.startswith("classifier") for name in reached) == 2
     assert key("classifier").startswith("at random")
 
 

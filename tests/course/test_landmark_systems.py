@@ -9,8 +9,11 @@ from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
 from distill_helpers.architectures import transformer_layers
+from distill_helpers.course.experiments.landmarks import EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER
+from distill_helpers.course.notebooks import SOURCES
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.landmark_systems import (
+    _LABELS,
     PUBLISHED,
     Shape,
     parameter_counts,
@@ -71,6 +74,10 @@ def test_the_designer_over_its_whole_range(layers: int, width: int, feed_forward
         assert re.search(r"<img [^>]*alt='[^']{20,}'", markup)
 
 
+def test_every_published_shape_has_a_place_for_its_name() -> None:
+    assert set(_LABELS) == set(PUBLISHED)
+
+
 def test_the_designer_says_what_half_the_layers_are() -> None:
     markup = render_student(6, 768, 12, 3072, 30_522)
     cells = [re.findall(r"<td>(.*?)</td>", row)[1] for row in markup.split("<tr>")[2:]]
@@ -114,7 +121,7 @@ def filters(min_confidence: float, max_similarity: float, min_words: int) -> str
 
 
 def kept(markup: str) -> list[bool]:
-    return ["✓" in verdict for verdict in re.findall(r"<td>([✓✗] \w+)</td>", markup)]
+    return ["✓" in verdict for verdict in re.findall(r">([✓✗] \w+)</td>", markup)]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,13 @@ def test_filters_refuse_what_does_not_exist(parameters: tuple[float, float, int]
     bad = next(value for value in parameters if value not in (0.5, 0.8, 8))
     with pytest.raises(ValueError, match=rf"{bad}"):
         filters(*parameters)
+
+
+def test_the_notebook_says_how_long_the_runs_train() -> None:
+    assert (EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER) == (2, 8, 2500)
+    text = (SOURCES / "07_landmark_systems.py").read_text(encoding="utf-8")
+    for words in ("2,500 unlabelled texts, two passes for each stage, five seeds", "get eight passes"):
+        assert words in text
 
 
 def key(name: str) -> str:

@@ -32,7 +32,7 @@ def test_the_widget_over_its_whole_range(pair: str, temperature: float) -> None:
     norm = float(gradient(z, v, temperature).norm())
     assert f"<td>{norm:.3g}</td>" in markup
     assert f"<td>{temperature**2 * norm:.3g}</td>" in markup
-    assert f"T = {temperature:g}" in markup
+    assert f"T = {temperature:.3g}" in markup
     assert len(re.findall(r"<img [^>]*alt='[^']{20,}'", markup)) == 2
 
 

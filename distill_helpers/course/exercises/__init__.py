@@ -25,6 +25,7 @@ _MODULES = {
     "03": "t_squared",
     "04": "distillation_loss",
     "05": "response_distillation",
+    "06": "feature_distillation",
     "07": "landmark_systems",
 }
 

@@ -1,4 +1,4 @@
-"""Which feature term is worth its trouble: each added to the response loss, on all messages and on a tenth.
+"""Which feature term is worth its trouble: each added to the response loss, seed by seed.
 
     python -m distill_helpers.course.experiments.feature_terms
 
@@ -28,7 +28,7 @@ from distill_helpers.students import narrow_student
 __all__ = ["LOG", "RESPONSE", "SHARES", "TERMS", "feature_config", "run", "summary"]
 
 LOG = "feature-terms"
-SHARES = (1.0, 0.1)
+SHARES = (1.0,)
 RESPONSE = "response alone"
 
 #: What each row adds to the response loss.
@@ -83,7 +83,7 @@ def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, fl
             progress=False,
         )
         result = train_stage(student, task.teacher_model, data, feature_config(terms), training)
-    teacher_logits = task.teacher_logits(task.data.test.texts)
+    teacher_logits = task.teacher_logits(task.data.test.texts, progress=False)
     return evaluate(
         TextClassifier(result.model, result.tokenizer),
         task.data.test,

@@ -46,7 +46,7 @@ LOG = "landmarks"
 TEACHER, TIMING = "teacher", "timing"
 
 #: Passes of each stage, transfer texts beside the 2,517 training messages, messages of the language model per queue.
-EPOCHS, N_TRANSFER, N_WRITTEN = 2, 2500, 256
+EPOCHS, N_TRANSFER, N_WRITTEN = 2, 2500, 160
 #: Passes of students that learn from hard labels and start from random weights: twice the steps of a stage.
 EPOCHS_FROM_RANDOM = 8
 
@@ -138,7 +138,7 @@ def run(model: str, seed: int) -> dict[str, float]:
     """
     task = _task()
     test = task.data.test
-    teacher_logits = task.teacher_logits(test.texts)
+    teacher_logits = task.teacher_logits(test.texts, progress=False)
     if model == TEACHER:
         figures = classification_metrics(teacher_logits, test.labels) | model_size(task.teacher_model.model)
         return figures | {"layer_parameters": _layer_parameters(task.teacher_model)}

@@ -101,7 +101,11 @@ def render_modes(distance: float, right_weight: float, beta: float) -> str:
     ):
         rows[name] = _fitted(float(distance), float(right_weight), divergence, options)
     held = {name: _peaks_held(log_p, teacher) for name, log_p in rows.items()}
-    picture = _picture(rows, f"Forward KL holds {held['forward KL']}, reverse KL {held['reverse KL']}")
+    forward, reverse = held["forward KL"], held["reverse KL"]
+    title = (
+        f"Both directions hold {forward}" if forward == reverse else f"Forward KL holds {forward}, reverse KL {reverse}"
+    )
+    picture = _picture(rows, title)
     lines = "".join(
         f"<tr><th scope='row' style='text-align:left'>{name}</th>"
         + "".join(f"<td>{round(value, 1) + 0.0:.1f}</td>" for value in (*mean_and_sd(log_p), _entropy(log_p)))

@@ -74,7 +74,7 @@ def render_attention(message: str, layer: int, head: int, *, model: TextClassifi
     with torch.no_grad(), capture_features(model.model, [f"queries.{layer}", f"keys.{layer}"]) as features:
         model.model(**{name: tensor.to(model.model.device) for name, tensor in batch.items()})
         attention = features.attention(layer, batch["attention_mask"].to(model.model.device))[0, head].cpu()
-    tokens = model.tokenizer.convert_ids_to_tokens(token_ids[0])
+    tokens = [str(token) for token in model.tokenizer.convert_ids_to_tokens(token_ids[0])]
     shares = attention_shares(attention)
     most = max(shares, key=lambda name: shares[name])
     title = f"Layer {layer}, head {head}: {100 * shares[most]:.0f}% on {most}"
@@ -174,7 +174,7 @@ def _fault(pairs: list[tuple[int, int]], n_teacher: int) -> str:
         return f"The embeddings follow the teacher's layer {pairs[0][1] - 1}"
     if pairs[-1][1] != n_teacher:
         return f"Nobody follows the teacher's last layer, {n_teacher - 1}"
-    return "The embeddings follow the embeddings, the last layer follows the last"
+    return "Embeddings follow embeddings, the last layer the last"
 
 
 def _map_picture(pairs: list[tuple[int, int]], n_student: int, n_teacher: int, fault: str) -> str:

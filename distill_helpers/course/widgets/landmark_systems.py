@@ -38,6 +38,15 @@ PUBLISHED: dict[str, Shape] = {
     "TinyBERT, 4 layers": Shape(4, 312, 12, 1200, _BERT_VOCABULARY),
 }
 
+#: Where the names stand in the picture, so that none covers another: aligned at which side, above its point or below.
+_LABELS = {
+    "BERT-base": ("left", True),
+    "DistilBERT, 6-layer MiniLM": ("right", True),
+    "MiniLM 12 × 384": ("left", True),
+    "our teacher": ("center", False),
+    "TinyBERT, 4 layers": ("right", True),
+}
+
 #: What `render_student` draws: from, to.
 _LIMITS = {"layers": (1, 24), "width": (48, 1008), "feed_forward": (48, 4080), "vocabulary": (1_000, 60_000)}
 
@@ -135,8 +144,9 @@ def render_filters(
     for row, (message, probabilities) in enumerate(zip(messages, logits.double().softmax(-1), strict=True)):
         asked = float(probabilities[list(names).index(message.topic)])
         lines.append(
-            f"<tr><td>{'✓ kept' if row in kept else '✗ dropped'}</td><td>{html.escape(message.topic)}</td>"
-            f"<td>{asked:.2f}</td><td style='text-align:left'>{html.escape(message.text)}</td></tr>"
+            f"<tr><td style='white-space:nowrap'>{'✓ kept' if row in kept else '✗ dropped'}</td>"
+            f"<td>{html.escape(message.topic)}</td><td>{asked:.2f}</td>"
+            f"<td style='text-align:left'>{html.escape(message.text)}</td></tr>"
         )
     return (
         f"<p><b>{len(kept)} of {len(messages)} messages are kept.</b></p>"
@@ -161,25 +171,29 @@ def _sizes_picture(shape: Shape) -> str:
     share = 100 * total / _with_sum(PUBLISHED["BERT-base"])[2]
     fig, axes = figure(f"{total / million:.1f} million parameters, {share:.0f}% of BERT-base", height=3.4)
     for name, published in PUBLISHED.items():
-        other_embeddings, other_layers, _ = _with_sum(published)
+        other_embeddings, other_layers, _ = (count / million for count in _with_sum(published))
         colour, marker = (COLOURS[2], "s") if name == "our teacher" else (COLOURS[0], "o")
-        axes.plot(other_layers / million, other_embeddings / million, marker, color=colour, markersize=6)
+        axes.plot(other_layers, other_embeddings, marker, color=colour, markersize=6)
+        sideways, above = _LABELS[name]
         axes.annotate(
             name,
-            (other_layers / million, other_embeddings / million),
-            xytext=(0, 7),
+            (other_layers, other_embeddings),
+            xytext=(0, 8 if above else -15),
             textcoords="offset points",
-            ha="center",
+            ha=sideways,
             fontsize=8,
         )
     axes.plot(in_layers / million, embeddings / million, "*", color=COLOURS[4], markersize=15, label="this student")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    for scale in (axes.set_xscale, axes.set_yscale):
+        scale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.set_xlim(min(0.3, 0.7 * in_layers / million), max(300.0, 1.4 * in_layers / million))
-    axes.set_ylim(min(1.5, 0.7 * embeddings / million), max(60.0, 1.4 * embeddings / million))
+    axes.set_ylim(min(0.9, 0.7 * embeddings / million), max(60.0, 1.4 * embeddings / million))
     axes.set_xlabel("parameters in the layers (millions)")
     axes.set_ylabel("in the embeddings (millions)")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
     return figure_html(
         fig,
         f"Parameters in the embeddings against parameters in the layers, on logarithmic scales, of this student and of"

@@ -108,7 +108,7 @@ def render_t_squared(temperature: float, pair: str) -> str:
 
 def _gradient_picture(curve: list[SoftTargetNumbers], here: SoftTargetNumbers, temperature: float) -> str:
     share = temperature**2 * here.gradient / here.gradient_limit
-    fig, axes = figure(f"T = {temperature:g}: {100 * share:.0f}% of the limit", width=4.6, height=3.0)
+    fig, axes = figure(f"T = {temperature:.3g}: {100 * share:.0f}% of the limit", width=4.6, height=3.0)
     scaled = [t**2 * numbers.gradient for t, numbers in zip(_GRID, curve, strict=True)]
     axes.plot(_GRID, scaled, color=COLOURS[0], label="T²·‖g‖, exact")
     axes.axhline(here.gradient_limit, color=COLOURS[1], linestyle="--", label="its limit")
@@ -123,7 +123,7 @@ def _gradient_picture(curve: list[SoftTargetNumbers], here: SoftTargetNumbers, t
 
 def _kl_picture(curve: list[SoftTargetNumbers], here: SoftTargetNumbers, temperature: float) -> str:
     times = here.kl / here.kl_claimed
-    fig, axes = figure(f"T = {temperature:g}: KL is {times:.3g} × KL(1)/T²", width=4.6, height=3.0)
+    fig, axes = figure(f"T = {temperature:.3g}: KL is {times:.3g} × KL(1)/T²", width=4.6, height=3.0)
     axes.plot(_GRID, [numbers.kl for numbers in curve], color=COLOURS[0], label="KL, exact")
     axes.plot(_GRID, [numbers.kl_limit for numbers in curve], "--", color=COLOURS[1], label="high-T limit")
     axes.plot(_GRID, [numbers.kl_claimed for numbers in curve], ":", color=COLOURS[2], label="KL(1)/T²")
@@ -133,7 +133,7 @@ def _kl_picture(curve: list[SoftTargetNumbers], here: SoftTargetNumbers, tempera
     return figure_html(
         fig,
         f"KL over the temperature, exact, in its high-temperature limit, and KL at 1 divided by T squared, all on a"
-        f" logarithmic scale. At T = {temperature:g} the exact value is {times:.3g} times KL(1)/T squared.",
+        f" logarithmic scale. At T = {temperature:.3g} the exact value is {times:.3g} times KL(1)/T squared.",
     )
 
 
