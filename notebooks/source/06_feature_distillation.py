@@ -13,8 +13,8 @@
 #
 # **Time:** about 40 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
-# [05 · Response distillation](05_response_distillation.ipynb). **Next:** notebook 07, in which the landmark systems put these
-# terms together. On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [05 · Response distillation](05_response_distillation.ipynb). **Next:** the landmark systems put these terms together, each in one call:
+# `help(distill_helpers.landmarks)`. On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
@@ -671,8 +671,8 @@ summary().round(1)
 # So **start with the response loss**, and spend the first effort on more text. When do features pay? Where the response
 # has nothing to say: MiniLM and TinyBERT's first stage teach *before* there is a task, on text without classes, when there are no
 # logits to match. TinyBERT's ablation finds a lot there: without the losses of the Transformer layers the mean of
-# four scores falls from 75.6 to 56.3 (Table 3). That is another setting than this one, and no contradiction; notebook 07 runs it as
-# a recipe. If you add a term here, tune its weight on validation messages, and use several seeds.
+# four scores falls from 75.6 to 56.3 (Table 3). That is another setting than this one, and no contradiction; `distill_helpers.landmarks.tinybert`
+# is its recipe. If you add a term here, tune its weight on validation messages, and use several seeds.
 #
 # ## Exercises
 #
