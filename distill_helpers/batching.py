@@ -6,17 +6,18 @@ some thirty times slower than it needs to be.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_helpers.data import check_texts
 
-__all__ = ["encode_texts", "pad_batch", "predict_logits"]
+__all__ = ["encode_texts", "evaluation_mode", "pad_batch", "predict_logits"]
 
 
 def encode_texts(
@@ -51,6 +52,17 @@ def pad_batch(token_ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizer
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; afterwards, by an exception too, the model is in the mode in which it came."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 @torch.inference_mode()
 def predict_logits(
     model: PreTrainedModel,
@@ -82,15 +94,11 @@ def predict_logits(
     encoded = encode_texts(tokenizer, texts, max_length)
     by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     starts = range(0, len(by_length), batch_size)
-    was_training = model.training
-    model.eval()
     rows: list[Tensor] = []
-    try:
+    with evaluation_mode(model):
         for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
             batch = pad_batch([encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
             rows.append(model(**{k: v.to(model.device) for k, v in batch.items()}).logits.float().cpu())
-    finally:
-        model.train(was_training)
     logits = torch.empty(len(encoded), rows[0].shape[1])
     logits[torch.tensor(by_length)] = torch.cat(rows)
     return logits

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distill_helpers.batching import encode_texts, pad_batch, resolve_max_length
+from distill_helpers.batching import encode_texts, evaluation_mode, pad_batch, resolve_max_length
 from distill_helpers.capture import Features, capture_features
 from distill_helpers.feature_terms import ModelShape
 from distill_helpers.models import TextClassifier, pick_device
-from distill_helpers.target_cache import SHARD_SIZE, cache_key, read_shard, write_shard
+from distill_helpers.target_cache import SHARD_SIZE, cache_key, read_or_compute
 
 __all__ = ["TeacherFeatures", "pad_features", "precompute_teacher_features", "take_features"]
 
@@ -120,12 +121,8 @@ def precompute_teacher_features(
             shard = token_ids[start : start + SHARD_SIZE]
             path = None if folder is None else folder / f"{number:05d}.safetensors"
             expected = {name: (sum(map(len, shard)), *shape) for name, shape in shapes.items()}
-            tensors = None if path is None else read_shard(path, expected)
-            if tensors is None:
-                tensors = _features_of(teacher, shard, names, batch_size, dtype)
-                if path is not None:
-                    write_shard(path, tensors)
-            parts.append(tensors)
+            compute = partial(_features_of, teacher, shard, names, batch_size, dtype)
+            parts.append(read_or_compute(path, expected, compute))
             bar.update(len(shard))
     joined = {name: torch.cat([part[name] for part in parts]) for name in names}
     return TeacherFeatures(joined, token_ids, ModelShape.of(model), scaling, causal)
@@ -172,10 +169,8 @@ def _features_of(
     teacher: TextClassifier, token_ids: list[list[int]], names: Sequence[str], batch_size: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     model = teacher.model
-    was_training = model.training
-    model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
-    try:
+    with evaluation_mode(model):
         for start in range(0, len(token_ids), batch_size):
             batch = pad_batch(token_ids[start : start + batch_size], teacher.tokenizer)
             with capture_features(model, names) as features:
@@ -186,6 +181,4 @@ def _features_of(
                 if not kept.isfinite().all():
                     raise ValueError(f"{name} has values that {dtype} can't hold; use torch.bfloat16 or torch.float32")
                 rows[name].append(kept)
-    finally:
-        model.train(was_training)
     return {name: torch.cat(parts) for name, parts in rows.items()}

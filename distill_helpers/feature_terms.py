@@ -68,8 +68,9 @@ class FeatureTerms(nn.Module):
         matched: list[tuple[str, str]] = []  # hidden states, which may need a projector
         if "embedding_loss" in on:
             matched.append((EMBEDDINGS, EMBEDDINGS))
+        self._hidden = [(f"hidden.{s}", f"hidden.{t}") for s, t in self.pairs]
         if "hidden_loss" in on:
-            matched += [(f"hidden.{s}", f"hidden.{t}") for s, t in self.pairs]
+            matched += self._hidden
         if "cosine_loss" in on and self._last not in matched:
             matched.append(self._last)
         kinds = set(config.relations) if "relation_loss" in on else set()
@@ -100,9 +101,9 @@ class FeatureTerms(nn.Module):
                 self._projected(student, (EMBEDDINGS, EMBEDDINGS)), teacher[EMBEDDINGS], attention_mask
             )
         if weights["hidden_loss"] > 0:
-            hidden = [(f"hidden.{s}", f"hidden.{t}") for s, t in self.pairs]
             terms["hidden_loss"] = _mean(
-                hidden_state_loss(self._projected(student, pair), teacher[pair[1]], attention_mask) for pair in hidden
+                hidden_state_loss(self._projected(student, pair), teacher[pair[1]], attention_mask)
+                for pair in self._hidden
             )
         if weights["cosine_loss"] > 0:
             projected = self._projected(student, self._last)

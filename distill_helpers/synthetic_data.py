@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill_helpers.batching import check_finite, pad_batch
+from distill_helpers.batching import check_finite, evaluation_mode, pad_batch
 from distill_helpers.data import LabelledTexts, check_texts
 from distill_helpers.near_duplicates import deduplicate, unlike
 from distill_helpers.target_cache import weights_fingerprint
@@ -149,33 +149,31 @@ def write_messages(
         stops.append(tokenizer.eos_token_id)
 
     written: list[SyntheticMessage] = []
-    was_training = language_model.training
-    language_model.eval()
-    try:
-        with tqdm(total=n_per_topic * len(pools), desc="Messages", unit="msg", disable=not progress) as bar:
-            for start in range(0, n_per_topic, batch_size):
-                for topic, pool in pools.items():
-                    size = min(batch_size, n_per_topic - start)
-                    name = f"{topic} {start}+{size}"
-                    if name not in done:
-                        rng = random.Random(f"{seed} {topic} {start}")
-                        shown = rng.sample(range(len(pool)), examples_per_prompt)
-                        prompt = list_prompt(descriptions[topic], [pool[i] for i in shown])
-                        rest = [i for i in range(len(pool)) if i not in shown]
-                        rng.shuffle(rest)
-                        begun = [pool[rest[i % len(rest)]] for i in range(size)]
-                        openings = [" ".join(text.split()[:opening_words]) for text in begun]
-                        done[name] = _continue(
-                            language_model, tokenizer, prompt, openings, stops, rng.getrandbits(63), sampling
-                        )
-                        if file is not None:
-                            with Path(file).open("a", encoding="utf-8") as out:
-                                out.write(json.dumps({"key": key, "batch": name, "texts": done[name]}) + "\n")
-                    texts = map(normalise, done[name])
-                    written += [SyntheticMessage(text, topic) for text in texts if text.strip()]
-                    bar.update(size)
-    finally:
-        language_model.train(was_training)
+    with (
+        evaluation_mode(language_model),
+        tqdm(total=n_per_topic * len(pools), desc="Messages", unit="msg", disable=not progress) as bar,
+    ):
+        for start in range(0, n_per_topic, batch_size):
+            for topic, pool in pools.items():
+                size = min(batch_size, n_per_topic - start)
+                name = f"{topic} {start}+{size}"
+                if name not in done:
+                    rng = random.Random(f"{seed} {topic} {start}")
+                    shown = rng.sample(range(len(pool)), examples_per_prompt)
+                    prompt = list_prompt(descriptions[topic], [pool[i] for i in shown])
+                    rest = [i for i in range(len(pool)) if i not in shown]
+                    rng.shuffle(rest)
+                    begun = [pool[rest[i % len(rest)]] for i in range(size)]
+                    openings = [" ".join(text.split()[:opening_words]) for text in begun]
+                    done[name] = _continue(
+                        language_model, tokenizer, prompt, openings, stops, rng.getrandbits(63), sampling
+                    )
+                    if file is not None:
+                        with Path(file).open("a", encoding="utf-8") as out:
+                            out.write(json.dumps({"key": key, "batch": name, "texts": done[name]}) + "\n")
+                texts = map(normalise, done[name])
+                written += [SyntheticMessage(text, topic) for text in texts if text.strip()]
+                bar.update(size)
     return written
 
 
@@ -232,14 +230,14 @@ def filter_messages(
     def those(passes: Sequence[bool]) -> Callable[[list[int]], list[int]]:
         return lambda rows: [row for row in rows if passes[row]]
 
-    def thoseunlike(others: Sequence[str]) -> Callable[[list[int]], list[int]]:
+    def unlike_those(others: Sequence[str]) -> Callable[[list[int]], list[int]]:
         return lambda rows: [rows[i] for i in unlike([texts[row] for row in rows], others, max_similarity)]
 
     rules = {f"fewer than {min_words} words": those([len(w) >= min_words for w in words])}
     if max_words is not None:
         rules[f"more than {max_words} words"] = those([len(w) <= max_words for w in words])
     rules["repeats itself"] = those([len(set(w)) / len(w) >= min_distinct for w in words])
-    rules |= {f"copies {name}": thoseunlike(others) for name, others in known.items()}
+    rules |= {f"copies {name}": unlike_those(others) for name, others in known.items()}
     rules[f"teacher below {min_confidence:g}"] = those([p >= min_confidence for p in confidence])
     rules["near-duplicate"] = lambda rows: [rows[i] for i in deduplicate([texts[r] for r in rows], max_similarity)]
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["SHARD_SIZE", "cache_key", "read_shard", "settings_of", "tensor_bytes", "weights_fingerprint", "write_shard"]
+__all__ = [
+    "SHARD_SIZE",
+    "cache_key",
+    "read_or_compute",
+    "read_shard",
+    "settings_of",
+    "tensor_bytes",
+    "weights_fingerprint",
+    "write_shard",
+]
 
 #: Texts in one file of the cache: what an interruption can cost at most.
 SHARD_SIZE = 1024
@@ -110,6 +119,18 @@ def read_shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
     if recorded != _checksum(tensors) or found != dict(shapes):
         _log.warning("cached teacher targets %s are damaged; labelling these texts again", path)
         return None
+    return tensors
+
+
+def read_or_compute(
+    path: Path | None, shapes: Mapping[str, tuple[int, ...]], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """One file of the cache where it is whole, else what `compute` returns, which is written there. None: no file."""
+    tensors = None if path is None else read_shard(path, shapes)
+    if tensors is None:
+        tensors = compute()
+        if path is not None:
+            write_shard(path, tensors)
     return tensors
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill_helpers.batching import check_finite, predict_logits, resolve_max_length
 from distill_helpers.data import check_texts
 from distill_helpers.models import label_names_of, load_text_classifier, pick_device
-from distill_helpers.target_cache import SHARD_SIZE, cache_key, read_shard, write_shard
+from distill_helpers.target_cache import SHARD_SIZE, cache_key, read_or_compute
 
 __all__ = ["precompute_teacher_logits"]
 
@@ -77,14 +78,20 @@ def precompute_teacher_logits(
         for number, shard in enumerate(shards):
             path = None if folder is None else folder / f"{number:05d}.safetensors"
             shape = (len(shard), len(label_names_of(model)))
-            cached = None if path is None else read_shard(path, {"logits": shape})
-            if cached is not None:
-                logits = cached["logits"]
-            else:
-                logits = predict_logits(model, tokenizer, shard, batch_size=batch_size, max_length=length)
-                check_finite(logits, "in half precision try dtype=float32", first_row=number * SHARD_SIZE)
-                if path is not None:
-                    write_shard(path, {"logits": logits})
-            parts.append(logits)
+            compute = partial(_logits_of, model, tokenizer, shard, batch_size, length, number * SHARD_SIZE)
+            parts.append(read_or_compute(path, {"logits": shape}, compute)["logits"])
             bar.update(len(shard))
     return torch.cat(parts)
+
+
+def _logits_of(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    batch_size: int,
+    max_length: int,
+    first_row: int,
+) -> dict[str, Tensor]:
+    logits = predict_logits(model, tokenizer, texts, batch_size=batch_size, max_length=max_length)
+    check_finite(logits, "in half precision try dtype=float32", first_row=first_row)
+    return {"logits": logits}

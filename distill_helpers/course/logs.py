@@ -14,7 +14,7 @@ import pandas as pd
 
 from distill_helpers.models import COURSE_MODELS
 
-__all__ = ["RESULTS", "append_run", "read_log", "run_missing", "write_table"]
+__all__ = ["RESULTS", "append_run", "markdown_table", "read_log", "run_missing", "write_table"]
 
 RESULTS = COURSE_MODELS.parent / "results"
 
@@ -55,6 +55,11 @@ def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..
     for settings in wanted:
         if not any(settings.items() <= row.items() for row in done):
             append_run(name, {**settings, **run(**settings)})
+
+
+def markdown_table(frame: pd.DataFrame, formats: tuple[str, ...]) -> str:
+    """A Markdown table, one format for each column, the index included; what is missing is a dash."""
+    return frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
 
 
 def write_table(name: str, table: str) -> None:

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from distill_helpers.course.figures import dot_figure
-from distill_helpers.course.logs import RESULTS, append_run, read_log, run_missing
+from distill_helpers.course.logs import RESULTS, append_run, markdown_table, read_log, run_missing
 from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
 from distill_helpers.data import TextSplits
 from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, measure_throughput, model_size
@@ -184,8 +184,7 @@ def accuracy_figure(task_name: str, title: str) -> Figure:
 def markdown(task_name: str) -> str:
     """The table of a task for a page, with the timing below it."""
     formats = ("", ".0f", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ".1f", ",.0f")
-    frame = summary(task_name)
-    table = frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
+    table = markdown_table(summary(task_name), formats)
     time = read_timing(task_name)
     return (
         f"{table}\n\nOne message, tokenising included, {time['threads']:.0f} threads: teacher"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from distill_helpers.data import LabelledTexts, TextSplits
-from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.landmarks.stages import (
     Training,
     alternating_student,
     random_twin,
     teacher_logits,
-    train_stage,
+    train_stage_on_labels,
 )
 from distill_helpers.models import TextClassifier
 from distill_helpers.synthetic_data import SyntheticMessage, filter_messages
@@ -61,10 +59,4 @@ def data_driven(
     texts = [message.text for message in kept] + data.train.texts * real_messages
     labels = [data.label_names.index(message.topic) for message in kept] + data.train.labels * real_messages
     enlarged = TextSplits(LabelledTexts(texts, labels, data.label_names), data.validation, data.test)
-    return train_stage(
-        student,
-        teacher,
-        enlarged,
-        DistillationConfig(alpha=0.0),
-        replace(training, n_transfer=0),
-    )
+    return train_stage_on_labels(student, enlarged, training)

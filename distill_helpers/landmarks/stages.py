@@ -33,6 +33,7 @@ __all__ = [
     "teacher_logits",
     "train_stage",
     "train_stage_on_features",
+    "train_stage_on_labels",
 ]
 
 
@@ -81,13 +82,7 @@ def hard_label_baseline(
     """
     training = training or Training()
     random_weights = random_twin(student, training.seed)
-    return train_stage(
-        random_weights,
-        random_weights,
-        data,
-        DistillationConfig(alpha=0.0),
-        replace(training, n_transfer=0),
-    )
+    return train_stage_on_labels(random_weights, data, training)
 
 
 def half_depth(teacher: TextClassifier, n_layers: int | None = None) -> int:
@@ -115,6 +110,11 @@ def train_stage_on_features(
     first = replace(training, output_dir=Path(training.output_dir) / "stage-1")
     result = train_stage(student, teacher, data, config, first)
     return TextClassifier(result.model, result.tokenizer)
+
+
+def train_stage_on_labels(student: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
+    """A stage on hard labels alone, which needs no teacher and can use no transfer texts."""
+    return train_stage(student, student, data, DistillationConfig(alpha=0.0), replace(training, n_transfer=0))
 
 
 def train_stage(

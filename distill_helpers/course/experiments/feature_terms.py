@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from distill_helpers.course.logs import read_log, run_missing, write_table
+from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK, Task, get_task
 from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.evaluation import evaluate
@@ -118,8 +118,7 @@ def main() -> None:
     ]
     run_missing(LOG, settings, run)
     formats = ("", *(".1f", ".1f", "+.1f", "") * len(SHARES))
-    frame = summary()
-    write_table(LOG, frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–"))
+    write_table(LOG, markdown_table(summary(), formats))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from distill_helpers.architectures import transformer_layers
-from distill_helpers.course.logs import append_run, read_log, run_missing, write_table
+from distill_helpers.course.logs import append_run, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK, Task, get_task
 from distill_helpers.data import TextSplits
 from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, model_size
@@ -207,8 +207,7 @@ def summary() -> pd.DataFrame:
 def markdown() -> str:
     """The table for a page."""
     formats = ("", "", ".0f", ",.0f", ".2f", ".1f", ".1f", ".1f", ".1f", ".1f")
-    frame = summary()
-    return frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
+    return markdown_table(summary(), formats)
 
 
 def main() -> None:
