@@ -13,8 +13,9 @@
 #
 # **Time:** about 40 minutes of reading and 30 of exercises; the cells run in under a minute on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
-# [05 · Response distillation](05_response_distillation.ipynb). **Next:** the landmark systems put these terms together, each in one call:
-# `help(distill_helpers.landmarks)`. On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [05 · Response distillation](05_response_distillation.ipynb). **Next:**
+# [07 · Landmark systems](07_landmark_systems.ipynb) puts these terms together, each system in one call. On
+# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]

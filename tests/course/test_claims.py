@@ -41,6 +41,15 @@ CLAIMS = [
     ("06_feature_distillation", r"90%\+", "no source"),
     ("06_feature_distillation", "start with response", "sound advice"),
     ("06_feature_distillation", "intermediate_layers = True is usually better", "not here"),
+    ("07_landmark_systems", "DistilBERT.*97%.*40%", "right"),
+    ("07_landmark_systems", "1, 3, 5, 7, 9, 11", "0, 2, 4, 7, 9, 11"),
+    ("07_landmark_systems", r"response \+ intermediate", "last hidden"),
+    ("07_landmark_systems", "crucial", "random"),
+    ("07_landmark_systems", "BERT-large.*96.8%", "BERT-base"),
+    ("07_landmark_systems", "syntax", "unsupported"),
+    ("07_landmark_systems", r"MiniLM.*99%\+.*50%", "Transformer parameters"),
+    ("07_landmark_systems", "Phi-2.*10 to 40", "misleading"),
+    ("07_landmark_systems", "Mistral 7B", "no teacher"),
 ]
 
 

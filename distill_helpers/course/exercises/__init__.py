@@ -26,6 +26,7 @@ _MODULES = {
     "04": "distillation_loss",
     "05": "response_distillation",
     "06": "feature_distillation",
+    "07": "landmark_systems",
 }
 
 

@@ -1,0 +1,104 @@
+"""Batch files to the provider and results back, through the providers' own SDKs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import anthropic
+import openai
+
+__all__ = ["fetch_batch_results", "submit_batch"]
+
+_Client = openai.OpenAI | anthropic.Anthropic
+_OPENAI_ENDED = ("completed", "expired", "cancelled")
+
+
+def submit_batch(client: _Client, requests_path: str | Path) -> str:
+    """Submit one file of `write_batch_requests`.
+
+    The batch's id is also written beside the file (`….jsonl.batch`): a file is submitted once. The call that makes the
+    batch is not repeated after an error, since the first attempt may have arrived and both would be charged: after a
+    time-out, look at the provider's list of batches before you submit again.
+
+    Args:
+        client: `openai.OpenAI()` or `anthropic.Anthropic()`, of the provider that the requests were written for.
+        requests_path: the file.
+
+    Returns:
+        The batch's id.
+
+    Raises:
+        FileExistsError: the file has been submitted.
+        openai.OpenAIError, anthropic.AnthropicError: the provider does not take it.
+    """
+    path = Path(requests_path)
+    marker = path.with_name(path.name + ".batch")
+    if marker.exists():
+        raise FileExistsError(
+            f"{path} was submitted as {marker.read_text().strip()}; fetch its results, or delete {marker.name} to"
+            " submit all of it, and pay for it, again"
+        )
+    if isinstance(client, openai.OpenAI):
+        file = client.files.create(file=path, purpose="batch")
+        batch_id = (
+            client.with_options(max_retries=0)
+            .batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+            .id
+        )
+    else:
+        requests = [json.loads(line) for line in path.read_bytes().splitlines()]
+        batch_id = client.with_options(max_retries=0).messages.batches.create(requests=requests).id
+    marker.write_text(f"{batch_id}\n")
+    return batch_id
+
+
+def fetch_batch_results(client: _Client, batch_id: str, folder: str | Path) -> list[Path] | None:
+    """Download a batch's results if it has ended; ask again later if not.
+
+    Args:
+        client: as for `submit_batch`.
+        batch_id: what `submit_batch` returned.
+        folder: where the files go, named after the batch; made where it does not exist.
+
+    Returns:
+        Files for `merge_batch_results`: one at Anthropic, at OpenAI an output file, an error file, both or, after an
+        early cancellation, none. None while the provider works on the batch.
+
+    Raises:
+        RuntimeError: OpenAI found a fault in the file of requests and did not process it; names code and line.
+        openai.OpenAIError, anthropic.AnthropicError: no such batch, no permission, no connection.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W", "_", batch_id)
+    if isinstance(client, openai.OpenAI):
+        batch = client.batches.retrieve(batch_id)
+        if batch.status == "failed":
+            faults = [f"{e.code} (line {e.line})" for e in (batch.errors.data if batch.errors else None) or []]
+            raise RuntimeError(f"{batch_id} failed before it began: {', '.join(faults[:5]) or 'no reason given'}")
+        if batch.status not in _OPENAI_ENDED:
+            return None
+        files = {"output": batch.output_file_id, "errors": batch.error_file_id}
+        paths = []
+        for kind, file_id in files.items():
+            if file_id is not None:
+                paths.append(target / f"{name}-{kind}.jsonl")
+                with client.files.with_streaming_response.content(file_id) as response:
+                    _save(response, paths[-1])
+        return paths
+    if client.messages.batches.retrieve(batch_id).processing_status != "ended":
+        return None
+    path = target / f"{name}-results.jsonl"
+    with client.messages.batches.with_streaming_response.results(batch_id) as response:
+        _save(response, path)
+    return [path]
+
+
+def _save(response: openai.APIResponse | anthropic.APIResponse, path: Path) -> None:
+    """Under another name until it is whole."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        file.writelines(response.iter_bytes())
+    partial.replace(path)

@@ -1,0 +1,212 @@
+"""Collecting a teacher's answers through its API: every input is asked once, and nothing that was answered is lost.
+
+A fixed number of workers take the next input as soon as they are free, so a slow answer holds up nobody. An answer is
+in the journal and on the disk before its worker goes on: however a run ends, at most one call for each worker is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from distill_helpers.api.budget import Budget, Ledger
+from distill_helpers.api.journal import Journal, JournalRecord
+from distill_helpers.api.pricing import PriceTable, cost_usd, load_prices
+from distill_helpers.api.questions import Question, questions
+from distill_helpers.api.teacher_answers import COMPLETE, TeacherAnswer, Usage
+from distill_helpers.api.teachers import Teacher, make_teacher
+from distill_helpers.api.worker_pool import TeacherUnavailableError, WorkerPool
+
+__all__ = ["APIDistillationDataCollector", "Collection", "TaskExample", "TeacherUnavailableError"]
+
+
+@dataclass(frozen=True)
+class TaskExample:
+    """An input and what the teacher said about it.
+
+    Attributes:
+        input_text: what was asked about.
+        teacher_output: the answer's text.
+        metadata: key in the journal, sample, model, finish reason and date.
+    """
+
+    input_text: str
+    teacher_output: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is known of the inputs when a run ends.
+
+    Attributes:
+        examples: complete answers, in the order of the inputs.
+        set_aside: how many answers and failures may not be learned from, by finish reason or cause ("length",
+            "refusal", "APITimeoutError", "BadRequestError 400", …); their records are in the journal.
+        not_asked: inputs without a record, since the run stopped early.
+        stopped: why it stopped early; None where every input has a record.
+        usage: tokens of all answers in the journal.
+        cost_usd: of that usage; None where the model has no price.
+    """
+
+    examples: list[TaskExample]
+    set_aside: Counter[str]
+    not_asked: int
+    stopped: str | None
+    usage: Usage
+    cost_usd: float | None
+
+
+class APIDistillationDataCollector:
+    """Asks a teacher behind an API about texts, and keeps its answers in a journal.
+
+    Args:
+        teacher_provider: "openai" or "anthropic", or a `Teacher` that is ready, and then nothing else but `prices`.
+        teacher_model: the model's name at the provider.
+        system_prompt: sent with each text.
+        prices: default the package's dated table. A model that is not in it has no cost, and no budget in dollars.
+        **options: of `OpenAITeacher` or `AnthropicTeacher`: temperature, max_tokens, base_url, max_retries, …
+
+    Raises:
+        ValueError: an unknown provider, no model, options beside a ready teacher, or a number outside its range.
+    """
+
+    def __init__(
+        self,
+        teacher_provider: str | Teacher,
+        teacher_model: str | None = None,
+        system_prompt: str = "",
+        *,
+        prices: PriceTable | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(teacher_provider, str):
+            if teacher_model is None:
+                raise ValueError(f"name the model of {teacher_provider!r} that is to be asked: teacher_model=…")
+            self.teacher: Teacher = make_teacher(
+                teacher_provider, teacher_model, system_prompt=system_prompt, **options
+            )
+        elif teacher_model is not None or system_prompt or options:
+            raise ValueError("a ready teacher has its model, system prompt and options already; pass them to it")
+        else:
+            self.teacher = teacher_provider
+        self._price = (load_prices() if prices is None else prices).get(self.teacher.model)
+
+    def collect(self, input_texts: Sequence[str], output_path: str | Path, **options: Any) -> Collection:
+        """`collect_distillation_data`, waited for: the way to call it in a script or a notebook.
+
+        An interrupt (Ctrl-C, or the notebook's stop button) ends the run as cleanly as its end does.
+        """
+        loop = asyncio.new_event_loop()
+        job = loop.create_task(self.collect_distillation_data(input_texts, output_path, **options))
+        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread has a running loop, which can't wait for another
+            done = pool.submit(_run_to_end, loop, job)
+            try:
+                return done.result()
+            except KeyboardInterrupt:
+                loop.call_soon_threadsafe(job.cancel)
+                raise
+
+    async def collect_distillation_data(
+        self,
+        input_texts: Sequence[str],
+        output_path: str | Path,
+        max_concurrent: int = 5,
+        *,
+        n_samples: int = 1,
+        budget: Budget | None = None,
+        retry_failed: bool = False,
+        stop_after_failures: int = 50,
+        progress: bool = True,
+    ) -> Collection:
+        """Ask about each text that the journal has no record of.
+
+        Args:
+            input_texts: a text that comes twice is asked once.
+            output_path: the journal, JSONL; a run that finds one goes on with it.
+            max_concurrent: calls at a time, all the time.
+            n_samples: answers to each text; more than one at a temperature above 0 only.
+            budget: for all runs with this journal; the run stops before it could be passed.
+            retry_failed: ask again where the journal has a failure.
+            stop_after_failures: in a row, without an answer between them: the teacher is down then, and the run stops.
+            progress: show a progress bar with the cost so far.
+
+        Returns:
+            Examples, and what became of the other inputs. A run that stopped early warns, and says why in `stopped`.
+
+        Raises:
+            ValueError: no text, an empty one or one that is not Unicode (with its row), a number outside its range,
+                samples at temperature 0, a budget in dollars for a model without a price.
+            TeacherUnavailableError: status 401, 403 or 404.
+            RuntimeError: another process writes to this journal.
+            OSError: the disk takes no more.
+        """
+        budget = budget or Budget()
+        self._check(max_concurrent, budget, stop_after_failures)
+        asked = questions(self.teacher, input_texts, n_samples)
+        with Journal(output_path) as journal:
+            waiting = [q for q in asked if not (journal.has_answer(q.key) if retry_failed else q.key in journal)]
+            price = self._price
+            ledger = Ledger(budget, journal.usage(), None if price is None else lambda usage: cost_usd(usage, price))
+            with tqdm(total=len(waiting), desc="Teacher", unit="answer", disable=not progress) as bar:
+                pool = WorkerPool(self.teacher, journal, ledger, iter(waiting), stop_after_failures, bar)
+                try:
+                    await pool.run(min(max_concurrent, len(waiting)))
+                finally:
+                    await self.teacher.close()
+            if pool.stopped is not None:
+                warnings.warn(f"the collection stopped early: {pool.stopped}", stacklevel=1)
+            return _collection(journal, asked, ledger, pool.stopped)
+
+    def _check(self, max_concurrent: int, budget: Budget, stop_after_failures: int) -> None:
+        for name, number in {"max_concurrent": max_concurrent, "stop_after_failures": stop_after_failures}.items():
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        if budget.usd is not None and self._price is None:
+            raise ValueError(
+                f"no price for {self.teacher.model!r}, so a budget in dollars can't be kept: pass prices=… or give the"
+                " budget in tokens"
+            )
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, job: asyncio.Task[Collection]) -> Collection:
+    try:
+        return loop.run_until_complete(job)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _collection(journal: Journal, asked: list[Question], ledger: Ledger, stopped: str | None) -> Collection:
+    examples, set_aside, not_asked = [], Counter[str](), 0
+    for question in asked:
+        record = journal.get(question.key)
+        if record is None:
+            not_asked += 1
+        elif record.failure is not None:
+            set_aside[record.failure.name] += 1
+        elif record.answer is not None and not record.answer.usable:
+            reason = record.answer.finish_reason
+            set_aside["empty" if reason == COMPLETE else reason] += 1
+        elif record.answer is not None:
+            examples.append(_example(record, record.answer))
+    return Collection(examples, set_aside, not_asked, stopped, ledger.usage, ledger.cost_usd)
+
+
+def _example(record: JournalRecord, answer: TeacherAnswer) -> TaskExample:
+    metadata = {
+        "key": record.key,
+        "sample": record.sample,
+        "model": answer.model,
+        "finish_reason": answer.finish_reason,
+        "date": record.date,
+    }
+    return TaskExample(record.input_text, answer.text, metadata)

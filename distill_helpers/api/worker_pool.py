@@ -1,0 +1,128 @@
+"""Workers that ask a teacher at constant concurrency, each with its answer on the disk before it asks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from distill_helpers.api.budget import Ledger
+from distill_helpers.api.journal import Failure, Journal, JournalRecord
+from distill_helpers.api.pricing import worst_case_usage
+from distill_helpers.api.questions import Question
+from distill_helpers.api.teacher_answers import TeacherAnswer, Usage
+from distill_helpers.api.teachers import Teacher
+
+__all__ = ["TeacherUnavailableError", "WorkerPool"]
+
+#: No key, no permission, no such model: no other input would fare better.
+_FATAL_STATUS = (401, 403, 404)
+
+
+class TeacherUnavailableError(RuntimeError):
+    """The teacher refuses every request. What was answered before is in the journal."""
+
+
+class WorkerPool:
+    """The workers of one run and what they share."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        journal: Journal,
+        ledger: Ledger,
+        waiting: Iterator[Question],
+        stop_after_failures: int,
+        bar: tqdm,
+    ) -> None:
+        self.stopped: str | None = None
+        self._teacher, self._journal, self._ledger, self._waiting, self._bar = teacher, journal, ledger, waiting, bar
+        self._scribe = _Scribe(journal)
+        self._stop_after_failures, self._failures_in_a_row = stop_after_failures, 0
+
+    async def run(self, n: int) -> None:
+        workers = [asyncio.create_task(self._work()) for _ in range(n)]
+        try:
+            await asyncio.gather(*workers)
+        finally:  # an error or an interrupt: what has been answered still gets to the disk
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await self._scribe.finish()
+
+    async def _work(self) -> None:
+        for question in self._waiting:
+            if self.stopped is not None:
+                return
+            request = self._teacher.request(question.text)
+            most = worst_case_usage(request)
+            if not await self._ledger.reserve(most):
+                self.stopped = "the budget has no room for another request"
+                return
+            used = Usage()
+            try:
+                outcome = await self._ask(request)
+                if isinstance(outcome, TeacherAnswer):
+                    used = outcome.usage
+                await self._scribe.write(JournalRecord.of(request, question.text, outcome, question.sample))
+            finally:
+                await self._ledger.settle(most, used)
+            self._count(outcome)
+
+    async def _ask(self, request: Mapping[str, Any]) -> TeacherAnswer | Failure:
+        try:
+            return await self._teacher.ask(request)
+        except self._teacher.failures as error:
+            status = getattr(error, "status_code", None)
+            if status in _FATAL_STATUS:
+                raise TeacherUnavailableError(
+                    f"{self._teacher.model}: status {status} ({type(error).__name__}); check the key, the model's name"
+                    " and the base_url, and start again: what was answered is in the journal"
+                ) from None  # the response may quote the request
+            return Failure(type(error).__name__, status)
+
+    def _count(self, outcome: TeacherAnswer | Failure) -> None:
+        if isinstance(outcome, TeacherAnswer):
+            self._failures_in_a_row = 0
+        else:
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row == self._stop_after_failures and self.stopped is None:
+                self.stopped = f"{self._failures_in_a_row} failures in a row, the last one {outcome.name}"
+        cost = self._ledger.cost_usd
+        self._bar.set_postfix_str("" if cost is None else f"${cost:.2f}", refresh=False)
+        self._bar.update()
+
+
+class _Scribe:
+    """Writes what has gathered while the disk was busy in one go: a hundred workers need no hundred syncs."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._gathered: list[tuple[JournalRecord, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, record: JournalRecord) -> None:
+        """Returns when the record is on the disk."""
+        written = asyncio.get_running_loop().create_future()
+        self._gathered.append((record, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_gathered())
+        await written
+
+    async def finish(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    async def _write_gathered(self) -> None:
+        while self._gathered:
+            batch, self._gathered = self._gathered, []
+            error: OSError | None = None
+            try:
+                await asyncio.to_thread(self._journal.append, *(record for record, _ in batch))
+            except OSError as problem:
+                error = problem
+            for _, written in batch:
+                if not written.done():  # its worker may have been cancelled
+                    written.set_result(None) if error is None else written.set_exception(error)

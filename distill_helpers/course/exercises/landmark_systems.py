@@ -1,0 +1,188 @@
+"""Checks of notebook 07's exercises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.widgets.landmark_systems import Shape, parameter_counts
+
+__all__ = ["CHECKS"]
+
+
+def _check_layer_parameters(attempt: Attempt) -> str:
+    for width, neurons in ((312, 1200), (768, 3072)):
+        right = parameter_counts(Shape(1, width, 1, neurons, 1))[1]
+        matrices = 4 * width**2 + 2 * width * neurons
+        norms, attention_biases = 4 * width, 4 * width
+        compare(
+            attempt(width, neurons),
+            right,
+            {
+                "the biases are missing, each linear layer has one, and so are the two norms": matrices,
+                "the two norms are missing: each has a weight and a bias of the width": right - norms,
+                "there are two norms: after the attention and after the feed-forward half": right - norms // 2,
+                "the biases are missing: each of the six linear layers has one": matrices + norms,
+                "the attention has four linear layers: queries, keys, values, and the output": right - width**2 - width,
+                "the feed-forward half has two matrices, up and down": right - width * neurons,
+                "the feed-forward half has a bias of `neurons` going up and one of `width` going down": right
+                + neurons
+                - width,
+                "the feed-forward half has biases too": matrices + attention_biases + norms,
+            },
+        )
+    return (
+        "it is what transformers' BERT has. No head is in the formula: heads cut the width up and cost nothing. With a"
+        " feed-forward half of four widths, a layer has about 12 times the width squared"
+    )
+
+
+def _check_clean(attempt: Attempt) -> str:
+    texts = [
+        "how do i print from the mac",
+        "how do i print from the mac",
+        "the monitor shows only half of the image",
+        "my disk is full and windows will not start",
+        "which window manager draws borders",
+        "what is a good image format",
+        "which window manager draws borders",
+    ]
+    asked = [0, 0, 1, 2, 1, 2, 1]
+    held_out = {"the monitor shows only half of the image"}
+    probabilities = torch.tensor(
+        [
+            [0.9, 0.05, 0.05],
+            [0.9, 0.05, 0.05],
+            [0.1, 0.8, 0.1],
+            [0.2, 0.7, 0.1],  # sure, but of another topic
+            [0.2, 0.4, 0.4],  # below the limit; its twin says the same
+            [0.25, 0.25, 0.5],  # at the limit
+            [0.1, 0.8, 0.1],
+        ]
+    )
+    got = attempt(list(texts), probabilities.clone(), list(asked), set(held_out), 0.5)
+    if isinstance(got, Tensor):
+        got = got.tolist()
+    if not isinstance(got, list | tuple) or not all(isinstance(row, int) for row in got):
+        raise Wrong(f"return the numbers of the rows that stay, as a list; got {got!r}")
+    mistakes = {
+        (0, 1, 5, 6): "the same message is kept twice: keep its first appearance",
+        (1, 5, 6): "of equal messages the first stays, not the last",
+        (5, 6): "of equal messages one stays: you dropped all of them",
+        (0, 2, 5, 6): "a test message got through: compare with held_out",
+        (
+            0,
+            3,
+            5,
+            6,
+        ): "row 3: the teacher is sure, but of another topic. Look at the probability of the topic asked for",
+        (0, 6): "row 5 has exactly min_confidence: at least that much is enough",
+        (0, 5): "row 4 was dropped for its probability, so row 6 repeats nothing that was kept. Filter first, then"
+        " remove repetitions",
+        (): "nothing is left",
+    }
+    rows = tuple(got)
+    if rows in mistakes:
+        raise Wrong(mistakes[rows])
+    if rows != (0, 5, 6):
+        raise Wrong(f"got the rows {list(rows)}, expected [0, 5, 6]")
+    return (
+        "held-out texts first, then the teacher's probability of the topic that was asked for, then repetitions among"
+        " what is left, the first one staying"
+    )
+
+
+def _check_keep_neurons(attempt: Attempt) -> str:
+    generator = torch.Generator().manual_seed(7)
+    up, bias, down = (torch.randn(*shape, generator=generator) for shape in ((6, 4), (6,), (4, 6)))
+    importance = torch.tensor([0.3, 0.7, 0.1, 0.9, 0.2, 0.8])  # the order: 3, 5, 1
+    x = torch.randn(5, 4, generator=generator)
+    got = attempt(up.clone(), bias.clone(), down.clone(), importance.clone(), 3)
+    if not isinstance(got, tuple | list) or len(got) != 3 or not all(isinstance(part, Tensor) for part in got):
+        raise Wrong("return three tensors: up, bias, down")
+    shapes = [tuple(part.shape) for part in got]
+    if shapes == [(6, 4), (6,), (4, 6)]:
+        raise Wrong("nothing became smaller: cut the neurons out, since zeros cost as much as before")
+    if shapes == [(3, 4), (3,), (3, 6)]:
+        raise Wrong("down has its neurons in the columns: (width, neurons). You cut its rows, which are the width")
+    if shapes == [(3, 4), (6,), (4, 3)]:
+        raise Wrong("the bias belongs to the neurons: cut it as well")
+    if shapes != [(3, 4), (3,), (4, 3)]:
+        raise Wrong(f"the shapes are {shapes}, expected [(3, 4), (3,), (4, 3)]")
+
+    def output(up: Tensor, bias: Tensor, down: Tensor) -> Tensor:
+        return F.gelu(x @ up.T + bias) @ down.T
+
+    def of(neurons: list[int]) -> Tensor:
+        return output(up[neurons], bias[neurons], down[:, neurons])
+
+    compare(
+        output(*got),
+        of([1, 3, 5]),
+        {
+            "these are the least important neurons": of([0, 2, 4]),
+            "these are the first three neurons: choose by importance": of([0, 1, 2]),
+            "up and down keep the neurons in different orders": output(
+                up[[1, 3, 5]], bias[[1, 3, 5]], down[:, [5, 3, 1]]
+            ),
+            "the order differs between up and down: use one list of neurons for all three": output(
+                up[[1, 3, 5]], bias[[1, 3, 5]], down[:, [3, 5, 1]]
+            ),
+            "the bias keeps other neurons than up": output(up[[1, 3, 5]], bias[[0, 1, 2]], down[:, [1, 3, 5]]),
+        },
+    )
+    return (
+        "rows of up, the same entries of its bias, the same columns of down. Their order does not matter as long as it"
+        " is one order"
+    )
+
+
+def _check_paired(attempt: Attempt) -> str:
+    full = {0: 76.0, 1: 70.0, 2: 74.0, 3: 72.0, 4: 71.0}
+    without = {0: 75.0, 1: 69.5, 2: 72.0, 3: 70.5, 7: 60.0}
+    seeds = [0, 1, 2, 3]
+    differences = torch.tensor([without[seed] - full[seed] for seed in seeds], dtype=torch.float64)
+    mean, error = differences.mean(), differences.std() / math.sqrt(len(seeds))
+    all_full, all_without = (torch.tensor([*scores.values()], dtype=torch.float64) for scores in (full, without))
+    in_both = [torch.tensor([scores[seed] for seed in seeds], dtype=torch.float64) for scores in (full, without)]
+    unpaired = (sum(scores.var() for scores in in_both) / len(seeds)) ** 0.5
+    got: Any = attempt(dict(full), dict(without))
+    if not isinstance(got, tuple | list | Tensor) or len(got) != 2:
+        raise Wrong("return two numbers: the mean difference, and its standard error")
+    compare(
+        torch.as_tensor([float(value) for value in got]),
+        torch.stack([mean, error]),
+        {
+            "the sign: without minus full, so that a loss is negative": torch.stack([-mean, error]),
+            "seeds 4 and 7 have no partner: only seeds that both have": torch.stack(
+                [all_without.mean() - all_full.mean(), error]
+            ),
+            "the seeds are paired: take the differences first, then their spread": torch.stack(
+                [mean, torch.as_tensor(unpaired)]
+            ),
+            "that is the standard deviation of the differences: divide by the root of their number": torch.stack(
+                [mean, differences.std()]
+            ),
+            "a sample of four: the standard deviation divides by n − 1": torch.stack(
+                [mean, differences.std(unbiased=False) / math.sqrt(len(seeds))]
+            ),
+        },
+    )
+    return (
+        "here the runs differ by six points between seeds, and the difference is still known to about a third of a"
+        " point: what a seed does to both cancels"
+    )
+
+
+CHECKS: dict[str, Callable[[Attempt], str]] = {
+    "1": _check_layer_parameters,
+    "2": _check_clean,
+    "3": _check_keep_neurons,
+    "4": _check_paired,
+}

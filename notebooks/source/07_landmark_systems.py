@@ -1,0 +1,777 @@
+# %% [markdown]
+# # 07 · Landmark systems
+#
+# **DistilBERT, TinyBERT, MiniLM, Phi-2 and prune-then-heal: five famous recipes, each as one call that runs on your
+# teacher and your messages, beside what its paper says and what is left of it here.**
+#
+# You will be able to
+# - *say* what each system did, and where a common summary of it is wrong;
+# - *run* each recipe on your own teacher, and *write* its heart yourself in ten lines;
+# - *count* a student's parameters before you build it;
+# - *filter* messages that a language model wrote;
+# - *judge* an ablation by its paired differences over seeds.
+#
+# **Time:** about 40 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
+# **You need:** [05 · Response distillation](05_response_distillation.ipynb), and
+# [06 · Feature distillation](06_feature_distillation.ipynb) for the losses on hidden states and attention. On
+# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [README](../README.md) with `%pip` (see notebook 00).
+
+# %% [markdown]
+# ## The question
+#
+# Our teacher has six layers, 384 wide. You want a student with at most a third of the parameters in its layers, and you
+# have an afternoon. The article that this course follows has a table of five landmark systems to copy from. **Which of
+# the five recipes loses least here, and which of their parts does the work: the copied layers, the soft targets, the
+# matched attention, or the additional messages?** Keep a guess.
+
+# %%
+import itertools
+import math
+import tempfile
+from pathlib import Path
+
+import ipywidgets
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML
+from sklearn.feature_extraction.text import TfidfVectorizer
+from transformers.utils import logging
+
+import distill_helpers as dh
+from distill_helpers.course.exercises import check
+from distill_helpers.course.experiments.landmarks import ABLATIONS, BASELINES, SYSTEMS, summary
+from distill_helpers.course.figures import COLOURS, dot_figure, figure, with_alt_text
+from distill_helpers.course.logs import read_log
+from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.landmark_systems import PUBLISHED, parameter_counts, render_filters, render_student
+from distill_helpers.landmarks import Training, distilbert, tinybert
+from distill_helpers.models import load_language_model
+from distill_helpers.synthetic_data import SyntheticMessage, filter_messages, write_messages
+
+# %%
+logging.disable_progress_bar()
+work = Path(tempfile.mkdtemp())  # students of this notebook; gone with the machine's temporary files
+desk = dh.load_help_desk()
+teacher = dh.load_course_model("help-desk-teacher", device="cpu")
+
+# %% [markdown]
+# ## What a student costs
+#
+# A transformer's parameters sit in two places. **Embeddings** grow with vocabulary × width, **layers** with
+# depth × width². For a width $w$ and $f$ feed-forward neurons a layer has
+#
+# $$4\,(w^2 + w) + (2\,w f + f + w) + 4\,w$$
+#
+# parameters: four matrices of the attention, two of the feed-forward half, two norms. The number of heads is not in it.
+# *Half the layers* therefore is not *half the model*. **Predict first:** DistilBERT keeps 6 of BERT-base's 12 layers
+# and all of its embeddings. What share of BERT-base is left? And which is smaller by a larger factor in TinyBERT
+# (4 layers, 312 wide), its layers or the whole?
+
+# %%
+sizes = {
+    "layers": ipywidgets.IntSlider(6, 1, 24, description="layers"),
+    "width": ipywidgets.IntSlider(768, 48, 1008, 12, description="width"),
+    "heads": ipywidgets.SelectionSlider(options=[1, 2, 3, 4, 6, 12], value=12, description="heads"),
+    "feed_forward": ipywidgets.IntSlider(3072, 48, 4080, 48, description="neurons"),
+    "vocabulary": ipywidgets.SelectionSlider(options=[1_000, 5_000, 15_000, 30_522, 50_265], value=30_522, description="vocabulary"),
+}  # fmt: skip
+designer = live(render_student, **sizes)
+designer
+
+# %%
+bert = parameter_counts(PUBLISHED["BERT-base"])
+for name in ("DistilBERT, 6-layer MiniLM", "TinyBERT, 4 layers", "our teacher"):
+    shape = PUBLISHED[name]
+    for size, value in shape._asdict().items():
+        sizes[size].value = value
+    embeddings, layers = parameter_counts(shape)
+    assert f"<td>{layers:,}</td>" in designer.children[-1].value
+    whole, inside = sum(bert) / (embeddings + layers), bert[1] / layers
+    print(f"{name}: BERT-base is {whole:.1f} times as large as a whole, {inside:.1f} times in its layers")
+
+# %% [markdown]
+# - **DistilBERT** is 40% smaller, and has 50% of the layers' parameters. MiniLM's abstract counts the latter ("50% of
+#   the Transformer parameters"), DistilBERT's the former. The article's table puts both into one column.
+# - **TinyBERT** is 7.6 times smaller as a whole (7.5 in its paper), and nearly 19 times in its layers: two thirds of it are embeddings.
+# - **Our teacher** is half embeddings. The students below keep its vocabulary, so this notebook compares the parameters
+#   in the *layers*, which are what costs time. (What a trimmed vocabulary saves on top is in notebook 05.) Try it:
+#   2 layers and the vocabulary at 5,000.
+#
+# ## Row 1 · DistilBERT
+#
+# *The paper* (sections 2 and 3): a student with every second layer of BERT-base, **started from the teacher's own
+# layers**, and trained on BERT's corpus with three losses: soft targets at T = 2, masked language modelling, and the cosine
+# between the last hidden states. *The article:* layers 1, 3, 5, 7, 9, 11; "response + intermediate". *True:* the script
+# has 0, 2, 4, 7, 9, 11, evenly spaced with both ends; and of the intermediate layers it matches none: only the last.
+#
+# In words: *spread the student's layers evenly over the teacher's, first and last included.* In symbols, student layer
+# $i$ of $n$ takes teacher layer $i\,\frac{N-1}{n-1}$, rounded to the nearest, halves down. In code:
+
+
+# %%
+def evenly_spread(n, n_teacher):
+    step = (n_teacher - 1) / (n - 1)
+    return [math.ceil(i * step - 0.5) for i in range(n)]
+
+
+for n, n_teacher in ((6, 12), (3, 6), (2, 6)):
+    assert evenly_spread(n, n_teacher) == dh.alternating_layers(n, n_teacher)
+    print(f"{n} of {n_teacher}: {evenly_spread(n, n_teacher)}")
+
+# %% [markdown]
+# Now the triple loss, in words: *five parts soft targets, two parts the task, one part the direction of the last hidden
+# states.* (The weights are those of the paper's code. Its task is masked language modelling, ours is the queue.)
+#
+# $$L = \tfrac{5}{8}\,T^2\,\mathrm{KL}(p\,\|\,q) + \tfrac{2}{8}\,\mathrm{CE}(z, y)
+# + \tfrac{1}{8}\,\big(1 - \cos(h_{\text{student}}, h_{\text{teacher}})\big), \qquad T = 2$$
+
+# %%
+student = dh.cut_layers(teacher, dh.alternating_layers(2, 6))
+inputs = teacher.tokenizer(desk.train.texts[:16], padding=True, truncation=True, max_length=48, return_tensors="pt")
+y, real = torch.tensor(desk.train.labels[:16]), inputs["attention_mask"].bool()
+with torch.no_grad(), dh.capture_features(teacher.model) as in_teacher:
+    v = teacher.model(**inputs).logits
+with torch.no_grad(), dh.capture_features(student.model) as in_student:
+    z = student.model(**inputs).logits
+
+soft = 2**2 * F.kl_div((z / 2).log_softmax(-1), (v / 2).softmax(-1), reduction="batchmean")
+task = F.cross_entropy(z, y)
+apart = 1 - F.cosine_similarity(in_student["hidden.1"], in_teacher["hidden.5"], dim=-1)
+cosine = ((apart * real).sum(dim=1) / real.sum(dim=1)).mean()  # a mean over each message's own tokens
+triple = (5 * soft + 2 * task + 1 * cosine) / 8
+
+config = dh.DistillationConfig(temperature=2.0, alpha=5 / 7, response_loss_weight=7 / 8, cosine_loss_weight=1 / 8)
+terms = dh.FeatureTerms(config, dh.ModelShape.of(student.model), dh.ModelShape.of(teacher.model))
+features = {"student_features": in_student, "teacher_features": in_teacher, "attention_mask": inputs["attention_mask"]}
+package = dh.DistillationLoss(config, terms)(z, v, y, **features)
+assert torch.allclose(triple, package["total_loss"])
+print("the ten lines and the package agree; terms:", ", ".join(list(package)[1:]))
+
+# %% [markdown]
+# The recipe is one call. Here on a tenth of the messages, with 250 unlabelled texts instead of
+# 2,500, and judged on a quarter of the test messages: enough to see a large effect, not to measure it.
+#
+# **Predict first:** the same call with `from_teacher=False` starts from random weights. Losses, messages and steps are
+# the same. How many points are the copied weights worth in such a short training?
+
+# %%
+tenth = dh.TextSplits(
+    desk.train.sample(0.1, seed=0),
+    desk.validation.subset(range(0, len(desk.validation), 4)),
+    desk.test.subset(range(0, len(desk.test), 4)),
+    desk.transfer,
+)
+quick = {"epochs": 2, "learning_rate": 5e-4, "n_transfer": 250, "max_length": 48, "device": "cpu", "progress": False}
+
+
+def accuracy(student):
+    return dh.evaluate(dh.TextClassifier(student.model, student.tokenizer), tenth.test, max_length=48)["accuracy"]
+
+
+short = {}
+for start in ProgressWidget("two students").over(("teacher", "random")):
+    training = Training(output_dir=work / start, cache_dir=work / "targets", **quick)
+    short[start] = accuracy(distilbert(teacher, tenth, training, n_layers=2, from_teacher=start == "teacher"))
+
+# %%
+assert short["teacher"] > short["random"] + 0.05, short
+print("the student that starts from the teacher's weights is more than five points ahead")
+
+# %% [markdown]
+# Random weights are random *embeddings* too, here as in the paper's ablation: not the layers alone are copied. Notebook
+# 05 measures what embeddings alone are worth.
+#
+# ## Row 2 · TinyBERT
+#
+# *The paper* (section 3): a narrow student and **two stages**. Stage 1 matches embeddings, hidden states (through
+# projectors) and attention scores on a uniform map of layers (equations 7 to 9); stage 2 the predictions at T = 1
+# (equation 10). Both read augmented messages, and a general stage on Wikipedia comes before. *The article:* from
+# BERT-large, "full feature (attn + hidden)", better on tasks that need syntax. *True:* from BERT-**base**; embeddings and
+# predictions are matched too; no experiment of the paper isolates syntax (CoLA, is this
+# sentence grammatical, is one of the tasks in its averages).
+#
+# The losses of stage 1 are in notebook 06. The heart of this system is the order: *first be like the teacher inside,
+# then say what it says.* As code, on 64 messages, with an assertion that the recipe's one call gives the same weights:
+
+
+# %%
+def dataset(part):
+    logits = dh.precompute_teacher_logits(
+        teacher.model, part.texts, teacher.tokenizer, max_length=48, device="cpu", progress=False
+    )
+    return dh.DistillationDataset(part.texts, part.labels, logits, teacher.tokenizer, max_length=48)
+
+
+few = dh.TextSplits(desk.train.subset(range(64)), desk.validation.subset(range(32)), desk.test)
+like_the_teacher = dh.DistillationConfig(
+    response_loss_weight=0.0, intermediate_layers=True, attention_matching=True, embedding_loss_weight=1.0
+)
+say_what_it_says = dh.DistillationConfig(temperature=1.0, alpha=1.0)
+
+# %%
+student = dh.narrow_student(teacher, n_layers=3, hidden_size=96, seed=0)
+once = {"n_epochs": 1, "learning_rate": 1e-3, "device": "cpu", "progress": False}
+for stage, config in enumerate((like_the_teacher, say_what_it_says)):
+    student = dh.train_student_with_distillation(
+        dh.TextClassifier(student.model, student.tokenizer),
+        dataset(few.train),
+        dataset(few.validation),
+        config,
+        output_dir=work / f"stage {stage}",
+        teacher=teacher if config.uses_features else None,  # it runs beside the student
+        **once,
+    )
+
+training = Training(
+    epochs=1, learning_rate=1e-3, n_transfer=0, max_length=48, live_teacher=True, output_dir=work / "tinybert",
+    device="cpu", progress=False,
+)  # fmt: skip
+recipe = tinybert(teacher, few, training, n_layers=3, hidden_size=96)
+for a, b in zip(student.model.parameters(), recipe.model.parameters(), strict=True):
+    assert torch.allclose(a, b, atol=1e-6)
+print("two stages by hand and one call of tinybert: the same weights")
+
+# %% [markdown]
+# ## Row 3 · MiniLM
+#
+# *The paper* (section 3): match **one layer only, the last**, and in it who attends to whom: the attention distributions
+# and, new, the *relations of the values*, softmax(v vᵀ/√d). One layer needs no map, so any depth will do.
+# Version 2 (section 3.1 of its paper) matches relations of queries, keys and values, cut into **relation heads** that
+# need not be attention heads: so width and heads are free as well. *The article:* "attention transfer, 50% fewer
+# parameters, 99%+ on many tasks". *True:* with 6 layers × 768, on SQuAD 2 and several GLUE tasks, and the 50% are those
+# of the Transformer, embeddings not counted; and the values' relations are half of what it transfers.
+#
+# In words: *put the heads of each token side by side, cut them again into as many pieces in both models, and compare
+# which tokens are alike.* **Predict first:** the student below is half as wide and has 6 heads instead of 12. How many
+# numbers per token does a relation head of 24 have in the student, and how many in the teacher?
+
+# %%
+student = dh.narrow_student(teacher, n_layers=3, hidden_size=192, n_heads=6, seed=0)
+with torch.no_grad(), dh.capture_features(student.model) as in_student:
+    student.model(**inputs)
+
+
+def relations(vectors, n):  # (messages, heads, tokens, head width)
+    joined = vectors.transpose(1, 2).flatten(start_dim=2)  # (messages, tokens, width)
+    pieces = joined.unflatten(-1, (n, -1)).transpose(1, 2)  # (messages, n, tokens, width / n)
+    alike = (pieces @ pieces.transpose(-1, -2) / pieces.shape[-1] ** 0.5).masked_fill(~real[:, None, None, :], -1e9)
+    return alike.log_softmax(dim=-1), pieces.shape[-1]
+
+
+log_q, narrow = relations(in_student["values.2"], 24)
+log_p, wide = relations(in_teacher["values.5"], 24)
+kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # (messages, tokens)
+by_hand = (kl * real).sum(dim=1) / real.sum(dim=1)
+package = dh.relation_loss(in_student["values.2"], in_teacher["values.5"], inputs["attention_mask"], n_heads=24)
+assert torch.allclose(by_hand, package, rtol=1e-4)
+print(f"24 relation heads: {narrow} numbers in the student, {wide} in the teacher; both give tokens × tokens")
+
+# %% [markdown]
+# `minilm(teacher, data, version=1)` and `version=2` are the recipes: stage 1 on this loss alone, then fine-tuning on
+# the hard labels, as in the paper. Our teacher is a grandchild of this system: its base, all-MiniLM-L6-v2, goes
+# back to Microsoft's MiniLM of 12 layers × 384, of which every second layer was kept (model card of
+# `nreimers/MiniLM-L6-H384-uncased`).
+#
+# ## Row 4 · Phi-2, or distillation through data
+#
+# *The sources* (Microsoft Research's announcement of December 2023, the model's data summary; the idea is older, arXiv
+# 2306.11644): 2.7 billion parameters trained on **text that GPT-3.5 wrote and web text that GPT-4 judged**, and started
+# from the knowledge of the *smaller* Phi-1.5. *The article:* "data-driven + distillation", 10 to 40 times smaller.
+# *True:* larger models made and chose its text, but no teacher's distribution is described; "up to 25 times" is how
+# much larger some models are that it matches or beats on some benchmarks.
+#
+# What can be copied is the pipeline: *a language model writes, filters keep what is worth learning from, a student
+# learns from the labels.* Our writer is SmolLM2 with 135 million parameters, and it is a poor writer. It continues a list of
+# real messages. Four new ones:
+
+# %%
+from IPython.utils.capture import capture_output
+
+mac = "comp.sys.mac.hardware"
+for step in ProgressWidget("load, write").over(("load", "write")):
+    if step == "load":
+        with capture_output():  # the loader's own bars would stay in the saved page
+            writer = load_language_model(device="cpu")
+    else:
+        written = write_messages(
+            *writer,
+            desk.train,
+            n_per_topic=4,
+            topics={mac: "Apple Macintosh hardware"},  # the class, and what the writer is told
+            max_new_tokens=20,
+            seed=1,
+            progress=False,
+        )
+print(f"{len(written)} messages; the filters' widget shows them")
+
+# %% [markdown]
+# Behind them we put six messages that are *planted* (made up for this purpose): five faults and a good one. The filters
+# in words: *long enough, no loop, nearly equal to nothing known and to nothing kept, and the teacher agrees with the
+# topic that was asked for.* In code, asserted to leave what `filter_messages` leaves:
+
+# %%
+scsi = "my powerbook does not see the external scsi drive since system seven"
+planted = {
+    "a test message": (desk.test.texts[0], desk.label_names[desk.test.labels[0]]),
+    "a training message and one word": (f"{desk.train.texts[0]} please", desk.label_names[desk.train.labels[0]]),
+    "a loop": ("the mac and the mac and the mac and the mac and the mac", mac),
+    "about something else": ("motif and xlib widgets on an x terminal need a font server", mac),
+    "good": (scsi, mac),
+    "good, said again": (scsi.replace("the", "an"), mac),
+}
+messages = [*written, *(SyntheticMessage(*message) for message in planted.values())]
+logits = dh.precompute_teacher_logits(
+    teacher.model, [m.text for m in messages], teacher.tokenizer, max_length=48, device="cpu", progress=False
+)
+
+# %%
+known = {"training": desk.train.texts, "validation": desk.validation.texts, "test": desk.test.texts}
+everything = [text for texts in known.values() for text in texts]
+vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5)).fit_transform([m.text for m in messages] + everything)
+similar = (vectors[: len(messages)] @ vectors.T).toarray() >= 0.8  # pieces of words in common; rows have length 1
+kept = []
+for row, (text, topic) in enumerate(messages):
+    words, agrees = text.split(), logits[row].softmax(-1)[desk.label_names.index(topic)] >= 0.5
+    loops = len(set(words)) < 0.5 * len(words)
+    copies = similar[row, len(messages) :].any() or similar[row, kept].any()
+    if len(words) >= 8 and not loops and not copies and agrees:
+        kept.append(row)
+
+found = filter_messages(messages, logits, desk.label_names, known=known)
+assert kept == found.rows
+survivors = [name for name, message in planted.items() if message in found.messages]
+assert survivors == ["good"]
+print("of the planted messages one is left:", *survivors)
+
+# %% [markdown]
+# Drag the limits, and read what the writer wrote. **Predict first:** which planted message comes back when the
+# teacher's judgement is switched off (confidence 0)? And which when nothing counts as a repetition unless it is equal (similarity 1)?
+
+# %%
+limits = {
+    "min_confidence": ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="confidence"),
+    "max_similarity": ipywidgets.FloatSlider(0.8, min=0.05, max=1, step=0.05, description="similarity"),
+    "min_words": ipywidgets.IntSlider(8, 1, 20, description="words"),
+}
+
+
+def filtered(min_confidence, max_similarity, min_words):
+    return render_filters(
+        min_confidence, max_similarity, min_words, messages=messages, logits=logits, names=desk.label_names, known=known
+    )
+
+
+desk_filter = live(filtered, **limits)
+desk_filter
+
+
+# %%
+def planted_that_stay():
+    lines = [line for line in desk_filter.children[-1].value.split("<tr>") if "✓ kept" in line]
+    return [name for name, message in planted.items() if any(message[0] in line for line in lines)]
+
+
+limits["min_confidence"].value = 0.0
+print("no judgement:", planted_that_stay())
+limits["min_confidence"].value, limits["max_similarity"].value = 0.5, 1.0
+print("only equal messages count:", planted_that_stay())
+limits["max_similarity"].value = 0.8
+
+# %% [markdown]
+# Without the teacher the message about something else comes back; where only equal texts count, the two that differ from
+# a known one by a word, of which one copies a training message. What the writer wrote looks odd: a filter keeps what may be learned from, it makes no good writer.
+#
+# A copy of a test message is the fault that matters most and shows least: a student that has seen it looks better than
+# it is. `data_driven(teacher, data, messages)` compares with all three sets before it trains, on hard labels alone
+# (α = 0), from random weights.
+#
+# ## Row 5 · Prune, then heal
+#
+# *The article:* Mistral 7B, partially distilled from Llama 2 70B, ten times smaller. *True:* Mistral's report
+# (arXiv 2310.06825) names no teacher and no distillation. True examples of a large model made smaller by its own logits:
+# **Minitron** (arXiv 2408.11796: Mistral NeMo 12B to 8B, Llama 3.1 8B to 4B, pruned by importance and healed on logits),
+# **Llama 3.2** 1B and 3B (model card: pruned, then logits of the 8B and 70B as targets), and, without pruning, **Gemma 2**
+# 2B and 9B (arXiv 2408.00118).
+#
+# The heart is the importance, read off activations without labels or gradients: *a layer matters by how much it turns
+# what passes through it; a neuron by how active it is.*
+
+# %%
+texts = desk.train.texts[:64]
+inputs = teacher.tokenizer(texts, padding=True, truncation=True, max_length=48, return_tensors="pt")
+real = inputs["attention_mask"].bool()
+states = ["embeddings", *(f"hidden.{i}" for i in range(6))]
+neurons = [f"bert.encoder.layer.{i}.intermediate" for i in range(6)]
+with torch.no_grad(), dh.capture_features(teacher.model, states, modules=neurons) as seen:
+    teacher.model(**inputs)
+
+turned = [
+    (1 - F.cosine_similarity(seen[before], seen[after], dim=-1))[real].mean()
+    for before, after in itertools.pairwise(states)
+]
+active = [seen[name][real].abs().mean(dim=0) for name in neurons]
+
+layers = dh.layer_importance(*teacher, texts, max_length=48)
+assert torch.allclose(torch.stack(turned), torch.tensor(layers), rtol=1e-3)
+for by_hand, package in zip(active, dh.feed_forward_importance(*teacher, texts, max_length=48), strict=True):
+    assert torch.allclose(by_hand, package.float(), rtol=1e-3, atol=1e-6)
+order = sorted(range(6), key=lambda i: -layers[i])
+print("layers, most important first:", order)
+
+# %% [markdown]
+# **Predict first:** three layers of six and half of the neurons in each are cut away, a third of the layers' parameters
+# is left, and nothing has been trained since. The teacher sends about eight test messages in ten to the right queue; one
+# in five would be chance. What is left?
+
+# %%
+pruned = dh.prune(teacher, texts, n_layers=3, feed_forward_size=768, max_length=48)
+parts = [sum(p.numel() for p in model.model.bert.encoder.parameters()) for model in (pruned, teacher)]
+whole, half_the_neurons, both = (
+    accuracy(model) for model in (teacher, dh.prune(teacher, texts, feed_forward_size=768, max_length=48), pruned)
+)
+assert parts[0] / parts[1] < 0.34
+assert whole - 0.08 < half_the_neurons < whole + 0.03
+assert 0.3 < both < whole - 0.1
+print("without half of its neurons the teacher loses a few points;")
+print("without half of its layers too, about half of the messages still find their queue")
+
+# %% [markdown]
+# So neurons are cheap to lose and layers are not, and nothing is yet a usable student. `prune_and_heal` trains this cut
+# on the teacher's logits alone (α = 1), and the log shows how much comes back: over five seeds it is about a
+# point below the teacher. The *order* is odd for one who has just copied layers 0 and 5: importance keeps the last three layers,
+# which turn the states most. No order is right before the healing has been measured.
+#
+# ## One table
+#
+# All recipes on the help desk: the whole training set, 2,500 unlabelled texts, two passes for each stage, five seeds.
+# (Students that learn from hard labels alone and start from random weights get eight passes, twice the steps of a
+# stage.) Learning rates were set for each shape, not for each recipe.
+# Each shape also has its own bar to pass: the same student on hard labels, from random weights.
+# **Predict first:** which shape will be best, the wide one of two layers, the narrow one of three, or the pruned one?
+
+# %%
+scores = 100 * read_log("landmarks").pivot_table(index="seed", columns="model", values="accuracy")
+teacher_score = scores["teacher"].dropna().iloc[0]
+shown = [*SYSTEMS, *BASELINES]
+means = scores[shown].mean().round(1)
+best = means[list(SYSTEMS)].idxmax()
+picture = dot_figure(
+    scores[shown].reset_index().melt("seed", var_name="model", value_name="accuracy").dropna(),
+    "accuracy",
+    title=f"{best} loses least",
+    label="test accuracy (%), a dot for each seed",
+    references={"teacher": teacher_score},
+)
+with_alt_text(
+    picture,
+    "Test accuracy of six systems and of the same shapes on hard labels, a dot for each seed, the teacher as a line."
+    f" Means in per cent: {', '.join(f'{name} {mean}' for name, mean in means.items())}; teacher {teacher_score:.1f}.",
+)
+
+# %% [markdown]
+# The same as a table, with sizes, agreement with the teacher, and time:
+
+# %%
+table = summary().loc[["teacher", *shown]].round(2).astype({"layers' parameters": int})
+table.drop(columns="student")
+
+# %% [markdown]
+# And beside what the papers report. Their teachers, sizes and tasks are others, so compare the pattern and not the
+# digits.
+
+# %%
+papers_say = {
+    "DistilBERT": ("0.50 of layers, 0.60 of all", "96.9% of GLUE (77.0 of 79.5)"),
+    "TinyBERT": ("0.05 of layers, 0.13 of all", "96.8% of GLUE"),
+    "MiniLM": ("0.50 of layers", "over 99% of SQuAD 2 and several GLUE tasks"),
+    "MiniLMv2": ("0.50 of layers", "SQuAD 2: 76.3, MNLI: 84.2"),
+    "data-driven (Phi-2)": ("no teacher", "–"),
+    "prune and heal": ("0.53 without embeddings", "93% of MMLU (60.5 of 65.3)"),
+}
+beside = pd.DataFrame.from_dict(papers_say, orient="index", columns=["paper: size", "paper: kept"])
+beside["here: size of layers"] = table["of teacher's"]
+beside["here: kept %"] = table["kept %"].round(1)
+beside
+
+# %% [markdown]
+# (DistilBERT: README of its code; TinyBERT: Table 1; MiniLM: abstract; MiniLMv2: 6 × 768 from BERT-base, its results on
+# development sets; Minitron: Llama-3.1-Minitron-4B-Width against Llama 3.1 8B, Table 1 of version 1. DistilBERT's,
+# MiniLM's and TinyBERT's shares of the layers are this notebook's count.)
+#
+# How to read it:
+#
+# - **1,952 test messages** settle an accuracy near 78% to about 0.9 points either way (one standard error), for all
+#   systems on the same messages. Do not rank systems that are closer than their spread over seeds.
+# - **A student can pass its teacher.** DistilBERT's and MiniLM's recipes do with some seeds. The teacher knows its 2,517 messages nearly by
+#   heart (notebook 05); the student reads as many again that nobody labelled.
+# - **Most of these recipes start with an advantage that the papers' do not have:** the copied layers come from a teacher
+#   that is fine-tuned already. Only TinyBERT, MiniLMv2 and the data-driven student have random layers.
+# - **Latency** is for one message, tokenising included, as notebook 05 measures it.
+#
+# The fair bar is each system's own shape on hard labels:
+
+# %%
+gains = {}
+for name, row in SYSTEMS.items():
+    gain = (scores[name] - scores[f"hard labels, {row.shape}"]).dropna()
+    gains[name] = {"seeds": len(gain), "points above its hard labels": gain.mean(), "in seeds": int((gain > 0).sum())}
+pd.DataFrame.from_dict(gains, orient="index").round(1)
+
+# %% [markdown]
+# Five of the six pass their bar, three of them by more than four points. **The data-driven student does not.** Of 800
+# messages that SmolLM2 wrote, 402 survive the filters, and with them beside 2,517 real ones it is half a point *worse*.
+# Phi-2's writers were GPT-3.5 and GPT-4. The recipe needs a writer that knows more about your messages than you have,
+# and a writer of 135 million parameters does not: by eye, a third of what it writes reads like a message at all.
+# MiniLMv2 passes by the least: its layers start at random as TinyBERT's do, and its second stage is on hard labels
+# alone, as in the paper, where TinyBERT's is on the teacher's answers to 5,017 texts.
+#
+# ## Do the papers' ablations hold here?
+#
+# An ablation leaves one part out. Two runs with the same seed share the order of the messages and, where they start from
+# the same weights, those too; so take the **difference for each seed** first, and then its mean and standard error. The papers'
+# figures are points of GLUE averages (DistilBERT: nine tasks, Table 4; TinyBERT: four scores, Tables 2 and 3).
+#
+# **Predict first:** six ablations, and in the papers each costs points. Which of them will cost nothing here?
+
+# %%
+papers = {
+    "DistilBERT without soft targets": "−3.0",
+    "DistilBERT without cosine": "−1.5",
+    "DistilBERT from random weights": "−3.7",
+    "TinyBERT without attention": "worse",
+    "TinyBERT without stage 1": "−19.3",
+    "TinyBERT without augmentation": "−7.2",
+}
+lines, differences = {}, {}
+for name, paper in papers.items():
+    whole = name.split(" ")[0]
+    difference = differences[name] = (scores[name] - scores[whole]).dropna()
+    mean, error = difference.mean(), difference.std() / len(difference) ** 0.5
+    verdict = "holds" if mean < -2 * error else "the other way" if mean > 2 * error else "not shown"
+    lines[name] = {
+        "paper": paper, "here": f"{mean:+.1f} ± {error:.1f}", "worse in": f"{(difference < 0).sum()} of {len(difference)}",
+        "direction": verdict,
+    }  # fmt: skip
+assert set(papers) == set(ABLATIONS)
+held = [name for name, line in lines.items() if line["direction"] == "holds"]
+pd.DataFrame(lines).T
+
+# %%
+fig, axes = figure(f"{len(held)} of {len(lines)} parts are missed here too", height=3.4)
+for line, difference in enumerate(differences.values()):
+    colour = COLOURS[line // 3]
+    axes.plot(difference, [line] * len(difference), "o", color=colour, alpha=0.6, markersize=5)
+    axes.plot([difference.mean()], [line], "|", color=colour, markersize=18, markeredgewidth=2.5)
+axes.axvline(0, color="#444444", linestyle="--", linewidth=1)
+axes.set_yticks(range(len(differences)), differences)
+axes.invert_yaxis()
+axes.set_xlabel("change of accuracy without the part, same seed (points)")
+axes.set_ylabel("ablation")
+with_alt_text(
+    fig,
+    "Differences of accuracy for six ablations, a dot for each seed, mean marked, zero as a dashed line. In points: "
+    + ", ".join(f"{name} {line['here']}" for name, line in lines.items()),
+)
+
+# %% [markdown]
+# "Holds" means that the mean difference is below zero by more than two of its standard errors; "not shown", that it
+# cannot be told from zero with these seeds, which is not the same as *useless*. How to read it:
+#
+# - **Random weights cost most, here as in the paper.** Everything else starts from layers that are fine-tuned already.
+# - **Soft targets and the cosine are not missed one at a time.** What they teach, the copied layers know to a large
+#   part, and each is there when the other goes. (That is a guess that fits; to test it, leave both out.)
+# - **Attention is missed a little, in four seeds of five.** Stage 1 as a whole and the augmentation are not shown to
+#   be: some seeds gain without them. The paper's 19 points for stage 1 are of a student whose embeddings are its own;
+#   here they come from the teacher, projected (`narrow_student`).
+# - **The setting is another.** The papers distil a general model on a large corpus, or go on from one. Here a teacher
+#   that is fine-tuned already, 2,517 messages and 2,500 more.
+# - **"Without stage 1"** leaves the embeddings' term out as well, where the paper's "w/o Trm" keeps it, and trains half
+#   as long: stage 1 is half the work. **"Without augmentation"** has twice the passes, so that it has as many steps.
+# - **"Without cosine"** gives its eighth of the weight to the other two. "Without soft targets" has only hard labels
+#   and the cosine, which the unlabelled texts still teach.
+#
+# ## Exercises
+#
+# ### Exercise 07.1 · Count a layer (★★, 6 min)
+#
+# Write how many parameters one layer of BERT has, from its width and its feed-forward neurons. Six linear layers, each
+# with a bias, and two norms. No formula from above: count.
+#
+# <details><summary>Hint 1</summary>
+#
+# A linear layer from `a` to `b` has `a * b + b` parameters. A norm has a weight and a bias of the width.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Queries, keys, values and the attention's output go from width to width; the feed-forward half goes from width to
+# neurons and back.
+#
+# </details>
+#
+# <!-- solution 07.1 -->
+
+
+# %%
+def layer_parameters(width, neurons):
+    """Parameters of one BERT layer: an integer. width: of the hidden states; neurons: of the feed-forward half."""
+    ...
+
+
+check("07.1", layer_parameters)
+
+# %% [markdown]
+# ### Exercise 07.2 · Find the bug: a filter that lets the test set in (★★, 8 min)
+#
+# The function below should return the rows of the written messages that may stay. It runs, and is wrong three times.
+# Mend it in `clean`: a message must not stand in `held_out`; the teacher's probability *of the topic asked for* must be at
+# least `min_confidence`; and of equal messages that pass, the first stays.
+#
+# <details><summary>Hint 1</summary>
+#
+# A teacher can be sure of the wrong topic. And nothing in the function below looks at `held_out`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# One loop: skip a row for any of the three reasons; only a row that is *kept* makes a later one a repetition.
+#
+# </details>
+#
+# <!-- solution 07.2 -->
+
+
+# %%
+def faulty_clean(texts, probabilities, asked, held_out, min_confidence):
+    rows = [row for row in range(len(texts)) if probabilities[row].max() >= min_confidence]
+    return [row for row in rows if texts.index(texts[row]) == row]
+
+
+# %%
+def clean(texts, probabilities, asked, held_out, min_confidence):
+    """Rows that stay, a list. probabilities: the teacher's, (messages, topics); asked: a topic for each message."""
+    ...
+
+
+check("07.2", clean)
+
+# %% [markdown]
+# ### Exercise 07.3 · Cut neurons out (★★, 7 min)
+#
+# A feed-forward half computes `down @ gelu(up @ x + bias)`. Keep its `n` most important neurons and return the three smaller
+# tensors.
+#
+# <details><summary>Hint 1</summary>
+#
+# Neuron `i` is row `i` of `up` and entry `i` of `bias`. Where is it in `down`?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `importance.topk(n).indices`, used three times; `down[:, …]` picks columns.
+#
+# </details>
+#
+# <!-- solution 07.3 -->
+
+
+# %%
+def smaller_feed_forward(up, bias, down, importance, n):
+    """Three tensors, (n, width), (n,), (width, n), from (neurons, width), (neurons,), (width, neurons)."""
+    ...
+
+
+check("07.3", smaller_feed_forward)
+
+# %% [markdown]
+# ### Exercise 07.4 · A paired difference (★★, 8 min)
+#
+# Two recipes were run with several seeds, not all of them the same. Return the mean of *without minus full* over the
+# seeds that both have, and the standard error of this mean.
+#
+# <details><summary>Hint 1</summary>
+#
+# Take the differences first, one for each common seed. The spread you need is theirs.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The standard error is the sample standard deviation (`statistics.stdev`) divided by the root of the number of
+# differences.
+#
+# </details>
+#
+# <!-- solution 07.4 -->
+
+
+# %%
+def paired_difference(full, without):
+    """(mean, standard error), in points. full, without: accuracy by seed, two dictionaries."""
+    ...
+
+
+check("07.4", paired_difference)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("07_landmark_systems"))
+
+# %% [markdown]
+# ## The answer
+#
+# From the log, in one place:
+
+# %%
+kept_share = (100 * scores[list(SYSTEMS)].mean() / teacher_score).sort_values(ascending=False)
+print("kept of the teacher's accuracy:", ", ".join(f"{name} {share:.0f}%" for name, share in kept_share.items()))
+for verdict in ("holds", "not shown", "the other way"):
+    names = [name for name, line in lines.items() if line["direction"] == verdict]
+    print(f"{verdict}: {', '.join(names) or 'none'}")
+
+# %% [markdown]
+#
+# ## Summary
+#
+# - Half the layers are not half the model: embeddings stay. Ask of every ratio which parameters it counts.
+# - DistilBERT copies evenly spread layers, TinyBERT matches layer by layer in two stages, MiniLM the last layer's
+#   relations, the data-driven recipe learns from filtered text, prune-then-heal cuts and repairs with logits.
+# - Compare a recipe with its own shape on hard labels, over seeds. A student may even pass its teacher.
+# - An ablation holds where paired differences over seeds say so; *not shown* is not *useless*.
+# - Written messages are filtered against *all* splits before anything is trained on them.
+#
+# **What the source article says, and what is true**
+#
+# | it says | true is | evidence |
+# |---|---|---|
+# | DistilBERT keeps 97% of BERT's performance with 40% fewer parameters | right: 77.0 of 79.5 on GLUE's development sets, 96.9%; 66 of 110 million parameters | transformers' research project *distillation*, README; *What a student costs* |
+# | DistilBERT starts from layers 1, 3, 5, 7, 9, 11 | wrong: 0, 2, 4, 7, 9, 11, counted from 0 | its script `extract_distilbert.py`; *Row 1* |
+# | DistilBERT is response + intermediate distillation | of the intermediate layers it uses none: soft targets, masked language modelling, and the cosine of the last hidden states only | Sanh et al., section 2 and Table 4; *Row 1* |
+# | the warm start from the teacher's layers is crucial | supported: random weights cost most of all ablations in the paper, 3.69 points; here more than five in a short training | Sanh et al., Table 4; *Row 1*, *Do the papers' ablations hold here?* |
+# | TinyBERT has BERT-large as its teacher, and keeps 96.8% at 7.5 times smaller | its teacher is BERT-base: 109 to 14.5 million parameters, 9.4 times faster | Jiao et al., abstract and Table 1 |
+# | TinyBERT matches attention and hidden states, and is better on tasks that need syntax | it also matches embeddings and predictions, in two stages, on augmented data; the claim about syntax is unsupported: no experiment isolates it | Jiao et al., section 3, Tables 2 and 3; *Row 2* |
+# | MiniLM keeps 99%+ on many tasks with 50% fewer parameters | 6 layers × 768 against BERT-base, on SQuAD 2 and several GLUE tasks; the 50% are of the Transformer parameters, embeddings not counted; it transfers value relations too | Wang et al. 2020, abstract; *Row 3* |
+# | Phi-2 is data-driven + distillation, 10 to 40 times smaller | misleading: text that GPT-3.5 wrote and GPT-4 judged, and knowledge scaled *up* from the smaller Phi-1.5; no teacher's distribution is described. Some models that it matches are up to 25 times larger | Microsoft Research, Phi-2, 12 December 2023, and its data summary, section 1.3; *Row 4* |
+# | Mistral 7B was partly distilled from Llama 2 70B | false: its report names no teacher and no distillation. True of such a row: Minitron, Llama 3.2 1B and 3B, Gemma 2 2B and 9B | arXiv 2310.06825; arXiv 2408.11796, 2408.00118, Llama 3.2's model card; *Row 5* |
+#
+# **References.** Sanh et al. 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) ·
+# Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) ·
+# Wang et al. 2020, *MiniLM*, [arXiv 2002.10957](https://arxiv.org/abs/2002.10957) ·
+# Wang et al. 2020, *MiniLMv2*, [arXiv 2012.15828](https://arxiv.org/abs/2012.15828) ·
+# Gunasekar et al. 2023, *Textbooks Are All You Need*, [arXiv 2306.11644](https://arxiv.org/abs/2306.11644) ·
+# Microsoft Research 2023, [*Phi-2*](https://www.microsoft.com/en-us/research/blog/phi-2-the-surprising-power-of-small-language-models/) ·
+# Jiang et al. 2023, *Mistral 7B*, [arXiv 2310.06825](https://arxiv.org/abs/2310.06825) ·
+# Sreenivas et al. 2024, *The Minitron Approach*, [arXiv 2408.11796](https://arxiv.org/abs/2408.11796) ·
+# Muralidharan et al. 2024, *Minitron*, [arXiv 2407.14679](https://arxiv.org/abs/2407.14679) ·
+# Gemma Team 2024, *Gemma 2*, [arXiv 2408.00118](https://arxiv.org/abs/2408.00118).
