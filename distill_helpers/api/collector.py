@@ -1,7 +1,8 @@
 """Collecting a teacher's answers through its API: every input is asked once, and nothing that was answered is lost.
 
 A fixed number of workers take the next input as soon as they are free, so a slow answer holds up nobody. An answer is
-in the journal and on the disk before its worker goes on: however a run ends, at most one call for each worker is lost.
+written before its worker goes on, so a kill at any instant loses no more than the calls on their way; and synced to the
+disk right behind, so a power cut loses no more than the answers of the last moment.
 """
 
 from __future__ import annotations

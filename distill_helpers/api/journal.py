@@ -212,19 +212,39 @@ class Journal:
         """Tokens of all answers in the journal."""
         return sum(self._usage.values(), Usage())
 
-    def append(self, *records: JournalRecord) -> None:
-        """Write records; they are on the disk when this returns.
+    def append(self, *records: JournalRecord, sync: bool = True) -> None:
+        """Write records: no kill of this process takes them away again.
+
+        Args:
+            *records: a line each.
+            sync: have them on the disk when this returns, so that no power cut does either; False leaves that to
+                `sync`, since a disk may take longer for it than a teacher for an answer.
 
         Raises:
             RuntimeError: the journal is not open.
             OSError: the disk does not take them, say because it is full; none of them is in the journal then.
         """
-        if self._file is None:
-            raise RuntimeError("open the journal first: with Journal(path) as journal: …")
+        file = self._open_file()
         lines = [record.to_json() + b"\n" for record in records]
-        _write_whole(self._file, b"".join(lines))
+        _write_whole(file, b"".join(lines))
+        if sync:
+            self.sync()
         for record, line in zip(records, lines, strict=True):
             self._remember(record.key, record.answer, line)
+
+    def sync(self) -> None:
+        """Have on the disk what has been written.
+
+        Raises:
+            RuntimeError: the journal is not open.
+            OSError: the disk fails.
+        """
+        os.fsync(self._open_file().fileno())
+
+    def _open_file(self) -> IO[bytes]:
+        if self._file is None:
+            raise RuntimeError("open the journal first: with Journal(path) as journal: …")
+        return self._file
 
     def _remember(self, key: str, answer: TeacherAnswer | _AnswerHead | None, line: bytes) -> None:
         self._lines[key] = line
@@ -240,7 +260,6 @@ def _write_whole(file: IO[bytes], content: bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[file.write(view) :]
-        os.fsync(file.fileno())
     except OSError:
         file.truncate(start)  # half a line in the middle would make the journal unreadable
         raise

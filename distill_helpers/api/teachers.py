@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import anthropic
+import httpx2
 import openai
 
 from distill_helpers.api.teacher_answers import COMPLETE, TRUNCATED, TeacherAnswer, TokenLogprob, Usage
@@ -108,8 +109,9 @@ class OpenAITeacher:
 
     async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
         self._client = self._client or self._connect()
-        # The raw response: parsed once, by `read`, which a batch's results go through as well.
-        response = await self._client.chat.completions.with_raw_response.create(**_arguments(request))
+        # The body is complete, and `read` is what a batch's results go through as well: so the SDK's typed method would
+        # only convert it forth and back. (It also lacks what some version or server calls by another name.)
+        response = await self._client.post("/chat/completions", body=request, cast_to=httpx2.Response)
         return self.read(_parse(response.content))
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
@@ -188,8 +190,8 @@ class AnthropicTeacher:
 
     async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
         self._client = self._client or self._connect()
-        response = await self._client.messages.with_raw_response.create(**_arguments(request))
-        return self.read(_parse(await response.read()))
+        response = await self._client.post("/v1/messages", body=request, cast_to=httpx2.Response)
+        return self.read(_parse(response.content))
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
         with _documented_shape("Anthropic"):
@@ -253,14 +255,6 @@ def _check_numbers(
         raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
     if max_retries < 0:
         raise ValueError(f"max_retries must be 0 or more, got {max_retries}")
-
-
-def _arguments(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the SDKs' `create`. What some version or provider does not know as an argument goes into the body as
-    it is: anthropic took `temperature` out in its version 1, and servers have parameters of their own."""
-    named = ("model", "messages", "system", "max_tokens", "max_completion_tokens")
-    arguments = {name: request[name] for name in named if name in request}
-    return arguments | {"extra_body": {name: value for name, value in request.items() if name not in named}}
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Workers that ask a teacher at constant concurrency, each with its answer on the disk before it asks again."""
+"""Workers that ask a teacher at constant concurrency, each with its answer in the journal before it asks again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class WorkerPool:
                 outcome = await self._ask(request)
                 if isinstance(outcome, TeacherAnswer):
                     used = outcome.usage
-                await self._scribe.write(JournalRecord.of(request, question.text, outcome, question.sample))
+                self._scribe.write(JournalRecord.of(request, question.text, outcome, question.sample))
             finally:
                 await self._ledger.settle(most, used)
             self._count(outcome)
@@ -96,33 +96,26 @@ class WorkerPool:
 
 
 class _Scribe:
-    """Writes what has gathered while the disk was busy in one go: a hundred workers need no hundred syncs."""
+    """Writes an answer at once, and has the disk sync what has gathered while it was busy with the last sync."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._gathered: list[tuple[JournalRecord, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._unsynced = False
+        self._syncing: asyncio.Task[None] | None = None
 
-    async def write(self, record: JournalRecord) -> None:
-        """Returns when the record is on the disk."""
-        written = asyncio.get_running_loop().create_future()
-        self._gathered.append((record, written))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_gathered())
-        await written
+    def write(self, record: JournalRecord) -> None:
+        if self._syncing is not None and self._syncing.done():
+            self._syncing.result()  # a sync that failed ends the run
+        self._journal.append(record, sync=False)
+        self._unsynced = True
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync())
 
     async def finish(self) -> None:
-        if self._writing is not None:
-            await self._writing
+        if self._syncing is not None:
+            await self._syncing
 
-    async def _write_gathered(self) -> None:
-        while self._gathered:
-            batch, self._gathered = self._gathered, []
-            error: OSError | None = None
-            try:
-                await asyncio.to_thread(self._journal.append, *(record for record, _ in batch))
-            except OSError as problem:
-                error = problem
-            for _, written in batch:
-                if not written.done():  # its worker may have been cancelled
-                    written.set_result(None) if error is None else written.set_exception(error)
+    async def _sync(self) -> None:
+        while self._unsynced:
+            self._unsynced = False
+            await asyncio.to_thread(self._journal.sync)
