@@ -118,6 +118,7 @@ class OpenAITeacher:
         with _documented_shape("OpenAI"):
             choice = response["choices"][0]
             message, usage = choice["message"], response.get("usage") or {}
+            details = usage.get("prompt_tokens_details") or {}
             refused = message.get("refusal")
             logprobs = (choice.get("logprobs") or {}).get("content") or []
             return TeacherAnswer(
@@ -127,7 +128,8 @@ class OpenAITeacher:
                 usage=Usage(
                     input_tokens=usage.get("prompt_tokens", 0),
                     output_tokens=usage.get("completion_tokens", 0),
-                    cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+                    cached_input_tokens=details.get("cached_tokens") or 0,
+                    cache_write_tokens=details.get("cache_write_tokens") or 0,
                 ),
                 top_logprobs=tuple(
                     tuple(TokenLogprob.of(entry) for entry in place["top_logprobs"]) for place in logprobs

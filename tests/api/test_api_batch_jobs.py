@@ -154,7 +154,6 @@ def test_the_provider_limits():
     assert (batch_dialects._ANTHROPIC.max_requests, batch_dialects._ANTHROPIC.max_bytes) == (100_000, 256_000_000)
 
 
-@pytest.mark.slow
 def test_more_requests_than_a_batch_takes_go_into_further_files(tmp_path):
     """One more than OpenAI's 50,000, for real."""
     texts = [str(number) for number in range(50_001)]
@@ -334,8 +333,12 @@ def test_every_sample_finds_its_place(tmp_path):
     samples = {request_key(OPENAI.request(text), k): f"{text}/{k}" for text in texts for k in range(3)}
     results = [openai_result(line["custom_id"], samples[line["custom_id"]]) for line in lines(path)]
     random.Random(0).shuffle(results)
+    (tmp_path / "results").write_text("".join(results) + openai_result("foreign"))
+    with pytest.raises(ValueError, match="custom_id 'foreign'"):
+        merge_batch_results(OPENAI, tmp_path / "results", journal, path)
+    assert len(read_journal(journal)) == 1 + 1000  # what had been written before the error is kept
     (tmp_path / "results").write_text("".join(results))
-    assert merge_batch_results(OPENAI, tmp_path / "results", journal, path) == MergedBatch(1199)
+    assert merge_batch_results(OPENAI, tmp_path / "results", journal, path) == MergedBatch(199, known=1000)
     records = read_journal(journal)
     assert len(records) == 1200
     assert all(r.answer.text in (f"{r.input_text}/{r.sample}", "live") for r in records)

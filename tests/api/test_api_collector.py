@@ -18,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_server import anthropic_answer, openai_answer
 from running_fault_server import KEY, FaultServer
 
 from distill_helpers.api.budget import Budget
 from distill_helpers.api.collector import APIDistillationDataCollector, Collection, TeacherUnavailableError
 from distill_helpers.api.journal import Failure, read_journal, request_key
 from distill_helpers.api.pricing import PriceTable
+from distill_helpers.api.teacher_answers import Usage
 
 DIALECTS = ["openai", "anthropic"]
 CUSTOMER = "".join(("Mei", "er of Ulm"))  # in two pieces, since a traceback shows the lines of this file
@@ -395,3 +397,25 @@ def test_keys_of_the_journal_are_the_requests_own(server: FaultServer, tmp_path:
     teacher = server.openai()
     APIDistillationDataCollector(teacher).collect(["a"], tmp_path / "j.jsonl", progress=False)
     assert read_journal(tmp_path / "j.jsonl")[0].key == request_key(teacher.request("a"))
+
+
+def test_cached_tokens_are_read_in_both_dialects(server: FaultServer) -> None:
+    """Anthropic counts them beside the input, OpenAI as a part of it."""
+    openai = openai_answer("text") | {
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+        }
+    }
+    anthropic = anthropic_answer("text") | {
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cache_read_input_tokens": 60,
+            "cache_creation_input_tokens": 30,
+        }
+    }
+    expected = Usage(100, 5, 60, 30)
+    assert server.openai().read(openai).usage == expected
+    assert server.anthropic().read(anthropic).usage == expected
