@@ -281,7 +281,13 @@ def test_concurrency_is_constant(start_fault_server: StartServer, tmp_path: Path
 def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, tmp_path: Path) -> None:
     server = start_fault_server(0.05)
     texts = [f"text {i}" for i in range(500)]
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    def interrupt() -> None:
+        while len(server.asked()) < 20:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4)
     answered = {record.input_text for record in read_journal(tmp_path / "j.jsonl")}

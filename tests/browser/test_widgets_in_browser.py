@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 #: Half a minute or more for their cells, and no kind of control that the others do not have.
-LEFT_OUT = ("02_temperature", "05_response_distillation", "06_feature_distillation")
+LEFT_OUT = ("02_temperature", "05_response_distillation", "06_feature_distillation", "07_landmark_systems")
 unless_asked = pytest.mark.skipif("ALL_WIDGETS" not in os.environ, reason="takes a minute; run with ALL_WIDGETS=1")
 WIDGETS = [
     pytest.param(name, widget.name, marks=unless_asked if name in LEFT_OUT else (), id=f"{name}-{widget.name}")
