@@ -50,8 +50,10 @@ class LabelProbabilities:
 
     @property
     def labels(self) -> dict[str, int]:
-        """The likeliest label of each input; of two that are alike the first."""
-        return dict(zip(self.inputs, self.probabilities.argmax(axis=1).tolist(), strict=True))
+        """The likeliest label of each input on whose labels anything fell; of two that are alike the first."""
+        likeliest = self.probabilities.argmax(axis=1).tolist()
+        masses = self.off_label_mass.tolist()
+        return {text: label for text, label, off in zip(self.inputs, likeliest, masses, strict=True) if off < 1}
 
     def calibrated(self, prior: Sequence[float] | np.ndarray | None = None) -> LabelProbabilities:
         """The same without the teacher's label bias; the masses stay.

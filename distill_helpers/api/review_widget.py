@@ -70,8 +70,8 @@ def review_widget(sheet: ReviewSheet) -> ipywidgets.VBox:
         right.disabled = wrong.disabled = unsure.disabled = row is None
         if row is not None and sheet.label_names is not None:
             others = [name for name in sheet.label_names if name != sheet.items[row].shown]
+            # New options choose the first.
             choice.options = [("choose a label", None), *((name, name) for name in others)]
-            choice.value = None
 
     def judge(verdict: str, label: str | None = None) -> None:
         row = place["row"]

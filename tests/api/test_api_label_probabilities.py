@@ -166,6 +166,11 @@ def test_of_two_tokens_that_fit_the_one_that_leads_on_was_written():
     result = of_one("comp.graphics", *places, names=names, answers=None, unseen_share=0)
     np.testing.assert_allclose(result.probabilities, [[0.75, 0.25]])
     np.testing.assert_allclose(result.off_label_mass, [0.6])
+    # "com" leads on to "comp" as well, but not to the end of the text.
+    ended = [places[0], place(("p", 0.6), (".graphics", 0.3), (".windows", 0.1))]
+    result = of_one("comp.graphics", *ended, names=names, answers=None, unseen_share=0)
+    np.testing.assert_allclose(result.probabilities, [[0.75, 0.25]])
+    np.testing.assert_allclose(result.off_label_mass, [1 - 0.4 * 0.4])
 
 
 def test_a_text_that_ends_before_it_is_decided_names_nothing():
@@ -193,6 +198,9 @@ def test_half_a_character_is_read_as_bytes():
     result = of_one("Ärger", *places, place(("rger", 1.0)), names=names, answers=None, unseen_share=0)
     np.testing.assert_allclose(result.probabilities, [[0.75, 0.25]])
     np.testing.assert_allclose(result.off_label_mass, [0.2])
+    places = [place((b"\xe2", 1.0)), place((b"\x82\xac", 1.0)), place(("1", 0.6), ("2", 0.4))]
+    result = of_one("€1", *places, names=("€1", "€2"), answers=None, unseen_share=0)
+    np.testing.assert_allclose(result.probabilities, [[0.6, 0.4]])
 
 
 def test_the_written_token_counts_only_if_the_text_bears_it_out():
@@ -214,10 +222,12 @@ def test_blanks_quotation_marks_and_trimmed_text():
     np.testing.assert_allclose(trimmed.off_label_mass, [0.5])
 
 
-def test_nothing_on_a_label_is_uniform_and_reported():
+def test_nothing_on_a_label_is_uniform_and_reported_and_gives_no_label():
     result = of_one("Sorry", place(("Sorry", 1.0)), unseen_share=0)
     assert result.probabilities.tolist() == [[0.2] * 5]
     assert result.off_label_mass.tolist() == [1.0]
+    assert result.labels == {}
+    assert of_one("Sorry", place(("Sorry", 0.9), ("B", 0.1))).labels == {"q": 1}
 
 
 def test_samples_are_averaged_and_what_cannot_be_read_is_counted():
@@ -225,13 +235,15 @@ def test_samples_are_averaged_and_what_cannot_be_read_is_counted():
         failed("lost"),
         answered("q", "A", place(("A", 0.9), ("B", 0.1))),
         answered("other", "E", place(("E", 1.0)), finish_reason="length"),
-        answered("q", "B", place(("A", 0.5), ("B", 0.5)), sample=1),
+        answered("q", "B", place(("A", 0.5), ("B", 0.3), ("\n", 0.2)), sample=1),
         answered("q", "", finish_reason="content_filter", sample=2),
         answered("refused", "no", finish_reason="refusal"),
     ]
     result = probabilities_from_logprobs(records, QUEUES, answers="ABCDE", unseen_share=0)
     assert result.inputs == ("q", "other")
-    np.testing.assert_allclose(result.probabilities, [[0.7, 0.3, 0, 0, 0], [0, 0, 0, 0, 1]])
+    np.testing.assert_allclose(result.probabilities, [[0.7 / 0.9, 0.2 / 0.9, 0, 0, 0], [0, 0, 0, 0, 1]])
+    np.testing.assert_allclose(result.off_label_mass, [0.1, 0], atol=1e-12)
+    np.testing.assert_allclose(result.ambiguous_mass, [0.1, 0])
     assert result.n_unread == 2
 
 

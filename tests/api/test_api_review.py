@@ -103,6 +103,12 @@ def test_a_verdict_is_on_the_disk_before_judge_returns(sheet, monkeypatch):
     assert synced[-1] == sheet.path.read_bytes()
 
 
+def test_the_next_open_item_is_behind_or_else_the_first(sheet):
+    assert [sheet.next_open(after) for after in (-1, 0, 1, 2)] == [0, 1, 2, 0]
+    sheet.judge(2, "right")
+    assert [sheet.next_open(after) for after in (-1, 0, 1, 2)] == [0, 1, 0, 0]
+
+
 def test_a_torn_last_line_is_cut_off_and_a_whole_one_ended(sheet):
     sheet.judge(0, "right")
     sheet.judge(1, "right")
