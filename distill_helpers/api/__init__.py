@@ -3,7 +3,7 @@
 The modules in the order in which one meets them:
 
 * `teachers`, `teacher_answers`: OpenAI's and Anthropic's dialects; `local_server`: a language model of your own;
-* `collector`, `questions`, `worker_pool`, `journal`: every input asked once, every answer on the disk;
+* `collector`, `questions`, `worker_pool`, `journal`, `append_only`: every input asked once, every answer kept;
 * `pricing`, `price_table`, `budget`: what it costs, before and meanwhile;
 * `batch_jobs`, `batch_submission`, `batch_dialects`: the providers' batch APIs, into the same journal;
 * `label_answers`, `label_probabilities`, `batch_calibration`: from answers to soft labels;

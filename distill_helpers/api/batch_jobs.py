@@ -17,6 +17,7 @@ import msgspec
 
 from distill_helpers.api.batch_dialects import ENVELOPE, BatchDialect, NotAsked, batch_dialect
 from distill_helpers.api.journal import Failure, Journal, JournalRecord, read_journal, request_key
+from distill_helpers.api.questions import Question, questions
 from distill_helpers.api.teacher_answers import TeacherAnswer
 from distill_helpers.api.teachers import Teacher
 
@@ -88,19 +89,12 @@ def write_batch_requests(
         FileExistsError: a file of this name. Its batch may be on its way, and the journal does not know of it yet.
     """
     dialect = batch_dialect(teacher)
-    _check(texts, n_samples, teacher.request("").get("temperature"))
+    asked = questions(teacher, texts, n_samples)
     known: set[str] = set()
     if journal_path is not None and Path(journal_path).exists():
         records = read_journal(journal_path)
         known = {record.key for record in records if record.answer is not None or not retry_failed}
-    n_known, waiting = 0, []
-    for text in dict.fromkeys(texts):
-        for sample in range(n_samples):
-            if request_key(teacher.request(text), sample) in known:
-                n_known += 1
-            else:
-                waiting.append((text, sample))
-
+    waiting = [question for question in asked if question.key not in known]
     paths: list[Path] = []
     try:
         for part in _parts(_lines(teacher, dialect, waiting, texts), dialect):
@@ -120,31 +114,14 @@ def write_batch_requests(
         for written in paths:
             written.unlink()
         raise
-    return BatchFiles(tuple(paths), len(waiting), n_known)
-
-
-def _check(texts: Sequence[str], n_samples: int, temperature: float | None) -> None:
-    if isinstance(texts, str) or not texts:
-        raise ValueError("texts must be a list of at least one text")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"texts[{row}] is {'empty' if isinstance(text, str) else type(text).__name__}")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"texts[{row}] holds half a surrogate pair, which no API takes") from None
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    if n_samples > 1 and temperature == 0:
-        raise ValueError(f"{n_samples} samples at temperature 0 are one answer, paid {n_samples} times; raise it")
+    return BatchFiles(tuple(paths), n_requests=len(waiting), n_known=len(asked) - len(waiting))
 
 
 def _lines(
-    teacher: Teacher, dialect: BatchDialect, waiting: Iterable[tuple[str, int]], texts: Sequence[str]
+    teacher: Teacher, dialect: BatchDialect, waiting: Iterable[Question], texts: Sequence[str]
 ) -> Iterator[bytes]:
-    for text, sample in waiting:
-        body = teacher.request(text)
-        line = json.dumps(dialect.line(request_key(body, sample), body)).encode() + b"\n"
+    for text, _, key in waiting:
+        line = json.dumps(dialect.line(key, teacher.request(text))).encode() + b"\n"
         if ENVELOPE + len(line) + 1 > dialect.max_bytes:
             raise ValueError(
                 f"texts[{texts.index(text)}] makes a request of {len(line)} bytes; the provider takes"

@@ -1,4 +1,4 @@
-"""An append-only journal of a teacher's answers: one JSON object a line, on disk before anything is asked again.
+"""An append-only journal of a teacher's answers: one JSON object a line.
 
 A record's key is the hash of what was asked, so a rerun knows what it has. A process may be killed at any instant: at
 worst the last line is torn, and opening the journal for writing repairs it. One process writes at a time.
@@ -19,6 +19,7 @@ from typing import IO, Any, TypeVar
 import msgspec
 from filelock import FileLock, Timeout
 
+from distill_helpers.api.append_only import repair_last_line, write_lines
 from distill_helpers.api.teacher_answers import TeacherAnswer, Usage
 
 __all__ = ["Failure", "Journal", "JournalRecord", "read_journal", "request_key"]
@@ -177,7 +178,9 @@ class Journal:
             self._file = self.path.open("a+b", buffering=0)
             if not existed:
                 _sync_folder(self.path.parent)
-            _repair_last_line(self._file, self.path)
+            cut = repair_last_line(self._file, JournalRecord.from_json)  # a whole line is kept: it is paid for
+            if cut:
+                _LOG.warning("%s: a torn last line of %d bytes was cut off", self.path.name, cut)
             for head, line in _read_lines(self.path, _HEADS):
                 self._remember(head.key, head.answer, line)
         except BaseException:
@@ -222,11 +225,11 @@ class Journal:
 
         Raises:
             RuntimeError: the journal is not open.
-            OSError: the disk does not take them, say because it is full; none of them is in the journal then.
+            OSError: the disk does not take them, say because it is full; none of them is in the journal then, unless
+                it is the sync that fails.
         """
-        file = self._open_file()
-        lines = [record.to_json() + b"\n" for record in records]
-        _write_whole(file, b"".join(lines))
+        lines = [record.to_json() for record in records]
+        write_lines(self._open_file(), *lines)
         if sync:
             self.sync()
         for record, line in zip(records, lines, strict=True):
@@ -252,40 +255,6 @@ class Journal:
             self._usage.pop(key, None)
         else:
             self._usage[key] = answer.usage
-
-
-def _write_whole(file: IO[bytes], content: bytes) -> None:
-    start = file.seek(0, os.SEEK_END)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[file.write(view) :]
-    except OSError:
-        file.truncate(start)  # half a line in the middle would make the journal unreadable
-        raise
-
-
-def _repair_last_line(file: IO[bytes], path: Path) -> None:
-    """End a whole last line that lacks its end: it is paid for. Cut off one that is torn."""
-    size = file.seek(0, os.SEEK_END)
-    start, tail = size, b""
-    while start > 0 and b"\n" not in tail:
-        step = min(start, 1 << 16)
-        start -= step
-        file.seek(start)
-        tail = file.read(step) + tail
-    torn = tail[tail.rfind(b"\n") + 1 :]
-    if not torn:
-        return
-    try:
-        JournalRecord.from_json(torn)
-    except ValueError:
-        file.truncate(size - len(torn))
-        _LOG.warning("%s: a torn last line of %d bytes was cut off; its request is asked again", path.name, len(torn))
-    else:
-        file.seek(0, os.SEEK_END)
-        file.write(b"\n")
-    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

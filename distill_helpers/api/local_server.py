@@ -196,7 +196,7 @@ def _tail(log_file: Path, start: int) -> str:
 
 def _serve(settings: dict[str, Any], announcement: IO[str]) -> None:
     """Be the server's process: load the model, announce the address, end with the parent."""
-    import xllamacpp  # type: ignore[import-untyped,unused-ignore]
+    import xllamacpp
 
     parent = os.getppid()
     params = xllamacpp.CommonParams()

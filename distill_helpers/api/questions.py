@@ -31,15 +31,15 @@ def questions(teacher: Teacher, texts: Sequence[str], n_samples: int = 1) -> lis
         ValueError: no text, an empty one or one that is not Unicode (with its row), samples at temperature 0.
     """
     if isinstance(texts, str) or not texts:
-        raise ValueError("the texts must be a list of at least one")
+        raise ValueError("texts must be a list of at least one text")
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"text {row} is {'empty' if isinstance(text, str) else type(text).__name__}")
+            raise ValueError(f"texts[{row}] is {'empty' if isinstance(text, str) else type(text).__name__}")
         try:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(
-                f'text {row} holds half a surrogate pair, which no API takes; decode your file with errors="replace"'
+                f'texts[{row}] holds half a surrogate pair, which no API takes; decode your file with errors="replace"'
             ) from None
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from distill_helpers.api.append_only import repair_last_line, write_lines
 from distill_helpers.api.journal import JournalRecord
 from distill_helpers.api.label_answers import Answers, label_reader
 from distill_helpers.api.label_probabilities import samples_of_inputs
@@ -200,9 +201,8 @@ class ReviewSheet:
             raise ValueError(f"{item.shown!r} is wrong: say which is right, one of {others[:10]}, got {label!r}")
         entry = Verdict(item.input_text, item.shown, verdict, label, datetime.now(UTC).isoformat(timespec="seconds"))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(json.dumps(asdict(entry), ensure_ascii=True).encode() + b"\n")
-            file.flush()
+        with self.path.open("ab", buffering=0) as file:
+            write_lines(file, json.dumps(asdict(entry), ensure_ascii=True).encode())
             os.fsync(file.fileno())
         self._verdicts[item.input_text] = entry
 
@@ -242,18 +242,12 @@ class ReviewSheet:
 
     def _read(self) -> dict[str, Verdict]:
         content = self.path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
-        lines = whole.split(b"\n") if whole else []
-        if torn:
-            with self.path.open("r+b") as file:
-                if _is_json(torn):
-                    lines.append(torn)
-                    file.seek(0, os.SEEK_END)
-                    file.write(b"\n")
-                else:
-                    file.truncate(len(content) - len(torn))
+        if not content.endswith(b"\n"):
+            with self.path.open("r+b", buffering=0) as file:
+                repair_last_line(file, json.loads)
+            content = self.path.read_bytes()
         verdicts = {}
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(content.split(b"\n")[:-1], start=1):
             try:
                 entry = Verdict(**json.loads(line))
             except (ValueError, TypeError):
@@ -264,11 +258,3 @@ class ReviewSheet:
                 )
             verdicts[entry.input] = entry
         return verdicts
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -51,6 +51,29 @@ class Teacher(Protocol):
 
     async def close(self) -> None:
         """Close the connections; another request opens new ones."""
+
+
+class _Connection:
+    """An SDK's client, made again after it was closed: its connections belong to one event loop."""
+
+    def __init__(self, connect: Callable[[], openai.AsyncOpenAI | anthropic.AsyncAnthropic]) -> None:
+        self._connect = connect
+        self._client: openai.AsyncOpenAI | anthropic.AsyncAnthropic | None = connect()  # a missing key shows now
+
+    async def post(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of the response, a JSON object.
+
+        The request is complete, and a batch's results are read from JSON as well: so the SDK's typed method would only
+        convert it forth and back. (It also lacks what some version or server calls by another name.)
+        """
+        self._client = self._client or self._connect()
+        response = await self._client.post(path, body=request, cast_to=httpx2.Response)
+        return _parse(response.content)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
 
 class OpenAITeacher:
@@ -99,20 +122,15 @@ class OpenAITeacher:
             self._body["temperature"] = temperature
         if top_logprobs is not None:
             self._body |= {"logprobs": True, "top_logprobs": top_logprobs}
-        self._connect = partial(
-            openai.AsyncOpenAI, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
+        self._connection = _Connection(
+            partial(openai.AsyncOpenAI, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries)
         )
-        self._client: openai.AsyncOpenAI | None = self._connect()  # a missing key shows now
 
     def request(self, text: str) -> dict[str, Any]:
         return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
 
     async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
-        self._client = self._client or self._connect()
-        # The body is complete, and `read` is what a batch's results go through as well: so the SDK's typed method would
-        # only convert it forth and back. (It also lacks what some version or server calls by another name.)
-        response = await self._client.post("/chat/completions", body=request, cast_to=httpx2.Response)
-        return self.read(_parse(response.content))
+        return self.read(await self._connection.post("/chat/completions", request))
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
         with _documented_shape("OpenAI"):
@@ -137,9 +155,7 @@ class OpenAITeacher:
             )
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None  # connections belong to one event loop; the next one gets its own
+        await self._connection.close()
 
 
 class AnthropicTeacher:
@@ -182,18 +198,17 @@ class AnthropicTeacher:
             self._body["system"] = system_prompt
         if temperature is not None:
             self._body["temperature"] = temperature
-        self._connect = partial(
-            anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
+        self._connection = _Connection(
+            partial(
+                anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
+            )
         )
-        self._client: anthropic.AsyncAnthropic | None = self._connect()  # a missing key shows now
 
     def request(self, text: str) -> dict[str, Any]:
         return {**self._body, "messages": [{"role": "user", "content": text}]}
 
     async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
-        self._client = self._client or self._connect()
-        response = await self._client.post("/v1/messages", body=request, cast_to=httpx2.Response)
-        return self.read(_parse(response.content))
+        return self.read(await self._connection.post("/v1/messages", request))
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
         with _documented_shape("Anthropic"):
@@ -215,9 +230,7 @@ class AnthropicTeacher:
             )
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None  # connections belong to one event loop; the next one gets its own
+        await self._connection.close()
 
 
 _ANTHROPIC_REASONS = {

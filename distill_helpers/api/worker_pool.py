@@ -106,9 +106,10 @@ class _Scribe:
     def write(self, record: JournalRecord) -> None:
         if self._syncing is not None and self._syncing.done():
             self._syncing.result()  # a sync that failed ends the run
+            self._syncing = None
         self._journal.append(record, sync=False)
         self._unsynced = True
-        if self._syncing is None or self._syncing.done():
+        if self._syncing is None:
             self._syncing = asyncio.create_task(self._sync())
 
     async def finish(self) -> None:

@@ -216,9 +216,9 @@ def test_a_model_without_a_price_has_no_cost_and_no_budget_in_dollars(server: Fa
     [
         ([], {}, "at least one"),
         ("a text", {}, "list"),
-        (["a", " "], {}, "text 1 is empty"),
-        (["a", 3], {}, "text 1 is int"),
-        (["a", "half \ud800"], {}, r"text 1 .*surrogate"),
+        (["a", " "], {}, r"texts\[1\] is empty"),
+        (["a", 3], {}, r"texts\[1\] is int"),
+        (["a", "half \ud800"], {}, r"texts\[1\] .*surrogate"),
         (["a"], {"max_concurrent": 0}, "max_concurrent.*0"),
         (["a"], {"n_samples": 0}, "n_samples.*0"),
         (["a"], {"n_samples": 2}, "temperature 0"),
