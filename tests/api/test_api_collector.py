@@ -287,9 +287,14 @@ def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, t
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4)
+    # A shell's background job starts with interrupts ignored, and then Python does not handle them by itself.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4)
+    finally:
+        signal.signal(signal.SIGINT, before)
     answered = {record.input_text for record in read_journal(tmp_path / "j.jsonl")}
     assert 0 < len(answered) < 500
     assert len(server.asked()) - len(answered) <= 4
