@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help course test test-fast lint notebooks models results
+.PHONY: help course test test-fast lint notebooks models results bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,7 +45,12 @@ models: $(READY) ## make the shipped teacher and student again (about 15 minutes
 	$(BIN)/python -m distill_helpers.course.recipes help-desk
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
-	for name in withheld_digit capacity t_squared alpha feature_terms landmarks; do \
+	for name in withheld_digit capacity t_squared alpha feature_terms landmarks queue_teacher weak_teacher; do \
 	    $(BIN)/python -m distill_helpers.course.experiments.$$name || exit 1; done
 	$(BIN)/python -m distill_helpers.course.results help-desk
 	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))
+
+bench: ## the fused loss beside its peers, in an environment of its own (.venv-bench); about half an hour
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -e ".[bench]" -c constraints.txt
+	.venv-bench/bin/python tests/benchmarks/fused_head.py

@@ -6,6 +6,7 @@ The modules in the order in which one meets them:
 * `models`: teachers and students from a folder, an installed wheel, or the Hub by choice;
 * `targets`: the teacher's logits, computed once and kept on disk;
 * `divergences`, `losses`: what the student minimises;
+* `fused_loss`, `output_heads`, `divergence_gradients`: the same for vocabularies too large to hold logits of;
 * `students`: small transformers, trimmed vocabularies, cuts from the teacher; `pruning`;
 * `capture`, `layer_maps`, `feature_losses`, `feature_terms`, `feature_cache`: what goes on inside both models;
 * `distillation_config`, `distillation_dataset`, `distillation_trainer`, `training`: the loop;
@@ -39,9 +40,11 @@ from distill_helpers.feature_losses import (
     relation_loss,
 )
 from distill_helpers.feature_terms import FeatureTerms, ModelShape
+from distill_helpers.fused_loss import fused_distillation_loss
 from distill_helpers.layer_maps import alternating_layers, layer_map
 from distill_helpers.losses import IGNORE_INDEX, DistillationLoss
 from distill_helpers.models import TextClassifier, load_course_model, load_text_classifier
+from distill_helpers.output_heads import OutputHead, output_head
 from distill_helpers.pruning import feed_forward_importance, layer_importance, prune
 from distill_helpers.students import (
     create_student,
@@ -68,6 +71,7 @@ __all__ = [
     "Features",
     "LabelledTexts",
     "ModelShape",
+    "OutputHead",
     "TeacherFeatures",
     "TextClassifier",
     "TextSplits",
@@ -85,6 +89,7 @@ __all__ = [
     "feed_forward_importance",
     "fit_temperature",
     "forward_kl",
+    "fused_distillation_loss",
     "generalized_jsd",
     "hidden_state_loss",
     "layer_importance",
@@ -100,6 +105,7 @@ __all__ = [
     "masked_mean",
     "mean_divergence",
     "narrow_student",
+    "output_head",
     "precompute_teacher_features",
     "precompute_teacher_logits",
     "project_embeddings",

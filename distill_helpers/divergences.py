@@ -70,7 +70,8 @@ def reverse_kl(log_p_student: Tensor, log_p_teacher: Tensor) -> Tensor:
     return _kl(log_p_student, log_p_teacher)
 
 
-def _log_mixture(log_a: Tensor, log_b: Tensor, weight_a: float) -> Tensor:
+def log_mixture(log_a: Tensor, log_b: Tensor, weight_a: float) -> Tensor:
+    """log(w·a + (1 − w)·b) of two tensors of log-probabilities; −inf where both are, or nearly."""
     # Where both are -inf, logaddexp has a NaN gradient; with the lowest finite number for one it is 0.
     log_a = log_a.clamp(min=torch.finfo(log_a.dtype).min)
     return torch.logaddexp(log_a + math.log(weight_a), log_b + math.log1p(-weight_a))
@@ -101,11 +102,16 @@ def generalized_jsd(log_p_student: Tensor, log_p_teacher: Tensor, beta: float = 
         if not normalized:  # 0 times an infinite KL would be NaN
             return 0.0 * log_p_student.exp().sum(dim=-1)
         return (forward_kl if beta == 0.0 else reverse_kl)(log_p_student, log_p_teacher)
-    if min(beta, 1 - beta) < 0.05:  # Near an endpoint the normaliser magnifies fp32 rounding beyond 1e-4.
+    if needs_double(beta):
         log_p_student, log_p_teacher = log_p_student.double(), log_p_teacher.double()
-    log_m = _log_mixture(log_p_teacher, log_p_student, beta)
+    log_m = log_mixture(log_p_teacher, log_p_student, beta)
     jsd = beta * _kl(log_p_teacher, log_m) + (1 - beta) * _kl(log_p_student, log_m)
     return (jsd / (beta * (1 - beta)) if normalized else jsd).float()
+
+
+def needs_double(beta: float) -> bool:
+    """Whether β is so near an endpoint that the normaliser of the JSD magnifies fp32 rounding beyond 1e-4."""
+    return min(beta, 1 - beta) < 0.05
 
 
 def skew_kl(log_p_student: Tensor, log_p_teacher: Tensor, skew: float = 0.1) -> Tensor:
@@ -119,7 +125,7 @@ def skew_kl(log_p_student: Tensor, log_p_teacher: Tensor, skew: float = 0.1) -> 
     _check_fraction("skew", skew, high_open=True, low_open=False)
     if skew == 0.0:
         return forward_kl(log_p_student, log_p_teacher)
-    return _kl(log_p_teacher, _log_mixture(log_p_teacher, log_p_student, skew))
+    return _kl(log_p_teacher, log_mixture(log_p_teacher, log_p_student, skew))
 
 
 def skew_reverse_kl(log_p_student: Tensor, log_p_teacher: Tensor, skew: float = 0.1) -> Tensor:
@@ -173,7 +179,12 @@ def soft_target_divergence(
     log_p_student = torch.log_softmax(student_logits.float() / temperature, dim=-1)
     log_p_teacher = torch.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
     value = named_divergence(divergence, **options)(log_p_student, log_p_teacher)
-    return value * temperature**2 if t_squared else value
+    return value * t_squared_factor(temperature) if t_squared else value
+
+
+def t_squared_factor(temperature: float) -> float:
+    """What every divergence of tempered distributions is multiplied by; why, see `soft_target_divergence`."""
+    return temperature**2
 
 
 def mean_divergence(

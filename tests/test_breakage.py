@@ -10,7 +10,8 @@ from breakage import FAULTS, ROOT, Fault, failing_tests, plant
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_place_of_a_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     file = ROOT / "distill_helpers" / fault.file
-    shutil.copy(file, tmp_path)
+    (tmp_path / fault.file).parent.mkdir(exist_ok=True)
+    shutil.copy(file, tmp_path / fault.file)
     plant(fault, tmp_path)
     assert (tmp_path / fault.file).read_text() != file.read_text()
     with pytest.raises(ValueError, match="stands 0 times"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -82,6 +82,7 @@ class OpenAITeacher:
     Args:
         model: its name at the provider.
         system_prompt: sent before each text; nothing is sent where it is empty.
+        examples: (text, answer) pairs that are sent before each text as earlier turns: few-shot examples.
         temperature: None leaves it out, which reasoning models demand.
         max_tokens: of an answer, reasoning included; sent as `max_completion_tokens`.
         top_logprobs: how many of the likeliest tokens to return at each position, 1 to 20; None asks for none.
@@ -92,7 +93,7 @@ class OpenAITeacher:
         max_retries: of a failing call; the SDK waits as `retry-after` says, up to two minutes, else ever longer.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: a number outside its range, an empty example.
         openai.OpenAIError: no key.
     """
 
@@ -105,6 +106,7 @@ class OpenAITeacher:
         temperature: float | None = 0.0,
         max_tokens: int = 1024,
         *,
+        examples: Sequence[tuple[str, str]] = (),
         top_logprobs: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         api_key: str | None = None,
@@ -117,6 +119,7 @@ class OpenAITeacher:
             raise ValueError(f"top_logprobs must be 1 to 20 or None, got {top_logprobs}")
         self.model = model
         self._messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+        self._messages += _turns(examples)
         self._body: dict[str, Any] = {"model": model, "max_completion_tokens": max_tokens, **(parameters or {})}
         if temperature is not None:
             self._body["temperature"] = temperature
@@ -164,6 +167,7 @@ class AnthropicTeacher:
     Args:
         model: its name at the provider.
         system_prompt: sent beside each text; nothing is sent where it is empty.
+        examples: (text, answer) pairs that are sent before each text as earlier turns: few-shot examples.
         temperature: 0 to 1; None leaves it out, which the newer models demand.
         max_tokens: of an answer, thinking included.
         parameters: more of the body.
@@ -173,7 +177,7 @@ class AnthropicTeacher:
         max_retries: of a failing call; the SDK waits as `retry-after` says, else ever longer.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: a number outside its range, an empty example.
     """
 
     failures: tuple[type[Exception], ...] = (anthropic.APIError, MalformedAnswerError)
@@ -185,6 +189,7 @@ class AnthropicTeacher:
         temperature: float | None = None,
         max_tokens: int = 1024,
         *,
+        examples: Sequence[tuple[str, str]] = (),
         parameters: Mapping[str, Any] | None = None,
         api_key: str | None = None,
         base_url: str | None = None,
@@ -193,6 +198,7 @@ class AnthropicTeacher:
     ) -> None:
         _check_numbers(temperature, 1.0, max_tokens, timeout_s, max_retries)
         self.model = model
+        self._messages = _turns(examples)
         self._body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **(parameters or {})}
         if system_prompt:
             self._body["system"] = system_prompt
@@ -205,7 +211,7 @@ class AnthropicTeacher:
         )
 
     def request(self, text: str) -> dict[str, Any]:
-        return {**self._body, "messages": [{"role": "user", "content": text}]}
+        return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
 
     async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
         return self.read(await self._connection.post("/v1/messages", request))
@@ -257,6 +263,14 @@ def make_teacher(provider: str, model: str, **options: Any) -> OpenAITeacher | A
             ' reached with "openai" and its base_url'
         )
     return teachers[provider](model, **options)
+
+
+def _turns(examples: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    for row, pair in enumerate(examples):
+        if len(pair) != 2 or not all(isinstance(part, str) and part.strip() for part in pair):
+            raise ValueError(f"example {row} must be a text and an answer, neither of them empty")
+    roles = ("user", "assistant")
+    return [{"role": role, "content": part} for pair in examples for role, part in zip(roles, pair, strict=True)]
 
 
 def _check_numbers(

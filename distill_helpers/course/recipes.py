@@ -39,7 +39,18 @@ from distill_helpers.students import create_student
 from distill_helpers.targets import precompute_teacher_logits
 from distill_helpers.training import train_student_with_distillation
 
-__all__ = ["SMALLEST", "WORK", "Recipe", "Task", "Variant", "get_task", "make_student", "make_teacher", "train_student"]
+__all__ = [
+    "SMALLEST",
+    "WORK",
+    "Recipe",
+    "Task",
+    "Variant",
+    "fit_student",
+    "get_task",
+    "make_student",
+    "make_teacher",
+    "train_student",
+]
 
 #: Where teachers that do not ship, their logits and unfinished runs are kept; may be deleted at any time.
 WORK = COURSE_MODELS.parents[1] / ".cache"
@@ -217,6 +228,50 @@ def train_student(
     if variant.labels == "teacher's choice":
         labels = logits.argmax(dim=1).tolist()
     recipe = task.with_transfer if variant.transfer else task.same_messages
+    return fit_student(
+        task,
+        (texts, labels, logits),
+        validation_logits,
+        DistillationConfig(temperature=temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
+        recipe,
+        seed,
+        output_dir,
+        # A tenth of the messages gets four times the epochs, else it would be a comparison of unfinished students.
+        epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
+        teacher_embeddings=variant.teacher_embeddings,
+        progress=progress,
+        callbacks=callbacks,
+    )
+
+
+def fit_student(
+    task: Task,
+    train: tuple[Sequence[str], Sequence[int], torch.Tensor | None],
+    validation_logits: torch.Tensor | None,
+    config: DistillationConfig,
+    recipe: Recipe,
+    seed: int,
+    output_dir: str | Path,
+    *,
+    epochs: int,
+    teacher_embeddings: bool = True,
+    progress: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TextClassifier:
+    """Make a task's student and train it on any texts, hard labels and logits; goes on where it was interrupted.
+
+    Args:
+        task: whose student, and whose validation messages.
+        train: texts, hard labels (`IGNORE_INDEX` where there is none), the teacher's logits (texts, classes) or None.
+        validation_logits: (validation messages, classes), or None.
+        config: what it learns.
+        recipe: rate, batch size and dropout; its epochs are not used.
+        seed: of the student's weights, order and dropout.
+        output_dir: for the student, and for checkpoints while it trains.
+        epochs: passes over the texts.
+        teacher_embeddings, progress, callbacks: as in `Variant` and `train_student`.
+    """
+    data = task.data
     student = create_student(
         task.teacher_model,
         data.train.texts + list(data.transfer),
@@ -225,16 +280,15 @@ def train_student(
         n_heads=task.n_heads,
         max_length=task.max_length,
         dropout=recipe.dropout,
-        teacher_embeddings=variant.teacher_embeddings,
+        teacher_embeddings=teacher_embeddings,
         seed=seed,
     )
     result = train_student_with_distillation(
         student,
-        DistillationDataset(texts, labels, logits, student.tokenizer),
+        DistillationDataset(*train, student.tokenizer),
         DistillationDataset(data.validation.texts, data.validation.labels, validation_logits, student.tokenizer),
-        DistillationConfig(temperature=temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
-        # A tenth of the messages gets four times the epochs, else it would be a comparison of unfinished students.
-        n_epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
+        config,
+        n_epochs=epochs,
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
         group_by_length=task.group_by_length,

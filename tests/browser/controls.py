@@ -82,14 +82,17 @@ class WidgetOnPage:
 
     def element(self, number: int) -> Locator:
         """What takes the focus in a control."""
-        return self._child(number).locator("[role=slider], select, textarea")
+        return (
+            self._child(number).locator("[role=slider], select, textarea, input[type=text], input[type=checkbox]").last
+        )
 
     def shown(self, number: int) -> str:
-        """What a control shows: the number beside a slider, the chosen line of a menu, the text of a text area."""
+        """What a control shows: the number beside a slider, a menu's chosen line, a text, whether a box is ticked."""
         control = self._child(number)
         if control.locator(".widget-readout").count():
             return control.locator(".widget-readout").inner_text()
-        return self.element(number).input_value()
+        element = self.element(number)
+        return str(element.is_checked()) if element.get_attribute("type") == "checkbox" else element.input_value()
 
     def html(self) -> str:
         """The rendered HTML, as the browser has it."""

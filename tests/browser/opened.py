@@ -87,7 +87,8 @@ def _wait_for_cells(page: Page) -> None:
     while True:
         failed = page.locator(".jp-Notebook .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
         assert not failed.count(), f"a cell failed:\n{failed.first.inner_text()}"
-        prompts = page.locator(".jp-Notebook .jp-InputPrompt").all_inner_texts()
+        # Not their inner texts, which are empty for what has been scrolled out of sight.
+        prompts = page.locator(".jp-Notebook .jp-InputPrompt").all_text_contents()
         if prompts and all(prompt.strip("[]: ").isdigit() for prompt in prompts):
             return
         assert time.monotonic() < deadline, f"cells still run: {prompts}"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 #: Half a minute or more for their cells, and no kind of control that the others do not have.
-LEFT_OUT = ("02_temperature", "05_response_distillation", "06_feature_distillation", "07_landmark_systems")
+LEFT_OUT = ("02_temperature", "05_response_distillation", "07_landmark_systems", "08_api_distillation")
 unless_asked = pytest.mark.skipif("ALL_WIDGETS" not in os.environ, reason="takes a minute; run with ALL_WIDGETS=1")
 WIDGETS = [
     pytest.param(name, widget.name, marks=unless_asked if name in LEFT_OUT else (), id=f"{name}-{widget.name}")
@@ -46,6 +46,16 @@ def test_each_control_changes_what_is_rendered(opened: Opened, widget: str, tmp_
             on_page.element(number).press("ControlOrMeta+a")
             for key, text in (("Delete", ""), ("m", "m")):
                 assert on_page.press(number, key).value == text
+        elif control.kind == "Text":
+            field = on_page.element(number)
+            for text in ("", "m"):
+                field.fill(text)
+                assert on_page.press(number, "Enter").value == text
+        elif control.kind == "SelectionSlider":
+            ends = {on_page.press(number, key).value for key in ("Home", "End")}
+            assert len(ends) == 2
+        elif control.kind == "Checkbox":
+            assert on_page.press(number, "Space").value != control.value
         else:
             pytest.fail(f"no way to operate a {control.kind} is written here")
     assert on_page.content.inner_text().strip() or on_page.content.locator("img").count()

@@ -50,6 +50,13 @@ CLAIMS = [
     ("07_landmark_systems", r"MiniLM.*99%\+.*50%", "Transformer parameters"),
     ("07_landmark_systems", "Phi-2.*10 to 40", "misleading"),
     ("07_landmark_systems", "Mistral 7B", "no teacher"),
+    ("08_api_distillation", "cannot have logits", "outdated"),
+    ("08_api_distillation", "85–92%", "no source"),
+    ("08_api_distillation", r"\$0\.005", "stale"),
+    ("08_api_distillation", r"\$500 to \$5,000", "inconsistent"),
+    ("08_api_distillation", "empty answer", "failure is a record"),
+    ("08_api_distillation", "resumed", "only what is missing|asks everything again"),
+    ("08_api_distillation", "asyncio.gather", "does not wait"),
 ]
 
 

@@ -72,12 +72,12 @@ def test_a_long_message_is_cut_and_one_word_is_enough(small_tokenizer) -> None:
     model = tiny_classifier(small_tokenizer)
     assert "28 tokens; entropy" in render_attention("window " * 60, 0, 0, model=model)
     assert "tokens; entropy" in render_attention("x", 1, 3, model=model)
+    assert render_attention("  ", 1, 3, model=model) == "<p>Type a message.</p>"
 
 
 @pytest.mark.parametrize(
     ("message", "layer", "head", "named"),
     [
-        ("  ", 0, 0, "the message is empty"),
         (MESSAGE, 2, 0, "layer must be from 0 to 1, got 2"),
         (MESSAGE, -1, 0, "layer must be from 0 to 1, got -1"),
         (MESSAGE, 0, 4, "head must be from 0 to 3, got 4"),
@@ -189,7 +189,7 @@ def test_each_row_of_the_experiment_adds_to_the_response_loss() -> None:
 def test_the_log_is_whole() -> None:
     log = read_log("feature-terms")
     assert log.groupby(["terms", "share"])["seed"].apply(sorted).to_dict() == {
-        (terms, share): [0, 1, 2, 3, 4] for terms in TERMS for share in SHARES
+        (terms, share): [0, 1, 2, 3, 4] for share, rows in SHARES.items() for terms in rows
     }
 
 

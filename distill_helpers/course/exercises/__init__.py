@@ -27,6 +27,7 @@ _MODULES = {
     "05": "response_distillation",
     "06": "feature_distillation",
     "07": "landmark_systems",
+    "08": "api_distillation",
 }
 
 

@@ -56,19 +56,19 @@ def render_attention(message: str, layer: int, head: int, *, model: TextClassifi
     """A picture of one head's attention over a message, and where it looks, in per cent.
 
     Args:
-        message: of which the first 28 word pieces are shown.
+        message: of which the first 28 word pieces are shown; an empty one is asked for.
         layer, head: from 0.
         model: an encoder whose tokenizer puts [CLS] before and [SEP] behind a message.
 
     Raises:
-        ValueError: an empty message, a layer or a head that does not exist.
+        ValueError: a layer or a head that does not exist.
     """
     shape = ModelShape.of(model.model)
-    if not message.strip():
-        raise ValueError(f"the message is empty: {message!r}")
     for name, value, count in (("layer", layer, shape.n_layers), ("head", head, shape.n_heads)):
         if not 0 <= value < count:
             raise ValueError(f"{name} must be from 0 to {count - 1}, got {value}")
+    if not message.strip():  # a reader who clears the box sees this, not an error
+        return "<p>Type a message.</p>"
     token_ids = encode_texts(model.tokenizer, [message], _MOST_TOKENS)
     batch = pad_batch(token_ids, model.tokenizer)
     with torch.no_grad(), capture_features(model.model, [f"queries.{layer}", f"keys.{layer}"]) as features:
@@ -156,7 +156,8 @@ def render_layer_map(n_student: int, n_teacher: int, mapping: str) -> str:
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("student's", "follows the teacher's", "entries"))
     return (
         f"{_map_picture(pairs, n_student, n_teacher, fault)}<p><b>{fault}.</b></p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<table><caption style='text-align:left'>map: {mapping}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 

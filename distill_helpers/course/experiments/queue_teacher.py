@@ -1,0 +1,179 @@
+"""A weak teacher behind an API: what SmolLM2 says about the help desk's messages, asked through the collector.
+
+    python -m distill_helpers.course.experiments.queue_teacher
+
+Its local server is asked for one word a message, after three real messages of each queue as examples; the likeliest
+tokens of its answer give the probabilities of the queues. Every answer is in a journal in the work folder, so a run
+that was killed goes on; at the end the log has a line for each message: no text, its row, what was written, how likely
+each queue was. On one core it takes about 25 minutes for the training messages and 4 for each of the other parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill_helpers.api import APIDistillationDataCollector, JournalRecord, OpenAITeacher, read_journal
+from distill_helpers.api.label_answers import label_named_in
+from distill_helpers.api.label_probabilities import probabilities_from_logprobs
+from distill_helpers.api.local_server import LocalServer, local_server
+from distill_helpers.course.logs import RESULTS
+from distill_helpers.course.recipes import WORK
+from distill_helpers.data import LabelledTexts, TextSplits
+
+__all__ = ["ANSWERS", "LOG", "PARTS", "QueueAnswers", "examples_of", "messages_of", "queue_teacher", "read_answers"]
+
+LOG = "queue-teacher"
+#: What stands for each queue in an answer, in the order of the labels: the queues' own names begin alike.
+ANSWERS = ("Graphics", "Windows", "PC", "Mac", "Unix")
+SYSTEM_PROMPT = "Which queue does the message belong to: Graphics, Windows, PC, Mac or Unix? Answer with one word."
+EXAMPLES_PER_QUEUE = 3
+PARTS = ("train", "validation", "test")
+#: Messages of each part that are asked about; None is all.
+_ASKED: dict[str, int | None] = {"train": None, "validation": None, "test": 400}
+
+
+@dataclass(frozen=True)
+class QueueAnswers:
+    """What the teacher said about the messages of a part.
+
+    Attributes:
+        texts: the messages.
+        labels: the true queues, (messages,), indices.
+        written: the queue that the answer names, (messages,), indices; -1 where it names none.
+        probabilities: (messages, queues), rows sum to 1.
+        off_label_mass: (messages,), the probability that was not seen on any queue.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+    written: np.ndarray
+    probabilities: np.ndarray
+    off_label_mass: np.ndarray
+
+
+def examples_of(data: TextSplits) -> list[tuple[str, str]]:
+    """The few-shot examples: the first messages of each queue in the validation part, the queues taking turns."""
+    of_queue = [
+        [text for text, own in zip(data.validation.texts, data.validation.labels, strict=True) if own == queue]
+        for queue in range(len(ANSWERS))
+    ]
+    return [(of_queue[queue][n], ANSWERS[queue]) for n in range(EXAMPLES_PER_QUEUE) for queue in range(len(ANSWERS))]
+
+
+def messages_of(data: TextSplits, part: str) -> LabelledTexts:
+    """The messages of a part that are asked about, none of the examples among them.
+
+    Raises:
+        ValueError: a part that is not in `PARTS`.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {PARTS}, got {part!r}")
+    messages: LabelledTexts = getattr(data, part)
+    shown = {text for text, _ in examples_of(data)}
+    rows = [row for row, text in enumerate(messages.texts) if text not in shown]
+    n = _ASKED[part]
+    if n is not None:
+        rows = sorted(np.random.default_rng(0).choice(rows, size=n, replace=False).tolist())
+    return LabelledTexts([messages.texts[r] for r in rows], [messages.labels[r] for r in rows], messages.label_names)
+
+
+def queue_teacher(server: LocalServer, data: TextSplits, **options: Any) -> OpenAITeacher:
+    """The teacher of this experiment: the local model with prompt and examples, 20 log-probabilities for each token."""
+    settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 4, "top_logprobs": 20, "api_key": "local"} | options
+    return OpenAITeacher(
+        server.model, SYSTEM_PROMPT, examples=examples_of(data), base_url=server.openai_url, **settings
+    )
+
+
+def read_answers(part: str, data: TextSplits) -> QueueAnswers:
+    """The committed answers about a part's messages.
+
+    Raises:
+        FileNotFoundError: no log.
+        ValueError: a part that is not in `PARTS`, or a log that lacks some of its messages.
+    """
+    messages = messages_of(data, part)
+    path = RESULTS / f"{LOG}.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in data/results; `make results` makes it")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    own = [line for line in lines if line["part"] == part]
+    if [line["row"] for line in own] != list(range(len(messages))):
+        raise ValueError(
+            f"{path.name} has {len(own)} of {len(messages)} {part} messages; `make results` makes it whole"
+        )
+    p = np.array([line["p"] for line in own])
+    return QueueAnswers(
+        list(messages.texts),
+        np.array(messages.labels),
+        np.array([line["written"] for line in own]),
+        p / p.sum(axis=1, keepdims=True),
+        np.array([line["off"] for line in own]),
+    )
+
+
+def log_lines(part: str, messages: LabelledTexts, records: list[JournalRecord]) -> list[str]:
+    """A line of JSON for each message, in their order: row, queue written (-1: none), probabilities, off-label mass.
+
+    Raises:
+        ValueError: a message without an answer that can be read.
+    """
+    read = probabilities_from_logprobs(records, messages.label_names, answers=ANSWERS)
+    row_of = {text: row for row, text in enumerate(read.inputs)}
+    text_of = {record.input_text: record.answer.text for record in records if record.answer is not None}
+    lines = []
+    for row, text in enumerate(messages.texts):
+        if text not in row_of:
+            raise ValueError(f"no answer to {part} message {row}; run again, what failed is asked again")
+        named = label_named_in(text_of[text], messages.label_names, answers=ANSWERS)
+        line = {
+            "part": part,
+            "row": row,
+            "written": -1 if named is None else named,
+            # Never 0: a label that was not seen is rare, not impossible.
+            "p": [float(f"{value:.3g}") for value in read.probabilities[row_of[text]]],
+            "off": round(float(read.off_label_mass[row_of[text]]), 4),
+        }
+        lines.append(json.dumps(line))
+    return lines
+
+
+def collect(part: str, data: TextSplits, journal: Path) -> list[str]:
+    """Ask about the messages of a part that the journal lacks; the lines for the log."""
+    messages = messages_of(data, part)
+    with local_server(threads=1, parallel=1) as server:
+        collector = APIDistillationDataCollector(queue_teacher(server, data, timeout_s=300.0))
+        collector.collect(messages.texts, journal, max_concurrent=1, retry_failed=True)
+    return log_lines(part, messages, list(read_journal(journal)))
+
+
+def main() -> None:
+    from distill_helpers.corpora import load_help_desk
+
+    parser = argparse.ArgumentParser(description="Ask about the messages that the log lacks.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    data = load_help_desk()
+    for part in parser.parse_args().parts:
+        try:
+            read_answers(part, data)
+        except (FileNotFoundError, ValueError):
+            lines = collect(part, data, WORK / f"{LOG}-{part}.jsonl")
+            path = RESULTS / f"{LOG}.jsonl"
+            others = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            kept = [line for line in others if json.loads(line)["part"] != part]
+            path.write_text("".join(f"{line}\n" for line in kept + lines), encoding="utf-8")
+        answers = read_answers(part, data)
+        accuracies = (
+            (labels == answers.labels).mean() for labels in (answers.written, answers.probabilities.argmax(1))
+        )
+        print(part, *(f"{accuracy:.1%}" for accuracy in accuracies))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What a weak teacher does to a student, and what brings it back: students of SmolLM2's answers, seed by seed.
+
+    python -m distill_helpers.course.experiments.weak_teacher
+
+The student, its start and its training are those of the help desk's table, whose rows on hard labels and on the strong
+teacher's soft labels are the comparison. The labels come from the log of `queue_teacher`. The true labels of the
+validation messages choose the best epoch of every student; beyond that only the arms with verified labels see any.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from distill_helpers.api.batch_calibration import batch_calibrated
+from distill_helpers.course.experiments.queue_teacher import QueueAnswers, read_answers
+from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.recipes import Task, fit_student, get_task
+from distill_helpers.course.results import read_results
+from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.evaluation import evaluate
+from distill_helpers.losses import IGNORE_INDEX
+from distill_helpers.models import TextClassifier
+
+__all__ = ["ARMS", "LOG", "REFERENCES", "Arm", "Targets", "make_student", "run", "summary", "targets_of"]
+
+LOG = "weak-teacher"
+#: Rows of the help desk's table, for comparison: the same student on other labels.
+REFERENCES = {
+    "hard labels, 10%": "10% true labels alone",
+    "hard labels": "all true labels",
+    "soft labels": "strong teacher's logits",
+}
+
+
+class Arm(NamedTuple):
+    """How the teacher's answers become targets.
+
+    Args:
+        soft: learn the probabilities; else the likeliest queue, or for uncalibrated answers the one that was written.
+        calibrated: take the label bias off first.
+        surest: the share of the messages that is kept, the surest ones.
+        verified: the share of the messages whose true label is known, a stratified sample.
+        alpha: the weight of the teacher beside the true labels. The loss is a mean over all messages: with a tenth of
+            them verified, alpha = 0.5 gives the true labels a tenth of the teacher's weight, alpha = 0.1 nine tenths.
+    """
+
+    soft: bool
+    calibrated: bool = False
+    surest: float = 1.0
+    verified: float = 0.0
+    alpha: float = 1.0
+
+
+#: The rows of the table.
+ARMS = {
+    "as written": Arm(soft=False),
+    "log-probabilities": Arm(soft=True),
+    "calibrated, likeliest queue": Arm(soft=False, calibrated=True),
+    "calibrated": Arm(soft=True, calibrated=True),
+    "calibrated, surest half": Arm(soft=True, calibrated=True, surest=0.5),
+    "calibrated, 10% verified": Arm(soft=True, calibrated=True, verified=0.1, alpha=0.5),
+    "calibrated, 10% verified, alpha 0.1": Arm(soft=True, calibrated=True, verified=0.1, alpha=0.1),
+    "calibrated, surest half, 10% verified, alpha 0.1": Arm(
+        soft=True, calibrated=True, surest=0.5, verified=0.1, alpha=0.1
+    ),
+}
+
+
+class Targets(NamedTuple):
+    """What a student learns from.
+
+    Attributes:
+        rows: of the messages that are kept, in their order.
+        labels: hard labels of these rows; `IGNORE_INDEX` where there is none.
+        logits: log-probabilities of these rows, (rows, queues), or None.
+        alpha: the weight of the logits beside the hard labels.
+        right: the share of the kept rows whose likeliest (or written) queue is the true one.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    logits: torch.Tensor | None
+    alpha: float
+    right: float
+
+
+@cache
+def _task() -> Task:
+    return get_task("help-desk")
+
+
+def targets_of(arm: Arm, answers: QueueAnswers, seed: int) -> Targets:
+    """Targets of an arm.
+
+    Verified messages are kept however unsure the teacher was.
+
+    Args:
+        arm: see `Arm`.
+        answers: about the training messages.
+        seed: of the sample of verified messages.
+    """
+    p = batch_calibrated(answers.probabilities) if arm.calibrated else answers.probabilities
+    labels = p.argmax(axis=1) if arm.soft or arm.calibrated else answers.written
+    kept = labels >= 0
+    if arm.surest < 1:
+        surest = np.argsort(-p.max(axis=1), kind="stable")[: round(arm.surest * len(p))]
+        kept &= np.isin(np.arange(len(p)), surest)
+    known = np.zeros(len(p), dtype=bool)
+    if arm.verified:
+        known[_sample(answers.labels, arm.verified, seed)] = True
+    rows = np.flatnonzero(kept | known)
+    right = float((labels == answers.labels)[rows].mean())
+    if not arm.soft:
+        return Targets(rows, labels[rows], None, 0.0, right)
+    hard = np.where(known, answers.labels, IGNORE_INDEX)
+    logits = torch.from_numpy(np.log(p[rows])).float()
+    return Targets(rows, hard[rows], logits, arm.alpha, right)
+
+
+def _sample(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Rows of a sample in which every queue has its share."""
+    generator = np.random.default_rng(seed)
+    rows = [np.flatnonzero(labels == queue) for queue in np.unique(labels)]
+    return np.concatenate([generator.choice(own, round(share * len(own)), replace=False) for own in rows])
+
+
+def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
+    """Train the student of an arm (about half a minute); its targets too."""
+    task = _task()
+    answers, of_validation = read_answers("train", task.data), read_answers("validation", task.data)
+    targets = targets_of(arm, answers, seed)
+    # The few-shot examples were not asked about; their rows say nothing.
+    logits_of = dict(zip(of_validation.texts, np.log(of_validation.probabilities), strict=True))
+    validation_logits = None
+    if targets.logits is not None:
+        even = np.log(np.full(len(task.data.label_names), 1 / len(task.data.label_names)))
+        rows = [logits_of.get(text, even) for text in task.data.validation.texts]
+        validation_logits = torch.from_numpy(np.array(rows)).float()
+    recipe = task.same_messages
+    with tempfile.TemporaryDirectory() as scratch:
+        student = fit_student(
+            task,
+            ([answers.texts[row] for row in targets.rows], targets.labels.tolist(), targets.logits),
+            validation_logits,
+            DistillationConfig(temperature=task.temperature, alpha=targets.alpha),
+            recipe,
+            seed,
+            scratch,
+            # As many steps as with all messages.
+            epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows)),
+        )
+    return student, targets
+
+
+def run(arm: str, seed: int) -> dict[str, float]:
+    """One student: what `evaluate` says of it on the test messages; its messages, and the share of right labels.
+
+    Args:
+        arm: a key of `ARMS`.
+        seed: of verified sample, student and training.
+
+    Raises:
+        KeyError: another arm.
+    """
+    student, targets = make_student(ARMS[arm], seed)
+    test = _task().data.test
+    figures = evaluate(student, test, max_length=_task().max_length)
+    return figures | {"messages": len(targets.rows), "labels_right": targets.right}
+
+
+def summary() -> pd.DataFrame:
+    """A row for each arm and reference: share of right labels, accuracy over the seeds (%), macro-F1, ECE."""
+    log, table = read_log(LOG), read_results("help-desk")
+    groups = {arm: log[log["arm"] == arm] for arm in ARMS}
+    groups |= {title: table[table["model"] == row] for row, title in REFERENCES.items()}
+    lines = {}
+    for name, group in groups.items():
+        lines[name] = {
+            "seeds": len(group),
+            "messages": group["messages"].mean() if name in ARMS else None,
+            "labels right %": 100 * group["labels_right"].mean() if name in ARMS else None,
+            "accuracy %": 100 * group["accuracy"].mean(),
+            "± sd": 100 * group["accuracy"].std(ddof=1),
+            "macro-F1 %": 100 * group["macro_f1"].mean(),
+            "ECE %": 100 * group["ece"].mean(),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def main() -> None:
+    run_missing(LOG, [{"arm": arm, "seed": seed} for seed in range(5) for arm in ARMS], run)
+    write_table(LOG, markdown_table(summary(), ("", ".0f", ",.0f", ".1f", ".1f", ".1f", ".1f", ".1f")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Output head and divergence in one: the loss of a language model's distillation without its logits.
+
+The logits of a batch, (tokens, vocabulary), are the largest tensors of the whole training step, once for the student,
+once for the teacher, and again for each softmax and each gradient. Here they exist for a few tokens at a time, and the
+gradient is computed in the same pass, so that no logit is kept or computed twice. Four matrix products are left: two
+for the logits, two for the gradients of hidden states and head; three where the head is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from distill_helpers.divergence_gradients import divergence_and_gradient
+from distill_helpers.divergences import (
+    check_chunk_size,
+    check_mask,
+    check_temperature,
+    masked_mean,
+    named_divergence,
+    soft_target_divergence,
+)
+from distill_helpers.output_heads import OutputHead
+
+__all__ = ["fused_distillation_loss"]
+
+#: Logits whose softmax and gradient are computed at a time on a CPU: their temporaries then stay in its caches.
+_CPU_BLOCK = 2**18
+#: Rows of a half-precision head whose gradient is computed at a time and added in fp32.
+_HALF_ROWS = 2**14
+
+
+def fused_distillation_loss(
+    student_hidden: Tensor,
+    student_head: Tensor | OutputHead | nn.Module,
+    teacher_hidden: Tensor,
+    teacher_head: Tensor | OutputHead | nn.Module,
+    mask: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    divergence: str = "forward_kl",
+    num_items: Tensor | int | None = None,
+    vocabulary_size: int | None = None,
+    chunk_size: int | None = None,
+    **options: Any,
+) -> Tensor:
+    """`divergences.mean_divergence` of the logits that two heads make of hidden states, never holding all logits.
+
+    The gradient is computed with the value, so calling it under `torch.no_grad` is cheaper than throwing the gradient
+    away. It can be taken once, and has no derivative of its own.
+
+    A head that is neither a tensor nor an `nn.Linear` nor an `OutputHead` (one wrapped by LoRA, a quantised one) is
+    called on a chunk of rows at a time, and again in the backward pass: as lean, but slower.
+
+    Args:
+        student_hidden: the last hidden states, (..., width), aligned with the teacher's; for a causal model without
+            the last position if the mask has been shifted (`losses.causal_shift`).
+        student_head: (vocabulary, width), or what `output_heads.output_head` returns.
+        teacher_hidden: (..., its own width); receives no gradient.
+        teacher_head: as the student's, of the teacher's width; receives no gradient.
+        mask: bool, (...); True counts. Rows outside it are never computed. Default: all count.
+        temperature, divergence, **options: as in `divergences.soft_target_divergence`.
+        num_items: divide by it instead of by the rows that count, as under gradient accumulation.
+        vocabulary_size: rows of both heads that are tokens; those behind it are padding and left out of both softmaxes.
+            Needed where the heads differ in their rows.
+        chunk_size: rows of logits held at a time; default as many as make the two buffers as large as the student's
+            head, at least 64.
+
+    Returns:
+        A scalar, fp32; 0, with zero gradients, when nothing counts.
+
+    Raises:
+        ValueError: shapes that do not fit, heads of different vocabularies, another dtype than the head's, and what
+            `mean_divergence` raises.
+        TypeError: hidden states that are not floating point, an option that the divergence does not take.
+        RuntimeError: in the backward pass: a second one, or one that is to be differentiated.
+    """
+    check_chunk_size(chunk_size)
+    check_temperature(temperature)
+    named_divergence(divergence, **options)(*torch.full((2, 1, 2), 0.5).log())  # a wrong option fails here
+    if student_hidden.shape[:-1] != teacher_hidden.shape[:-1]:
+        raise ValueError(
+            f"student hidden states {tuple(student_hidden.shape)} and teacher hidden states"
+            f" {tuple(teacher_hidden.shape)} must be of the same positions"
+        )
+    settings = {"divergence": divergence, "temperature": temperature, **options}
+    student, teacher = _packed(student_hidden, mask), _packed(teacher_hidden.detach(), mask)
+    heads = _as_head(student_head), _as_head(teacher_head)
+    if isinstance(heads[0], OutputHead) and isinstance(heads[1], OutputHead):
+        job = _Job(student, heads[0], teacher, heads[1], vocabulary_size, chunk_size, settings)
+        total = _FusedDivergence.apply(job.student, heads[0].weight, heads[0].bias, job)
+        return masked_mean(total[None], num_items=max(len(student), 1) if num_items is None else num_items)
+    values = _by_autograd(student, heads[0], teacher, heads[1], vocabulary_size, chunk_size or 64, settings)
+    return masked_mean(values, num_items=num_items)
+
+
+class _Job:
+    """A fused pass: its inputs in the dtype of the computation, and the walk over its chunks."""
+
+    def __init__(
+        self,
+        student: Tensor,
+        student_head: OutputHead,
+        teacher: Tensor,
+        teacher_head: OutputHead,
+        vocabulary_size: int | None,
+        chunk_size: int | None,
+        settings: dict[str, Any],
+    ) -> None:
+        self.size = _common_vocabulary(len(student_head.weight), len(teacher_head.weight), vocabulary_size)
+        self.student, self.student_head = _cast("student", student, student_head, self.size)
+        self.teacher, self.teacher_head = _cast("teacher", teacher, teacher_head, self.size)
+        self.chunk_size = chunk_size or max(64, student.shape[-1] // 2)
+        self.settings = settings
+
+    def chunks(self, student: Tensor, *, with_gradient: bool) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, their divergences, and the gradient of the sum of these with respect to what the head multiplies."""
+        n = len(student)
+        buffers = [student.new_empty(min(self.chunk_size, n), self.size) for _ in range(2)]
+        for start in range(0, n, self.chunk_size):
+            rows = slice(start, min(start + self.chunk_size, n))
+            logits, teacher_logits = (buffer[: rows.stop - start] for buffer in buffers)
+            self.student_head.logits(student[rows], out=logits)
+            self.teacher_head.logits(self.teacher[rows], out=teacher_logits)
+            yield rows, self._in_place(logits, teacher_logits, with_gradient), logits
+
+    def _in_place(self, logits: Tensor, teacher_logits: Tensor, with_gradient: bool) -> Tensor:
+        values = []
+        n_rows = max(1, _CPU_BLOCK // self.size) if logits.device.type == "cpu" else len(logits)
+        for x, y in zip(logits.split(n_rows), teacher_logits.split(n_rows), strict=True):
+            if with_gradient:
+                value, gradient = divergence_and_gradient(x, y, **self.settings)
+                x.copy_(self.student_head.gradient_before(gradient, x))
+            else:
+                value = soft_target_divergence(x, y, **self.settings)
+            values.append(value)
+        return torch.cat(values)
+
+
+class _FusedDivergence(torch.autograd.Function):
+    """The sum of the rows' divergences. The gradients are computed in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> Tensor:
+        needs = ctx.needs_input_grad
+        # Sums over many rows: in half precision the last ones would be rounded away.
+        of_hidden = torch.empty_like(hidden) if needs[0] else None
+        of_weight = torch.zeros_like(weight, dtype=_sums_dtype(weight)) if needs[1] else None
+        of_bias = torch.zeros_like(bias, dtype=_sums_dtype(bias)) if needs[2] and bias is not None else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for rows, values, gradient in job.chunks(hidden, with_gradient=any(needs)):
+                total += values.sum()
+                if of_hidden is not None:
+                    torch.mm(gradient, job.student_head.weight, out=of_hidden[rows])
+                if of_weight is not None:
+                    _add_product(of_weight[: job.size], gradient, hidden[rows])
+                if of_bias is not None:
+                    of_bias[: job.size] += gradient.sum(dim=0)
+        # The bias is of the weight's dtype, as in every layer.
+        sums = [None if gradient is None else gradient.to(weight.dtype) for gradient in (of_weight, of_bias)]
+        ctx.gradients = [of_hidden, *sums]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the fused loss has no second derivative; take it of mean_divergence instead")
+        if ctx.gradients is None:
+            raise RuntimeError("a fused loss can be differentiated once; compute it again for another backward pass")
+        gradients, ctx.gradients = ctx.gradients, None  # autograd copies what somebody else still holds
+        return *(None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in gradients), None
+
+
+def _by_autograd(
+    student: Tensor,
+    student_head: OutputHead | nn.Module,
+    teacher: Tensor,
+    teacher_head: OutputHead | nn.Module,
+    vocabulary_size: int | None,
+    chunk_size: int,
+    settings: dict[str, Any],
+) -> Tensor:
+    """The rows' divergences where a head is a module of its own kind: chunks that the backward pass computes again."""
+
+    def divergences(student: Tensor, teacher: Tensor) -> Tensor:
+        logits = _logits(student_head, student)
+        with torch.no_grad():
+            teacher_logits = _logits(teacher_head, teacher)
+        size = _common_vocabulary(logits.shape[-1], teacher_logits.shape[-1], vocabulary_size)
+        return soft_target_divergence(logits[:, :size], teacher_logits[:, :size], **settings)
+
+    chunks = zip(student.split(chunk_size), teacher.split(chunk_size), strict=True)
+    return torch.cat([checkpoint(divergences, *chunk, use_reentrant=False) for chunk in chunks])
+
+
+def _logits(head: OutputHead | nn.Module, hidden: Tensor) -> Tensor:
+    return head.logits(hidden) if isinstance(head, OutputHead) else head(hidden)
+
+
+def _as_head(head: Tensor | OutputHead | nn.Module) -> OutputHead | nn.Module:
+    if isinstance(head, Tensor):
+        return OutputHead(head)
+    return OutputHead(head.weight, head.bias) if type(head) is nn.Linear else head
+
+
+def _packed(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The rows that count, (rows, width)."""
+    if not hidden.is_floating_point() or hidden.dim() < 2:
+        raise TypeError(f"hidden states must be floating point, (..., width), got {hidden.dtype} {tuple(hidden.shape)}")
+    if mask is None:
+        return hidden.reshape(-1, hidden.shape[-1])
+    check_mask(mask, hidden.shape[:-1])
+    return hidden[mask]
+
+
+def _common_vocabulary(student_rows: int, teacher_rows: int, vocabulary_size: int | None) -> int:
+    if vocabulary_size is None:
+        if student_rows != teacher_rows:
+            raise ValueError(
+                f"the student's head has {student_rows} rows, the teacher's {teacher_rows}; if the tokenizers are the"
+                " same and the rest is padding, pass vocabulary_size=len(tokenizer)"
+            )
+        return student_rows
+    if not 1 <= vocabulary_size <= min(student_rows, teacher_rows):
+        raise ValueError(
+            f"vocabulary_size must lie in 1 to {min(student_rows, teacher_rows)}, the smaller head's rows, got"
+            f" {vocabulary_size}"
+        )
+    return vocabulary_size
+
+
+def _cast(who: str, hidden: Tensor, head: OutputHead, size: int) -> tuple[Tensor, OutputHead]:
+    """Hidden states and the head's first rows in the dtype of the computation: autocast's, else the one they share."""
+    if hidden.shape[-1] != head.weight.shape[1]:
+        raise ValueError(f"the {who}'s hidden states are {hidden.shape[-1]} wide, its head {head.weight.shape[1]}")
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.weight.dtype
+    if hidden.dtype != dtype and not torch.is_autocast_enabled(device):
+        raise ValueError(f"the {who}'s hidden states are {hidden.dtype}, its head is {dtype}")
+    bias = None if head.bias is None else head.bias.detach()[:size].to(dtype)
+    return hidden.to(dtype), replace(head, weight=head.weight.detach()[:size].to(dtype), bias=bias)
+
+
+def _sums_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _add_product(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
+    """total += gradient.T @ hidden, without another tensor of the head's size."""
+    if total.dtype == gradient.dtype:
+        total.addmm_(gradient.t(), hidden)
+        return
+    for part, columns in zip(total.split(_HALF_ROWS), gradient.split(_HALF_ROWS, dim=1), strict=True):
+        part.add_(columns.t() @ hidden)

@@ -1,0 +1,668 @@
+# %% [markdown]
+# # 08 · API distillation
+#
+# **A teacher that you can only ask: collect its answers so that none is lost or paid for twice, read soft labels out of
+# them, and see what a weak teacher does to a student, and what brings the student back.**
+#
+# You will be able to
+# - *ask* a teacher in OpenAI's and in Anthropic's dialect, a local one or a provider's, with the same code;
+# - *kill* a collection at any instant and *resume* it;
+# - *turn* log-probabilities, or several answers, into soft labels, and *see* what they leave out;
+# - *take off* a teacher's label bias without a single true label;
+# - *estimate* a job's cost, and *decide* when not to do it at all.
+#
+# **Time:** about 40 minutes of reading and 30 of exercises; the cells run in under two minutes on two CPU cores.
+# **You need:** [05 · Response distillation](05_response_distillation.ipynb). **Before:**
+# [07 · Landmark systems](07_landmark_systems.ipynb). On [Colab](https://colab.research.google.com/): upload the
+# repository and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
+
+# %% [markdown]
+# ## The question
+#
+# Until now the teacher was a model of ours: its logits were there to be read. Suppose that it is somebody else's, behind
+# an API, and that it was never trained on your five queues. You can ask, and what comes back is text. **Can a student
+# learn from such answers? What is lost beside the logits of a teacher that was trained for the job, and how much of it
+# do log-probabilities, calibration, a filter, and true labels for one message in ten bring back?** Keep a guess, in
+# points of test accuracy: the student on all true labels has 70, on our own teacher's logits 75.
+
+# %%
+import contextlib
+import hashlib
+import json
+import math
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from transformers.utils import logging
+
+import distill_helpers as dh
+from distill_helpers.api import (
+    AnthropicTeacher,
+    APIDistillationDataCollector,
+    Budget,
+    OpenAITeacher,
+    estimate_api_distillation_cost,
+    load_prices,
+    read_journal,
+)
+from distill_helpers.api.batch_calibration import batch_calibrated
+from distill_helpers.api.journal import request_key
+
+# %%
+from distill_helpers.api.label_probabilities import probabilities_from_logprobs, probabilities_from_samples
+from distill_helpers.api.local_server import local_server
+from distill_helpers.course.exercises import check
+from distill_helpers.course.experiments.queue_teacher import (
+    ANSWERS,
+    examples_of,
+    messages_of,
+    queue_teacher,
+    read_answers,
+)
+from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, REFERENCES, make_student, summary
+from distill_helpers.course.figures import dot_figure, probability_bars, with_alt_text
+from distill_helpers.course.logs import read_log
+from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
+from distill_helpers.course.results import read_results
+from distill_helpers.course.widgets import live
+from distill_helpers.course.widgets.api_distillation import render_cost, render_trust
+
+logging.disable_progress_bar()
+work = Path(tempfile.mkdtemp())  # the journals of this notebook; gone with the machine's temporary files
+desk = dh.load_help_desk()
+
+# %% [markdown]
+# ## A real teacher behind a real API
+#
+# SmolLM2, a small language model that follows instructions, is installed with the course. `local_server` starts
+# llama.cpp's server with it on a free port of your machine, in a process of its own that ends with this notebook. It
+# speaks **both dialects**: OpenAI's *Chat Completions* and Anthropic's *Messages*. Everything below reaches it through
+# the providers' own SDKs, so that the same lines reach the providers: leave `base_url` out and have a key in the
+# environment.
+
+# %%
+stack = contextlib.ExitStack()  # closed at the end of the notebook
+server = stack.enter_context(local_server(threads=1, parallel=1))
+question = "Which queue does the message belong to: Graphics, Windows, PC, Mac or Unix? Answer with one word."
+settings = {"system_prompt": question, "examples": examples_of(desk), "temperature": 0.0, "max_tokens": 4}
+teachers = {
+    "OpenAI's": OpenAITeacher(server.model, base_url=server.openai_url, api_key="local", **settings),
+    "Anthropic's": AnthropicTeacher(server.model, base_url=server.anthropic_url, api_key="local", **settings),
+}
+live_messages = messages_of(desk, "test").subset(range(40))
+print(live_messages.texts[0])
+for dialect, teacher in teachers.items():
+    print(f"\n{dialect} dialect asks with: {', '.join(teacher.request('…'))}")
+
+# %% [markdown]
+# A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and a response into an answer.
+# Beside the question, each request carries fifteen messages of the validation part with their queues, as earlier turns:
+# **few-shot examples**. Without them this model writes sentences about the message. **Predict first:** the two dialects
+# put the same conversation to the same model at temperature 0. Same answers?
+
+# %%
+said = {}
+for dialect, teacher in ProgressWidget("both dialects").over(list(teachers.items())):
+    collector = APIDistillationDataCollector(teacher)
+    collection = collector.collect(live_messages.texts[:3], work / f"{dialect}.jsonl", progress=False)
+    said[dialect] = [example.teacher_output for example in collection.examples]
+assert said["OpenAI's"] == said["Anthropic's"]
+print("three messages, the same words in both dialects; each of them one of", ANSWERS)
+assert set(said["OpenAI's"]) <= set(ANSWERS)
+
+# %% [markdown]
+# ## Every answer is kept, and none is asked for twice
+#
+# Answers cost money, so the first duty of a collector is not to lose them. The idea in words: *write each answer to an
+# append-only file before asking the next question, under a key that says exactly what was asked; a rerun skips the keys
+# it finds.* In symbols, with $H$ a hash over everything that can change the answer,
+#
+# $$\text{key} = H(\text{model},\ \text{parameters},\ \text{messages},\ \text{sample}), \qquad
+# \text{to ask} = \{x : \text{key}(x) \notin \text{journal}\}$$
+#
+# In code:
+
+
+# %%
+def key(request, sample=0):
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))  # the order of entries must not matter
+    return hashlib.sha256(f"{canonical}#{sample}".encode()).hexdigest()
+
+
+def still_to_ask(teacher, texts, journal):
+    known = {json.loads(line)["key"] for line in journal.read_text().splitlines()}
+    return [text for text in texts if key(teacher.request(text)) not in known]
+
+
+request = teachers["OpenAI's"].request(live_messages.texts[0])
+assert key(request) == request_key(request)
+assert still_to_ask(teachers["OpenAI's"], live_messages.texts[:5], work / "OpenAI's.jsonl") == live_messages.texts[3:5]
+print("the package's key is this one; of five messages, two are still to be asked")
+
+# %% [markdown]
+# ### Kill it
+#
+# Now forty messages, asked by a process of its own, with the twenty likeliest tokens at each position this time. When
+# the journal has some answers we send that process SIGKILL, which no program can catch, and look at what is left.
+# **Predict first:** how many answers are lost, and how many questions does the rerun ask again?
+
+# %%
+journal = work / "answers.jsonl"
+job = f"""
+import distill_helpers as dh
+from distill_helpers.api import APIDistillationDataCollector
+from distill_helpers.api.local_server import LocalServer
+from distill_helpers.course.experiments.queue_teacher import messages_of, queue_teacher
+from pathlib import Path
+desk = dh.load_help_desk()
+server = LocalServer({server.openai_url!r}, "", {server.model!r}, Path(), 0)
+collector = APIDistillationDataCollector(queue_teacher(server, desk))
+collector.collect(messages_of(desk, "test").texts[:40], {str(journal)!r}, max_concurrent=1, progress=False)
+"""
+process = subprocess.Popen([sys.executable, "-c", job])
+deadline = time.monotonic() + 120
+for _ in ProgressWidget("until twelve answers are there").over(range(1)):
+    while not journal.exists() or len(journal.read_bytes().splitlines()) < 12:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+process.wait()
+kept = list(read_journal(journal))
+print("killed; every answer that the journal has can be read:", all(record.answer is not None for record in kept))
+
+# %%
+teacher = queue_teacher(server, desk)
+asked = []
+
+
+class Watched:
+    """The teacher, with a list of what it was asked about."""
+
+    model, failures = teacher.model, teacher.failures
+    request, read, close = teacher.request, teacher.read, teacher.close
+
+    async def ask(self, request):
+        asked.append(request["messages"][-1]["content"])
+        return await teacher.ask(request)
+
+
+for _ in ProgressWidget("resume").over(range(1)):
+    collection = APIDistillationDataCollector(Watched()).collect(
+        live_messages.texts, journal, max_concurrent=1, progress=False, budget=Budget(tokens=2_000_000)
+    )
+records = list(read_journal(journal))
+again = {record.input_text for record in kept} & set(asked)
+print(f"{len(records)} of 40 messages have an answer; asked again although answered: {len(again)}")
+assert len({record.key for record in records}) == len(records) == 40
+assert len(asked) == 40 - len(kept)
+
+# %% [markdown]
+# Nothing that was answered is lost or asked again; the one call that was on its way at the kill is the most that it can
+# cost (`max_concurrent` calls in general). A test does this a hundred times to one job. The rest of what a collector
+# owes you, each under a test with a faulty server: the SDKs' retries with the server's own `retry-after`; a *failure is a
+# record*, with its cause and status; refusals and truncated answers are kept, marked, and out of training; a **budget**
+# in dollars or tokens that cannot be passed, since the most that a call may cost is set aside before it; no key and no
+# text in any log.
+#
+# ## Soft labels from an API
+#
+# "Behind an API there are no logits" is only half true. OpenAI's API and most servers that speak its dialect return
+# **the log-probabilities of the likeliest tokens** at each position (`top_logprobs`, at most 20; not all models, and
+# Anthropic's API has none). They are of tokens, not of labels, so: *add up, for each label, the probability of every token
+# that its word begins with; divide by what all labels got; and report what they did not get.* With $t$ the listed tokens,
+#
+# $$m_y = \sum_{t\,\text{begins}\,y} p(t), \qquad p(y) = \frac{m_y}{\sum_{y'} m_{y'}}, \qquad
+# \text{off-label mass} = 1 - \sum_{y} m_y$$
+
+
+# %%
+def from_first_token(tokens):
+    """tokens: (text, log-probability) at the first position."""
+    mass = dict.fromkeys(ANSWERS, 0.0)
+    for text, logprob in tokens:
+        start = text.strip()
+        begun = [word for word in ANSWERS if start and word.lower().startswith(start.lower())]
+        if len(begun) == 1:  # "P" begins PC; the empty text, the end of the answer, begins all
+            mass[begun[0]] += math.exp(logprob)
+    total = sum(mass.values())
+    return [m / total for m in mass.values()], 1 - total
+
+
+soft = probabilities_from_logprobs(records, desk.label_names, answers=ANSWERS)
+gaps = []
+for record in records:
+    tokens = [(bytes(t.bytes).decode(errors="replace"), t.logprob) for t in record.answer.top_logprobs[0]]
+    by_hand, off = from_first_token(tokens)
+    row = soft.inputs.index(record.input_text)
+    gaps.append(np.abs(np.array(by_hand) - soft.probabilities[row]).max())
+assert max(gaps) < 0.1, max(gaps)
+assert np.mean(gaps) < 0.03, np.mean(gaps)
+print("ten lines and package agree to a few hundredths")
+
+# %% [markdown]
+# They differ a little because the package is more careful: a single letter such as *P* decides nothing until the next
+# token is seen, another word's beginning is not the label ("Macro" is not *Mac*), a character may be cut in two, and a
+# label that is not listed gets a share of what is left rather than zero.
+
+# %%
+chosen = ipywidgets.IntSlider(0, 0, 39, description="message")
+names = [*ANSWERS]
+
+
+def render_answer(message):
+    row = soft.inputs.index(live_messages.texts[message])
+    truth = ANSWERS[live_messages.labels[message]]
+    bars = probability_bars(names, [soft.probabilities[row]], ["SmolLM2"], truth)
+    return f"<p>{live_messages.texts[message]}</p>{bars}<p>Off-label mass: {soft.off_label_mass[row]:.0%}</p>"
+
+
+shown = live(render_answer, message=chosen)
+shown
+
+# %%
+chosen.value = 7
+assert live_messages.texts[7] in shown.children[-1].value
+print("mean off-label mass between a tenth and four tenths:", 0.1 < soft.off_label_mass.mean() < 0.4)
+
+# %% [markdown]
+# **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on words that are
+# no queue, and the renormalised probabilities do not show it. (With letters A to E instead of words more than half was
+# lost; the prompt matters.)
+#
+# ### No log-probabilities? Ask several times
+#
+# Where the API gives none, ask $k$ times at temperature 1 and count. A share $p$ then has a standard error of
+# $\sqrt{p(1-p)/k}$: at $k = 20$ and $p = 0.5$ eleven points, for twenty times the price. One answer is a hard label.
+
+# %%
+sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
+one = live_messages.texts[:1]
+for _ in ProgressWidget("twenty samples").over(range(1)):
+    APIDistillationDataCollector(sampler).collect(one, work / "samples.jsonl", n_samples=20, progress=False)
+counted = probabilities_from_samples(read_journal(work / "samples.jsonl"), desk.label_names, answers=ANSWERS)
+row = soft.inputs.index(one[0])
+spread = np.sqrt(soft.probabilities[row] * (1 - soft.probabilities[row]) / 20)
+assert (np.abs(counted.probabilities[0] - soft.probabilities[row]) < 5 * spread + 0.05).all()
+print("twenty samples and the log-probabilities agree within the samples' own error")
+
+# %% [markdown]
+# ## Are they right? The committed answers
+#
+# Forty messages are a slice. The whole, 2,517 training messages and samples of the other parts, is in
+# `data/results/queue-teacher.jsonl`, made by `python -m distill_helpers.course.experiments.queue_teacher` with this same
+# teacher (25 minutes on one core). First: is it the same? What you just measured, beside the file:
+
+# %%
+on_test = read_answers("test", desk)
+here = np.array([soft.probabilities[soft.inputs.index(text)] for text in live_messages.texts])
+difference = np.abs(here - on_test.probabilities[:40])
+assert difference.mean() < 0.02, difference.mean()
+assert difference.max() < 0.15, difference.max()
+print("live and committed probabilities are the same to within two hundredths on average")
+
+# %%
+answers = read_answers("train", desk)
+right = {
+    "the word that was written": (answers.written == answers.labels).mean(),
+    "the likeliest queue": (answers.probabilities.argmax(1) == answers.labels).mean(),
+}
+for way, share in right.items():
+    print(f"{way}: {share:.0%} right")
+for queue, name in enumerate(ANSWERS):
+    print(f"{name:9} written {(answers.written == queue).mean():4.0%}, true {(answers.labels == queue).mean():4.0%}")
+
+# %% [markdown]
+# A weak teacher indeed: with five queues of about equal size, guessing has 20%. And it is weak in a peculiar way: it
+# says *Unix* to three messages in five and *Graphics* to none. That is a **label bias**, a preference that it has
+# whatever it reads.
+#
+# ## Take the bias off
+#
+# In words: *a label that is likely for every message gets its advantage taken away, so that each has the same average.*
+# No true label is needed, only a batch of messages in which the classes are about equally frequent. In symbols, for $n$
+# messages $x_i$:
+#
+# $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
+
+
+# %%
+def calibrate(p):
+    logs = np.log(p)
+    weights = np.exp(logs - logs.mean(axis=0))  # the mean over messages, for each label
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+p = calibrate(answers.probabilities)
+np.testing.assert_allclose(p, batch_calibrated(answers.probabilities))
+right["calibrated"] = (p.argmax(1) == answers.labels).mean()
+surest = np.argsort(-p.max(axis=1))[: len(p) // 2]
+right["calibrated, surest half"] = (p.argmax(1) == answers.labels)[surest].mean()
+for way in ("calibrated", "calibrated, surest half"):
+    print(f"{way}: {right[way]:.0%} right")
+
+# %% [markdown]
+# This is batch calibration (Zhou et al., arXiv 2309.17249), in a variant of ours: the mean is of log-probabilities. Where
+# the classes are *not* equally frequent it does harm, taking a frequent class for a bias; `matched_to_prior` takes their
+# shares, which a small labelled sample gives.
+#
+# A teacher also knows something about when it is right. **Predict first:** if only its surest tenth is kept, how many
+# labels are right, and which queues are left?
+
+# %%
+trust = {
+    "share": ipywidgets.FloatSlider(1.0, min=0.05, max=1.0, step=0.05, description="keep", readout_format=".0%"),
+    "calibrated": ipywidgets.Checkbox(False, description="bias taken off"),
+}
+
+
+def render_surest(share, calibrated):
+    return render_trust(
+        share, calibrated, probabilities=answers.probabilities, labels=answers.labels, names=tuple(ANSWERS)
+    )
+
+
+surest_first = live(render_surest, **trust)
+surest_first
+
+# %%
+heights = []
+for share, calibrated in ((1.0, False), (1.0, True), (0.5, True), (0.1, True)):
+    trust["share"].value, trust["calibrated"].value = share, calibrated
+    heights.append(float(surest_first.children[-1].value.split("are right in ")[1].split("%")[0].split(" ")[0]))
+assert heights == sorted(heights)
+print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *(f"{h:.0f}" for h in heights))
+
+# %% [markdown]
+# Filtering buys right labels with messages, and with balance: see in the table which queues go. Whether a student gains
+# by it, only a student can say.
+#
+# ## What it does to a student
+#
+# The student and its training are those of notebook 05's table; only the labels differ. **Predict first**, in points of
+# test accuracy, for the student of (a) the words as written, (b) calibrated soft labels, (c) these with true labels for
+# a tenth of the messages. For comparison: a tenth of true labels *alone* gives 58.
+#
+# One of (b) runs now, half a minute, as a slice of the log of forty students that
+# `python -m distill_helpers.course.experiments.weak_teacher` makes.
+
+# %%
+for _ in ProgressWidget("one student").over(range(1)):
+    student, targets = make_student(ARMS["calibrated"], seed=0)
+live_accuracy = dh.evaluate(student, desk.test, max_length=48)["accuracy"]
+log = read_log(LOG)
+logged = log[(log["arm"] == "calibrated") & (log["seed"] == 0)]["accuracy"].item()
+assert abs(live_accuracy - logged) < 0.03, (live_accuracy, logged)
+print("the student made here has the accuracy of its line in the log, within three points")
+
+# %%
+table = read_results("help-desk").replace({"model": REFERENCES})
+order = [*ARMS, *REFERENCES.values()]
+dots = pd.concat([log.rename(columns={"arm": "model"}), table[table["model"].isin(order)]])
+dots["accuracy"] *= 100
+dots = dots.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
+means = dots.groupby("model")["accuracy"].mean()
+fig = dot_figure(
+    dots,
+    "accuracy",
+    title="Calibration brings ten points",
+    label="accuracy on the test messages (%)",
+    references={"guessing": 20.0},
+)
+with_alt_text(fig, "Test accuracy, five seeds each. " + ", ".join(f"{m}: {means[m]:.0f}%" for m in order))
+
+# %%
+summary().round(1)
+
+# %% [markdown]
+# Reading it, in points:
+#
+# - **As written, the student is as biased as its teacher**: a third of the messages, and hardly a *Graphics* among them
+#   (look at macro-F1). Raw probabilities add two points.
+# - **Calibration is worth ten points, and cost nothing**: no true label, no further question. Of these, three are due to
+#   the *soft* labels; with the likeliest queue alone it is seven. That is what log-probabilities give back.
+# - **The student passes its teacher.** On the sample of test messages the calibrated teacher is right in 37%, its
+#   student in 44% of all test messages: errors that have no pattern average out over 2,517 messages.
+# - **The filter gains right labels and no accuracy.** Of the surest half 55% are right instead of 44%, but they are half
+#   as many, and easy ones.
+# - **True labels for a tenth bring five to eleven points**, the more the less the teacher counts (`alpha`), most where the
+#   unsure half of its answers is dropped as well.
+# - **And all of it stays below that tenth alone**, 58. The teacher has not added to 250 true labels; it has taken away
+#   from them. White-box distillation from a teacher that was trained for the job: 75.
+
+# %%
+of = means.to_dict()
+assert of["as written"] < of["log-probabilities"] < of["calibrated, likeliest queue"] < of["calibrated"]
+assert of["calibrated"] < of["calibrated, 10% verified"] < of["10% true labels alone"]
+teacher_right = (batch_calibrated(on_test.probabilities).argmax(1) == on_test.labels).mean()
+print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its student on all: {of['calibrated']:.0f}%")
+
+# %% [markdown]
+# ## What it costs
+#
+# In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt is
+# read with every message.* Providers take half off where an answer may wait until tomorrow (**batch APIs**), and a part
+# off for a prompt that they still have in a **cache**. Prices are data with a date and a source, never constants in code:
+# `load_prices("my-prices.toml")` replaces the package's. **Predict first:** 10,000 messages of 60 tokens, a prompt of 900
+# tokens, answers of five: which part of the bill is the answers?
+
+# %%
+job_controls = {
+    "teacher_model": ipywidgets.Dropdown(options=[price.model for price in load_prices()], description="model"),
+    "n_examples": ipywidgets.SelectionSlider(options=[100, 1_000, 10_000, 100_000, 1_000_000], value=10_000, description="messages"),
+    "system_prompt_tokens": ipywidgets.IntSlider(900, 0, 4_000, 100, description="prompt"),
+    "output_tokens": ipywidgets.IntSlider(5, 1, 1_000, description="answer"),
+    "cached_share": ipywidgets.FloatSlider(0.0, min=0.0, max=1.0, step=0.1, description="cached"),
+    "batch": ipywidgets.Checkbox(False, description="batch API"),
+}  # fmt: skip
+bill = live(render_cost, **job_controls)
+bill
+
+# %%
+job_controls["batch"].value = True
+cost = estimate_api_distillation_cost(10_000, 60, 5, "gpt-4o", system_prompt_tokens=900, batch=True)
+assert f"${cost['total_cost_usd']:,.2f}" in bill.children[-1].value
+print(f"the answers are {cost['output_cost_usd'] / cost['total_cost_usd']:.0%} of the bill")
+for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
+    try:
+        estimate_api_distillation_cost(**{"n_examples": 10} | bad)
+    except ValueError as error:
+        print("refused:", str(error).split(";")[0].split(":")[0])
+
+# %% [markdown]
+# For a classifier the prompt is the bill: a shorter prompt, or a cached one, saves what shorter answers never could.
+# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batch_submission` writes the request
+# files and merges the results into the same journal, under the same keys.
+#
+# ## Before you use the answers
+#
+# - **Read the terms.** Providers' terms of service restrict what their models' outputs may train, above all models that
+#   compete with the provider's. They change, and what is allowed inside a company may not be allowed in a product. The
+#   licences of open models differ too: some allow it outright (SmolLM2's is Apache-2.0), some attach conditions to the
+#   name or use of what you train. Have this answered before the first call, in writing.
+# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts; they are your true
+#   labels for anchoring and for knowing how right the teacher is. Nothing else on this page could have told you that the
+#   teacher is right in about a third of cases.
+# - **Mind whose text you send.** What leaves your machine is your customers' text.
+#
+# **When not to do it.** Where you have a few hundred true labels for a narrow task: a tenth of ours alone, 250 messages,
+# beats everything this teacher has to say. Where open weights of the same quality exist: their logits are free, and
+# notebook 05 applies. Where the teacher is not better than what you have: measure it first, on messages whose labels you
+# know.
+#
+# ## Exercises
+#
+# ### Exercise 08.1 · A soft label from tokens (★★, 8 min)
+#
+# `tokens` is a list of (text, log-probability), `words` the labels' words. Return the labels' probabilities, which sum to 1,
+# and the mass that fell on no label. A token counts for a word if the word begins with it, in any case and with spaces
+# around it ignored; one that begins several words, or none, counts for none.
+#
+# <details><summary>Hint 1</summary>
+#
+# `word.lower().startswith(token.strip().lower())`. Which way round matters: "Macro" begins no word of ours.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The listed tokens need not sum to 1. The mass on no label is 1 minus the mass on labels, whatever was listed.
+#
+# </details>
+#
+# <!-- solution 08.1 -->
+
+
+# %%
+def soft_label(tokens, words):
+    """(probabilities of the words, mass on none of them)"""
+    ...
+
+
+check("08.1", soft_label)
+
+# %% [markdown]
+# ### Exercise 08.2 · A key (★, 6 min)
+#
+# Return a key for a request, a dictionary that JSON can hold, and a sample's number: the same for the same question in
+# every Python process, another whenever anything is different that could change the answer.
+#
+# <details><summary>Hint 1</summary>
+#
+# Python's own `hash` of a string differs from process to process. `hashlib.sha256(text.encode()).hexdigest()` does not.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `json.dumps(…, sort_keys=True)` of the request *and* the sample.
+#
+# </details>
+#
+# <!-- solution 08.2 -->
+
+
+# %%
+def key_of(request, sample):
+    """A string. request: model, parameters and messages; sample: 0, 1, 2, …"""
+    ...
+
+
+check("08.2", key_of)
+
+# %% [markdown]
+# ### Exercise 08.3 · A bill (★★, 8 min)
+#
+# `n` messages go through a batch API, at half of every price. Each request reads the system prompt and its text and writes
+# an answer. A share of the *system prompt's* tokens comes from the cache. `price` has "input", "cached" and "output", in
+# dollars for a **million** tokens. Return dollars. (Writing into the cache costs what reading costs here.)
+#
+# <details><summary>Hint 1</summary>
+#
+# Three kinds of tokens: cached, read at the full price, written. Count each for the whole job first.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Cached: `n * system_tokens * cached_share`. The texts are never cached; cached tokens are not free.
+#
+# </details>
+#
+# <!-- solution 08.3 -->
+
+
+# %%
+def job_cost(n, system_tokens, text_tokens, answer_tokens, cached_share, price):
+    """Dollars for the whole job."""
+    ...
+
+
+check("08.3", job_cost)
+
+# %% [markdown]
+# ### Exercise 08.4 · Take the bias off (★★, 7 min)
+#
+# Write batch calibration for a tensor of probabilities, (messages, labels), as in the formula above.
+#
+# <details><summary>Hint 1</summary>
+#
+# The mean is over the messages, one number for each label: `dim=0`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Subtracting the mean logarithm and taking `exp` divides; afterwards each row must sum to 1 again.
+#
+# </details>
+#
+# <!-- solution 08.4 -->
+
+
+# %%
+def without_bias(p):
+    """(messages, labels), rows sum to 1."""
+    ...
+
+
+check("08.4", without_bias)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("08_api_distillation"))
+
+# %% [markdown]
+# ## The answer
+#
+# In points of test accuracy, means of five seeds:
+
+# %%
+stack.close()  # the server ends here
+for name in order:
+    print(f"{name}: {means[name]:.0f}")
+
+# %% [markdown]
+# So a student does learn from such answers, and this one is of little use. What was lost beside our own teacher is thirty
+# points, and not because the teacher is behind an API: **because it is weak**. Log-probabilities and calibration bring
+# back twelve of forty-two. A strong model behind the same API, say one that is right in nine messages of ten, is another
+# matter, and you know which of the two you have after a hundred messages that you have labelled yourself.
+#
+# ## Summary
+#
+# - A collector's first duty: an answer is on the disk, under a key of everything that was asked, before the next question.
+# - Log-probabilities give soft labels of one call, samples give them of many; report the mass that fell on no label.
+# - A label bias can be taken off without a true label, if you know how frequent the classes are.
+# - A weak teacher makes a weak student: 44 points where 250 true labels alone give 58. Measure the teacher first.
+# - The prompt is the bill; terms of service come before the first call.
+#
+# **What the source article says, and what is true**
+#
+# | it says | true is | evidence |
+# |---|---|---|
+# | behind an API you cannot have logits and must use hard labels | outdated: OpenAI's API gives up to 20 log-probabilities a token for many models, Gemini's for some, servers of open models for all; Anthropic's none. Where there are none, samples give soft labels too | *Soft labels from an API* |
+# | API distillation reaches 85–92% of the teacher, white-box 90–97% | no source; here it depends on the teacher, not on the way | *What it does to a student* |
+# | GPT-4o costs $0.005 and $0.015 for a thousand tokens, "late 2024" | stale by then: $2.50 and $10 a million from August 2024 | `distill_helpers/api/prices.toml`, dated, with its sources |
+# | 10,000 to 50,000 examples cost $500 to $5,000 | inconsistent: its own estimator gives $5.50 a thousand, so $55 to $275; the system prompt is not counted in either | *What it costs* |
+# | on an error the collector stores an empty answer | a failure is a record with its cause and status, never an example | *Every answer is kept* |
+# | it saves its progress every so often, so that a job can be resumed | a rerun of its collector asks everything again and doubles lines; a key makes a rerun ask what is missing | *Kill it* |
+# | batches of calls with `asyncio.gather` use the allowed concurrency | each batch waits for its slowest call: 50 inputs took 5.0 s where 1.45 s is possible; a pool of workers does not wait | `tests/benchmarks/collection_throughput.py` |
+#
+# **References.** Zhou et al. 2023, *Batch Calibration*, [arXiv 2309.17249](https://arxiv.org/abs/2309.17249) ·
+# Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
+# Ben Allal et al. 2025, *SmolLM2*, [arXiv 2502.02737](https://arxiv.org/abs/2502.02737) ·
+# [OpenAI: Chat Completions](https://platform.openai.com/docs/api-reference/chat) ·
+# [Anthropic: Messages](https://docs.anthropic.com/en/api/messages).

@@ -1,0 +1,214 @@
+"""A language model's distillation loss with both output heads, forward and backward: this package and its peers.
+
+    make bench, or
+    python tests/benchmarks/fused_head.py [--rounds N] [--cases 50k ...] [--names NAME ...]
+
+Every measurement is a process of its own, so that its peak of memory is its own; the ways take turns, round by round.
+Seconds are the best of `REPEATS` in a process, then the median over the rounds; memory is the peak above the start.
+
+Peers: TRL's dense loss (GKD) and its tiled one (`DistillationTrainer`), Liger's chunked loss at its default chunk of
+1,024 rows and at 128, torchtune's chunked forward KL, and the article's loss (`KLDivLoss(reduction="batchmean")` on all
+logits). Those that take a mask of labels compute the masked rows as well: that is their way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REPEATS = 3
+IGNORED = -100
+
+
+class Case(NamedTuple):
+    """Sizes of a measurement."""
+
+    vocabulary: int
+    tokens: int
+    student_width: int
+    teacher_width: int
+
+
+CASES = {"50k": Case(50257, 1024, 512, 768), "152k": Case(151936, 512, 256, 384)}
+
+
+class Inputs(NamedTuple):
+    """Hidden states (tokens, width) and heads (vocabulary, width) of both models; True counts in the mask."""
+
+    student: Tensor
+    student_head: Tensor
+    teacher: Tensor
+    teacher_head: Tensor
+    mask: Tensor
+
+
+def package(inputs: Inputs, divergence: str) -> Tensor:
+    """Ours."""
+    from distill_helpers.fused_loss import fused_distillation_loss
+
+    mask = None if bool(inputs.mask.all()) else inputs.mask
+    # The peers' Jensen–Shannon divergence is the paper's, without our normalisation: a quarter of it.
+    options = {"normalized": False} if divergence == "generalized_jsd" else {}
+    return fused_distillation_loss(*inputs[:4], mask, divergence=divergence, **options)
+
+
+def trl_dense(inputs: Inputs, divergence: str) -> Tensor:
+    """TRL's GKD."""
+    from trl.experimental.gkd import GKDTrainer
+
+    labels = torch.where(inputs.mask, 0, IGNORED)[None]
+    logits = (inputs.student @ inputs.student_head.t())[None], (inputs.teacher @ inputs.teacher_head.t())[None]
+    return GKDTrainer.generalized_jsd_loss(*logits, labels=labels, beta=_beta(divergence))
+
+
+def trl_tiled(inputs: Inputs, divergence: str) -> Tensor:
+    """TRL's DistillationTrainer."""
+    from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+    heads = inputs.student_head, inputs.teacher_head
+    return _chunked_divergence_loss(
+        inputs.student[None], inputs.teacher[None], *heads, inputs.mask[None], _beta(divergence)
+    )[0]
+
+
+def liger(inputs: Inputs, divergence: str, chunk_size: int = 1024) -> Tensor:
+    """Liger's chunked loss, eager as on a CPU."""
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+    loss = LigerFusedLinearJSDLoss(
+        weight_hard_loss=0.0, weight_soft_loss=1.0, beta=_beta(divergence), compiled=False, chunk_size=chunk_size
+    )
+    return loss(*inputs[:4], torch.where(inputs.mask, 0, IGNORED))
+
+
+def liger_128(inputs: Inputs, divergence: str) -> Tensor:
+    """Liger's chunked loss at a chunk of 128 rows."""
+    return liger(inputs, divergence, chunk_size=128)
+
+
+def torchtune(inputs: Inputs, divergence: str) -> Tensor:
+    """torchtune's chunked forward KL, eight chunks; the cross-entropy, in truth: the same gradient."""
+    from torchtune.modules.loss.kd_losses import ForwardKLWithChunkedOutputLoss
+
+    if divergence != "forward_kl":
+        raise SystemExit(f"torchtune has no {divergence}")
+    student = [chunk @ inputs.student_head.t() for chunk in inputs.student[None].chunk(8, dim=1)]
+    with torch.no_grad():
+        teacher = [chunk @ inputs.teacher_head.t() for chunk in inputs.teacher[None].chunk(8, dim=1)]
+    return ForwardKLWithChunkedOutputLoss()(student, teacher, torch.where(inputs.mask, 0, IGNORED)[None])
+
+
+def article(inputs: Inputs, divergence: str) -> Tensor:
+    """Everything at once."""
+    if divergence != "forward_kl":
+        raise SystemExit(f"the article has no {divergence}")
+    log_q = F.log_softmax(inputs.student @ inputs.student_head.t(), dim=-1)
+    with torch.no_grad():
+        p = F.softmax(inputs.teacher @ inputs.teacher_head.t(), dim=-1)
+    return F.kl_div(log_q[inputs.mask], p[inputs.mask], reduction="batchmean")
+
+
+WAYS: dict[str, Callable[[Inputs, str], Tensor]] = {
+    "package": package,
+    "Liger": liger,
+    "Liger, chunks of 128": liger_128,
+    "TRL, tiled": trl_tiled,
+    "TRL, dense": trl_dense,
+    "torchtune": torchtune,
+    "article": article,
+}
+
+
+def _beta(divergence: str) -> float:
+    return {"forward_kl": 0.0, "generalized_jsd": 0.5}[divergence]
+
+
+def make_inputs(case: Case, masked: float) -> Inputs:
+    """Random ones with logits of unit scale; the share `masked` of the rows does not count."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(rows: int, width: int, scale: float) -> Tensor:
+        return torch.randn(rows, width, generator=generator).mul_(scale)
+
+    mask = torch.rand(case.tokens, generator=generator) >= masked
+    return Inputs(
+        normal(case.tokens, case.student_width, 1.0).requires_grad_(),
+        normal(case.vocabulary, case.student_width, 2 * case.student_width**-0.5).requires_grad_(),
+        normal(case.tokens, case.teacher_width, 1.0),
+        normal(case.vocabulary, case.teacher_width, 2 * case.teacher_width**-0.5),
+        mask,
+    )
+
+
+def measure(name: str, case: str, divergence: str, masked: float) -> dict[str, float]:
+    """Seconds and megabytes of one way, in this process."""
+    inputs = make_inputs(CASES[case], masked)
+    small = make_inputs(Case(64, 16, 8, 8), 0.0)
+    WAYS[name](small, divergence).backward()  # imports, threads and the library's own buffers
+    start_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    for _ in range(REPEATS):
+        inputs.student.grad = inputs.student_head.grad = None
+        start = time.perf_counter()
+        loss = WAYS[name](inputs, divergence)
+        loss.backward()
+        seconds.append(time.perf_counter() - start)
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_kb
+    assert inputs.student.grad is not None
+    return {"seconds": min(seconds), "MB": peak_kb / 1024, "gradient": float(inputs.student.grad.norm())}
+
+
+def compare(
+    cases: list[str], divergences: list[str], masks: list[float], names: list[str], rounds: int
+) -> pd.DataFrame:
+    """All measurements, in turn, each in its own process."""
+    lines = []
+    for _ in range(rounds):
+        for case in cases:
+            for divergence in divergences:
+                for masked in masks:
+                    for name in names:
+                        settings = [name, case, divergence, str(masked)]
+                        run = subprocess.run(
+                            [sys.executable, __file__, "--one", *settings], capture_output=True, text=True, check=False
+                        )
+                        if run.returncode != 0:
+                            print(f"{settings}: {run.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+                            continue
+                        measured = json.loads(run.stdout.strip().splitlines()[-1])
+                        lines.append({"case": case, "divergence": divergence, "masked": masked, "way": name} | measured)
+    frame = pd.DataFrame(lines)
+    keys = ["case", "divergence", "masked", "way"]
+    return frame.groupby(keys, sort=False)[["seconds", "MB", "gradient"]].median().reset_index()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs=4, metavar=("NAME", "CASE", "DIVERGENCE", "MASKED"), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--divergences", nargs="+", default=["forward_kl", "generalized_jsd"])
+    parser.add_argument("--masked", nargs="+", type=float, default=[0.0, 0.5])
+    parser.add_argument("--names", nargs="+", choices=list(WAYS), default=list(WAYS))
+    arguments = parser.parse_args()
+    if arguments.one:
+        name, case, divergence, masked = arguments.one
+        print(json.dumps(measure(name, case, divergence, float(masked))))
+        return
+    table = compare(arguments.cases, arguments.divergences, arguments.masked, arguments.names, arguments.rounds)
+    print(table.to_string(index=False, float_format="{:.3g}".format))
+
+
+if __name__ == "__main__":
+    main()

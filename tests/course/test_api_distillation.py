@@ -1,0 +1,168 @@
+"""Notebook 08: its widgets, and the keys of its quiz."""
+
+import re
+from datetime import date
+
+import numpy as np
+import pytest
+
+from distill_helpers.api import TeacherAnswer, Usage, estimate_api_distillation_cost, load_prices
+from distill_helpers.api.batch_calibration import batch_calibrated, matched_to_prior
+from distill_helpers.api.price_table import Price, PriceTable
+from distill_helpers.course.experiments.weak_teacher import ARMS, summary
+from distill_helpers.course.quiz import Question, load_quiz
+from distill_helpers.course.widgets.api_distillation import render_cost, render_trust, right_by_share
+
+TODAY = date.today()
+PRICES = PriceTable(
+    [
+        Price("openai", "large", 2.0, 1.0, 2.0, 10.0, TODAY, "https://example.org/a", 0.5),
+        Price("openai", "small & <cheap>", 0.2, 0.1, 0.2, 1.0, TODAY, "https://example.org/b"),
+        Price("anthropic", "other", 1.0, 0.1, 1.25, 5.0, TODAY, "https://example.org/c", 0.5),
+    ]
+)
+
+
+@pytest.mark.parametrize("n_examples", [1, 10_000, 1_000_000])
+@pytest.mark.parametrize("system_prompt_tokens", [0, 900, 4000])
+@pytest.mark.parametrize("cached_share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_bill_over_its_whole_range(n_examples, system_prompt_tokens, cached_share, batch) -> None:
+    markup = render_cost("large", n_examples, system_prompt_tokens, 5, cached_share, batch, prices=PRICES)
+    cost = estimate_api_distillation_cost(
+        n_examples,
+        60,
+        5,
+        "large",
+        system_prompt_tokens=system_prompt_tokens,
+        cached_share=cached_share,
+        batch=batch,
+        prices=PRICES,
+    )
+    for part in ("input", "output", "total"):
+        assert f"<b>${cost[f'{part}_cost_usd']:,.2f}</b>" in markup
+    assert f"{n_examples:,} requests" in markup
+    assert "other" not in markup  # another provider's
+    assert ("small &amp; &lt;cheap&gt;" in markup) == (not batch)  # it has no batch price
+
+
+def test_the_bill_is_made_of_the_packages_prices_and_refuses_what_has_none() -> None:
+    for price in load_prices():
+        assert f"<b>{price.model}</b>" in render_cost(price.model, 10, 100, 5, 0.0, False)
+    with pytest.raises(ValueError, match="gpt-9"):
+        render_cost("gpt-9", 10, 100, 5, 0.0, False)
+    with pytest.raises(ValueError, match="n_examples"):
+        render_cost("large", 0, 100, 5, 0.0, False, prices=PRICES)
+
+
+P = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
+LABELS = np.array([0, 1, 0, 1])
+
+
+def trust(share: float, calibrated: bool) -> str:
+    return render_trust(share, calibrated, probabilities=P, labels=LABELS, names=("Mac", "a & b"))
+
+
+def test_how_right_the_surest_are() -> None:
+    np.testing.assert_allclose(right_by_share(P, LABELS), [1, 1 / 2, 2 / 3, 1 / 2])
+
+
+@pytest.mark.parametrize(
+    ("share", "calibrated", "right", "counts"),
+    [
+        (1.0, False, 50, [(2, 4), (2, 0)]),
+        (0.5, False, 50, [(1, 2), (1, 0)]),
+        (0.25, False, 100, [(1, 1), (0, 0)]),
+        (0.01, False, 100, [(1, 1), (0, 0)]),
+        (1.0, True, 50, [(2, 2), (2, 2)]),
+    ],
+)
+def test_trust_over_its_range(share, calibrated, right, counts) -> None:
+    markup = trust(share, calibrated)
+    assert f"are right in {right}% of cases" in markup
+    assert re.search(r"<img [^>]*alt='[^']{20,}'", markup)
+    cells = re.findall(r"</th><td>(\d+)</td><td>(\d+)</td></tr>", markup)
+    assert [(int(a), int(b)) for a, b in cells] == counts
+    assert "a &amp; b" in markup
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_trust_refuses_a_share_out_of_range(share) -> None:
+    with pytest.raises(ValueError, match=rf"got {share}"):
+        trust(share, False)
+
+
+def test_the_reading_says_what_the_log_says() -> None:
+    """The words of the notebook that are figures: means over five seeds, in points."""
+    mean = summary()["accuracy %"]
+    assert mean["as written"] == pytest.approx(100 / 3, abs=2)
+    assert mean["log-probabilities"] - mean["as written"] == pytest.approx(2, abs=0.5)
+    assert mean["calibrated"] - mean["log-probabilities"] == pytest.approx(10, abs=0.5)
+    assert mean["calibrated"] - mean["calibrated, likeliest queue"] == pytest.approx(3, abs=0.6)
+    assert mean["calibrated"] - mean["as written"] == pytest.approx(12, abs=0.5)
+    assert mean["strong teacher's logits"] - mean["as written"] == pytest.approx(42, abs=0.5)
+    assert mean["strong teacher's logits"] - mean["calibrated"] == pytest.approx(30, abs=0.5)
+    assert abs(mean["calibrated, surest half"] - mean["calibrated"]) < 0.5
+    verified = [mean[name] - mean["calibrated"] for name, arm in ARMS.items() if arm.verified]
+    assert verified == sorted(verified)
+    assert (round(verified[0]), round(verified[-1])) == (5, 11)
+    assert max(verified) + mean["calibrated"] < mean["10% true labels alone"]
+    right = summary()["labels right %"]
+    assert right["calibrated"] == pytest.approx(44, abs=0.5)
+    assert right["calibrated, surest half"] == pytest.approx(55, abs=0.5)
+
+
+def key(name: str) -> str:
+    questions: dict[str, Question] = {question.name: question for question in load_quiz("08_api_distillation")}
+    return next(choice.text for choice in questions[name].choices if choice.right)
+
+
+def test_quiz_kill() -> None:
+    # The test of a hundred kills asserts it: tests/api/test_api_collector.py.
+    assert key("kill") == "at most 8"
+
+
+def test_quiz_truncated() -> None:
+    assert not TeacherAnswer("half a sen", "length", "m", Usage()).usable
+    assert key("truncated") == "it is kept in the journal, counted, and no example"
+
+
+def test_quiz_off_label() -> None:
+    masses = np.array([0.30, 0.10])
+    shares = masses / masses.sum()
+    assert key("off_label") == f"({shares[0]:.2f}, {shares[1]:.2f}), off-label mass {1 - masses.sum():.2f}"
+
+
+def test_quiz_bias() -> None:
+    generator = np.random.default_rng(0)
+    labels = (generator.random(2000) > 0.9).astype(int)
+    scores = 2.0 * np.eye(2)[labels] + generator.normal(size=(2000, 2))
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+
+    def right(q: np.ndarray) -> float:
+        return float((q.argmax(1) == labels).mean())
+
+    assert right(batch_calibrated(p)) < right(p) - 0.05
+    assert right(matched_to_prior(p, [0.9, 0.1])) > right(p) - 0.01
+    assert key("bias") == "labels get worse: the frequent class is taken for a bias"
+
+
+def test_quiz_samples() -> None:
+    assert key("samples") == f"{(0.8 * 0.2 / 5) ** 0.5:.2f}"
+
+
+def test_quiz_prompt() -> None:
+    def cost(answer: int = 5, system: int = 900, **options) -> float:
+        return estimate_api_distillation_cost(100_000, 60, answer, "gpt-4o", system_prompt_tokens=system, **options)[
+            "total_cost_usd"
+        ]
+
+    left = {
+        "answers of 1 token instead of 5": cost(answer=1) / cost(),
+        "a prompt of 300 tokens instead of 900": cost(system=300) / cost(),
+        "the batch API and nine tenths of the prompt from the cache": cost(batch=True, cached_share=0.9) / cost(),
+    }
+    assert min(left, key=left.get) == key("prompt")
+    assert left["answers of 1 token instead of 5"] > 0.95
+    assert left["a prompt of 300 tokens instead of 900"] < 0.5
+    assert left[key("prompt")] == pytest.approx(1 / 3, abs=0.05)

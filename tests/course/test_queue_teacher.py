@@ -1,0 +1,150 @@
+"""The weak teacher's experiments: what is asked, what is logged, what each arm's student learns from."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from distill_helpers import IGNORE_INDEX, load_help_desk
+from distill_helpers.api.journal import JournalRecord
+from distill_helpers.api.teacher_answers import TeacherAnswer, TokenLogprob, Usage
+from distill_helpers.course.experiments import queue_teacher
+from distill_helpers.course.experiments.queue_teacher import (
+    ANSWERS,
+    EXAMPLES_PER_QUEUE,
+    PARTS,
+    QueueAnswers,
+    examples_of,
+    log_lines,
+    messages_of,
+    read_answers,
+)
+from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, REFERENCES, Arm, summary, targets_of
+from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.data import LabelledTexts
+
+
+@pytest.fixture(scope="module")
+def desk():
+    return load_help_desk()
+
+
+def test_the_examples_are_real_validation_messages_and_nothing_that_is_learned_or_tested(desk) -> None:
+    examples = examples_of(desk)
+    label_of = dict(zip(desk.validation.texts, desk.validation.labels, strict=True))
+    assert len(examples) == EXAMPLES_PER_QUEUE * len(ANSWERS)
+    assert all(ANSWERS[label_of[text]] == answer for text, answer in examples)
+    shown = {text for text, _ in examples}
+    assert len(shown) == len(examples)
+    for part in PARTS:
+        assert not shown & set(messages_of(desk, part).texts)
+
+
+@pytest.mark.parametrize(("part", "n"), [("train", 2517), ("validation", 385), ("test", 400)])
+def test_the_log_has_each_message_once(desk, part, n) -> None:
+    answers = read_answers(part, desk)
+    assert len(answers.texts) == len(answers.labels) == n
+    assert answers.texts == list(messages_of(desk, part).texts)
+    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1)
+    assert answers.probabilities.min() > 0
+    assert ((answers.off_label_mass >= 0) & (answers.off_label_mass <= 1)).all()
+
+
+def test_the_log_holds_no_text(desk) -> None:
+    keys = {"part", "row", "written", "p", "off"}
+    for line in (RESULTS / f"{queue_teacher.LOG}.jsonl").read_text().splitlines():
+        assert json.loads(line).keys() == keys
+
+
+def test_a_part_that_is_not_whole_is_refused(desk, tmp_path, monkeypatch) -> None:
+    lines = (RESULTS / f"{queue_teacher.LOG}.jsonl").read_text().splitlines()
+    monkeypatch.setattr(queue_teacher, "RESULTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="make results"):
+        read_answers("train", desk)
+    (tmp_path / f"{queue_teacher.LOG}.jsonl").write_text("\n".join(lines[:-1]))
+    last = json.loads(lines[-1])["part"]
+    with pytest.raises(ValueError, match="make results"):
+        read_answers(last, desk)
+    with pytest.raises(ValueError, match="must be one of"):
+        messages_of(desk, "transfer")
+
+
+def answered(text: str, written: str, tokens: dict[str, float]) -> JournalRecord:
+    place = tuple(TokenLogprob(token, float(np.log(p)), tuple(token.encode())) for token, p in tokens.items())
+    answer = TeacherAnswer(written, "stop", "m", Usage(), (place,))
+    return JournalRecord(key=text, input_text=text, sample=0, parameters={}, date="2026-01-01", answer=answer)
+
+
+def test_a_line_says_what_was_written_and_how_likely_each_queue_was() -> None:
+    messages = LabelledTexts(["one", "two", "one"], [3, 4, 3], ("g", "w", "p", "m", "u"))
+    records = [
+        answered("one", "Mac", {"Mac": 0.5, "Unix": 0.25, "The": 0.2}),
+        answered("two", "The", {"The": 0.6, "Unix": 0.3}),
+    ]
+    lines = [json.loads(line) for line in log_lines("train", messages, records)]
+    assert [line["row"] for line in lines] == [0, 1, 2]
+    assert [line["written"] for line in lines] == [3, -1, 3]
+    assert [line["off"] for line in lines] == [0.25, 0.7, 0.25]
+    assert lines[0]["p"] == lines[2]["p"]
+    assert lines[0]["p"][3] / lines[0]["p"][4] == pytest.approx(2, rel=1e-2)
+    with pytest.raises(ValueError, match="no answer to train message 1"):
+        log_lines("train", messages, records[:1])
+
+
+def small_answers(n: int = 200) -> QueueAnswers:
+    generator = np.random.default_rng(0)
+    labels = np.arange(n) % 5
+    scores = 1.5 * np.eye(5)[labels] + generator.normal(size=(n, 5)) + [0, 0, 0, 0, 2]
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    written = p.argmax(axis=1)
+    written[::10] = -1
+    return QueueAnswers([f"m{i}" for i in range(n)], labels, written, p, np.zeros(n))
+
+
+def test_targets_are_what_the_arms_names_say() -> None:
+    answers = small_answers()
+    p = answers.probabilities
+    of = {name: targets_of(arm, answers, seed=1) for name, arm in ARMS.items()}
+    written = of["as written"]
+    assert written.logits is None
+    assert (answers.written[written.rows] == written.labels).all()
+    assert len(written.rows) == 180
+    torch.testing.assert_close(of["log-probabilities"].logits.double().exp(), torch.from_numpy(p))
+    calibrated = of["calibrated"].logits.double()
+    torch.testing.assert_close(calibrated.exp().sum(1), torch.ones(200, dtype=torch.float64))
+    assert of["calibrated"].right > of["log-probabilities"].right
+    assert (of["calibrated, likeliest queue"].labels == calibrated.argmax(1).numpy()).all()
+    half = of["calibrated, surest half"]
+    assert len(half.rows) == 100
+    sure = calibrated.exp().amax(1).numpy()
+    assert sure[half.rows].min() >= np.delete(sure, half.rows).max()
+    for name in ("log-probabilities", "calibrated", "calibrated, surest half"):
+        assert set(of[name].labels) == {IGNORE_INDEX}
+        assert of[name].alpha == 1
+
+
+@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if arm.verified])
+def test_verified_labels_are_a_tenth_of_each_queue_and_the_true_ones(name) -> None:
+    answers = small_answers()
+    targets = targets_of(ARMS[name], answers, seed=1)
+    known = targets.labels != IGNORE_INDEX
+    assert (targets.labels[known] == answers.labels[targets.rows][known]).all()
+    assert np.bincount(targets.labels[known]).tolist() == [4] * 5
+    assert 0 < targets.alpha < 1
+    other = targets_of(ARMS[name], answers, seed=2)
+    assert set(targets.rows[known]) != set(other.rows[other.labels != IGNORE_INDEX])
+
+
+def test_verified_messages_are_kept_however_unsure_the_teacher_was() -> None:
+    answers = small_answers()
+    arm = Arm(soft=True, calibrated=True, surest=0.1, verified=0.1, alpha=0.5)
+    targets = targets_of(arm, answers, seed=0)
+    assert 20 < len(targets.rows) <= 40
+
+
+def test_the_log_of_students_is_whole() -> None:
+    log = read_log(LOG)
+    assert not log.duplicated(["arm", "seed"]).any()
+    assert {arm: set(group["seed"]) for arm, group in log.groupby("arm")} == {arm: set(range(5)) for arm in ARMS}
+    assert list(summary().index) == [*ARMS, *REFERENCES.values()]
