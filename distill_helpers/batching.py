@@ -33,8 +33,15 @@ def encode_texts(
     return tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
 
 
-def pad_batch(token_ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-    """`input_ids` and `attention_mask`, both (batch, longest), padded on the side that the tokenizer pads.
+def pad_batch(
+    token_ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, *, side: str | None = None
+) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask`, both (batch, longest).
+
+    Args:
+        token_ids: of each text.
+        tokenizer: says which token pads.
+        side: "left" or "right"; default the side that the tokenizer pads.
 
     Raises:
         ValueError: a tokenizer without a padding token.
@@ -46,7 +53,7 @@ def pad_batch(token_ids: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizer
     for row in token_ids:
         padding = longest - len(row)
         pads, ones, zeros = [tokenizer.pad_token_id] * padding, [1] * len(row), [0] * padding
-        left = tokenizer.padding_side == "left"
+        left = (tokenizer.padding_side if side is None else side) == "left"
         ids.append([*pads, *row] if left else [*row, *pads])
         mask.append(zeros + ones if left else ones + zeros)
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}

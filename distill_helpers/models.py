@@ -10,7 +10,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -62,6 +62,10 @@ class LanguageModel(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+#: Either of the two, for functions that return what they were given.
+Model = TypeVar("Model", TextClassifier, LanguageModel)
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -126,6 +130,10 @@ def load_language_model(
     if "gguf_file" not in options:
         options["use_safetensors"] = True
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    if "gguf_file" in options:
+        # The weights are plain fp32 now; transformers goes on calling the model quantised, and would not train it.
+        model.is_quantized = False
+        del model.hf_quantizer, model.quantization_method, model.config.quantization_config
     return LanguageModel(model.to(pick_device(device)).eval(), tokenizer)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-__all__ = ["OutputHead", "output_head"]
+__all__ = ["OutputHead", "last_hidden_states", "logits_of", "output_head"]
 
 # Factors on the logits that some families apply after the head, by the names of their configurations' entries.
 _SCALES = {"logit_scale": lambda factor: factor, "logits_scaling": lambda divisor: 1 / divisor}
@@ -89,3 +90,21 @@ def output_head(model: PreTrainedModel) -> OutputHead | nn.Module:
     if soft_cap is not None or scale != 1.0:
         raise ValueError(f"{type(model).__name__} caps or scales its logits, and its head is a {type(module).__name__}")
     return module
+
+
+def last_hidden_states(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """What the head of a causal language model sees: (batch, sequence, width). `output_head` makes the logits of it.
+
+    Args:
+        model: as transformers has them, or wrapped by PEFT.
+        **inputs: `input_ids`, `attention_mask` and whatever else the model takes.
+    """
+    return model.get_decoder()(**inputs).last_hidden_state
+
+
+def logits_of(head: OutputHead | nn.Module, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+    """The logits (rows, vocabulary) of hidden states (rows, width), whichever `output_head` has returned.
+
+    `out` is written into where the head is a plain product.
+    """
+    return head.logits(hidden, out) if isinstance(head, OutputHead) else head(hidden)

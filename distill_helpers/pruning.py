@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_helpers.architectures import feed_forward, keep_neurons, set_feed_forward_size, transformer_layers
-from distill_helpers.batching import predict_logits
+from distill_helpers.batching import encode_texts, evaluation_mode, pad_batch
 from distill_helpers.data import check_texts
-from distill_helpers.models import TextClassifier
+from distill_helpers.models import Model
 from distill_helpers.students import cut_layers
 
 __all__ = ["feed_forward_importance", "layer_importance", "prune"]
@@ -37,7 +37,8 @@ def layer_importance(
     forward pass. 0 is a layer that hands on what it gets, up to a positive factor.
 
     Args:
-        model: a classifier whose layers `architectures.transformer_layers` finds; used where it is, not changed.
+        model: a classifier or a language model whose layers `architectures.transformer_layers` finds; used where
+            it is, not changed.
         tokenizer: the model's own.
         texts: none of them empty; labels are not needed.
         batch_size: texts at a time; no influence on the result beyond rounding.
@@ -99,42 +100,47 @@ def _mean_over_tokens(
     max_length: int | None,
 ) -> list[Tensor]:
     """Mean over all real tokens of `measure(input, output)`, (batch, tokens, …), for each of a model's modules."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    encoded = sorted(encode_texts(tokenizer, texts, max_length), key=len)
     sums: dict[int, Tensor] = {}
-    masks: list[Tensor] = []  # one for each batch
-
-    def remember_mask(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        masks.append(kwargs["attention_mask"].bool())
+    mask = torch.empty(0)
 
     def observe(index: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             states = args[0] if args else kwargs["hidden_states"]
             output = output[0] if isinstance(output, tuple) else output
             # Summed in fp64 on the CPU, since Apple's MPS has no fp64.
-            total = measure(states, output)[masks[-1]].sum(dim=0).cpu().double()
+            total = measure(states, output)[mask].sum(dim=0).cpu().double()
             sums[index] = sums[index] + total if index in sums else total
 
         return hook
 
-    handles = [model.register_forward_pre_hook(remember_mask, with_kwargs=True)]
+    handles = []
     try:
-        handles += [m.register_forward_hook(observe(i), with_kwargs=True) for i, m in enumerate(modules)]
-        predict_logits(model, tokenizer, texts, batch_size=batch_size, max_length=max_length)
+        handles = [m.register_forward_hook(observe(i), with_kwargs=True) for i, m in enumerate(modules)]
+        with evaluation_mode(model), torch.inference_mode():
+            for start in range(0, len(encoded), batch_size):
+                batch = pad_batch(encoded[start : start + batch_size], tokenizer)
+                batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+                mask = batch["attention_mask"].bool()
+                model.base_model(**batch)  # no head: a language model's would be the larger part of the work
     finally:
         for handle in handles:
             handle.remove()
-    n_tokens = sum(int(mask.sum()) for mask in masks)
+    n_tokens = sum(map(len, encoded))
     return [sums[index] / n_tokens for index in range(len(modules))]
 
 
 def prune(
-    teacher: TextClassifier,
+    teacher: Model,
     texts: Sequence[str],
     *,
     n_layers: int | None = None,
     feed_forward_size: int | None = None,
     batch_size: int = 64,
     max_length: int | None = None,
-) -> TextClassifier:
+) -> Model:
     """A student made of the teacher's most important layers, and of the most important neurons in each of them.
 
     All importances are those in the whole teacher (`layer_importance`, `feed_forward_importance`): one cut, not one

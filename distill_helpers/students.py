@@ -28,7 +28,7 @@ from distill_helpers.architectures import (
     set_feed_forward_size,
     transformer_layers,
 )
-from distill_helpers.models import TextClassifier, embedding_weight, label_names_of, label_options
+from distill_helpers.models import Model, TextClassifier, embedding_weight, label_names_of, label_options
 
 __all__ = [
     "create_student",
@@ -279,11 +279,11 @@ def _check_narrow(teacher: Any, hidden_size: int, n_layers: int, n_heads: int) -
         )
 
 
-def cut_layers(teacher: TextClassifier, layers: Sequence[int]) -> TextClassifier:
+def cut_layers(teacher: Model, layers: Sequence[int]) -> Model:
     """A student that keeps some of the teacher's layers, with its embeddings, head and tokenizer.
 
     Args:
-        teacher: an encoder or a decoder of transformers; it is not changed.
+        teacher: a classifier or a language model, encoder or decoder; it is not changed.
         layers: 0-based indices of the layers to keep, in order. DistilBERT keeps 0, 2, 4, 7, 9, 11 of 12
             (transformers research projects, `distillation/scripts/extract_distilbert.py`).
 
@@ -296,4 +296,4 @@ def cut_layers(teacher: TextClassifier, layers: Sequence[int]) -> TextClassifier
         raise ValueError(f"layers must be ascending indices from 0 to {n_layers - 1}, got {list(layers)}")
     model = copy.deepcopy(teacher.model)
     keep_layers(model, layers)
-    return TextClassifier(model.eval(), teacher.tokenizer)
+    return teacher._replace(model=model.eval())

@@ -12,11 +12,10 @@ was written, so a message that misses its topic costs time, not correctness.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from distill_helpers.batching import check_finite, evaluation_mode, pad_batch
 from distill_helpers.data import LabelledTexts, check_texts
 from distill_helpers.near_duplicates import deduplicate, unlike
 from distill_helpers.target_cache import weights_fingerprint
+from distill_helpers.written_batches import WrittenBatches
 
 __all__ = [
     "FilteredMessages",
@@ -139,11 +139,8 @@ def write_messages(
     descriptions = _descriptions(examples.label_names if topics is None else topics)
     pools = {topic: _pool(examples, topic, examples_per_prompt + 1) for topic in descriptions}
     sampling = {"do_sample": True, "temperature": temperature, "top_k": top_k, "max_new_tokens": max_new_tokens}
-    done, key = {}, ""
-    if file is not None:
-        settings = [sampling, descriptions, pools, examples_per_prompt, opening_words, batch_size, seed]
-        key = hashlib.sha256(json.dumps([weights_fingerprint(language_model), *settings]).encode()).hexdigest()[:16]
-        done = _read_batches(Path(file), key)
+    settings = [sampling, descriptions, pools, examples_per_prompt, opening_words, batch_size, seed]
+    batches = WrittenBatches(file, lambda: [weights_fingerprint(language_model), *settings])
     stops = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i])]
     if tokenizer.eos_token_id is not None:
         stops.append(tokenizer.eos_token_id)
@@ -156,22 +153,18 @@ def write_messages(
         for start in range(0, n_per_topic, batch_size):
             for topic, pool in pools.items():
                 size = min(batch_size, n_per_topic - start)
-                name = f"{topic} {start}+{size}"
-                if name not in done:
-                    rng = random.Random(f"{seed} {topic} {start}")
-                    shown = rng.sample(range(len(pool)), examples_per_prompt)
-                    prompt = list_prompt(descriptions[topic], [pool[i] for i in shown])
-                    rest = [i for i in range(len(pool)) if i not in shown]
-                    rng.shuffle(rest)
-                    begun = [pool[rest[i % len(rest)]] for i in range(size)]
-                    openings = [" ".join(text.split()[:opening_words]) for text in begun]
-                    done[name] = _continue(
-                        language_model, tokenizer, prompt, openings, stops, rng.getrandbits(63), sampling
-                    )
-                    if file is not None:
-                        with Path(file).open("a", encoding="utf-8") as out:
-                            out.write(json.dumps({"key": key, "batch": name, "texts": done[name]}) + "\n")
-                texts = map(normalise, done[name])
+                rng = random.Random(f"{seed} {topic} {start}")
+                shown = rng.sample(range(len(pool)), examples_per_prompt)
+                prompt = list_prompt(descriptions[topic], [pool[i] for i in shown])
+                rest = [i for i in range(len(pool)) if i not in shown]
+                rng.shuffle(rest)
+                begun = [pool[rest[i % len(rest)]] for i in range(size)]
+                openings = [" ".join(text.split()[:opening_words]) for text in begun]
+                write = partial(
+                    _continue, language_model, tokenizer, prompt, openings, stops, rng.getrandbits(63), sampling
+                )
+                lines = batches.read_or_write(f"{topic} {start}+{size}", write)
+                texts = map(normalise, lines)
                 written += [SyntheticMessage(text, topic) for text in texts if text.strip()]
                 bar.update(size)
     return written
@@ -303,16 +296,3 @@ def _continue(
     # Decoded together with the opening: some tokenizers drop the blank before the first word that they decode.
     lines = tokenizer.batch_decode(output[:, prefix.shape[1] :], skip_special_tokens=True)
     return [line.lstrip().removeprefix("-").lstrip(" ").split("\n")[0] for line in lines]
-
-
-def _read_batches(file: Path, key: str) -> dict[str, list[str]]:
-    if not file.exists():
-        return {}
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):  # a batch that an interruption cut off; what is added must not join it
-        file.write_bytes(whole)
-    batches = [json.loads(line) for line in whole.decode().splitlines()]
-    if any(batch["key"] != key for batch in batches):
-        raise ValueError(f"{file} was written with another model, examples or settings; give another file")
-    return {batch["batch"]: batch["texts"] for batch in batches}

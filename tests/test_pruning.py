@@ -132,9 +132,10 @@ def test_one_forward_pass_that_leaves_nothing_behind(teacher, importance, monkey
     teacher.model.train()
     before = snapshot(teacher.model)
     batches = []
-    forward = type(teacher.model).forward
+    body = type(teacher.model.base_model)
+    forward = body.forward
     monkeypatch.setattr(
-        type(teacher.model),
+        body,
         "forward",
         lambda self, **batch: batches.append(len(batch["input_ids"])) or forward(self, **batch),
     )

@@ -27,11 +27,8 @@
 
 # %%
 import contextlib
-import hashlib
 import json
 import math
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -54,7 +51,6 @@ from distill_helpers.api import (
     read_journal,
 )
 from distill_helpers.api.batch_calibration import batch_calibrated
-from distill_helpers.api.journal import request_key
 
 # %%
 from distill_helpers.api.label_probabilities import probabilities_from_logprobs, probabilities_from_samples
@@ -133,6 +129,11 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 
 
 # %%
+import hashlib
+
+from distill_helpers.api.journal import request_key
+
+
 def key(request, sample=0):
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))  # the order of entries must not matter
     return hashlib.sha256(f"{canonical}#{sample}".encode()).hexdigest()
@@ -156,6 +157,9 @@ print("the package's key is this one; of five messages, two are still to be aske
 # **Predict first:** how many answers are lost, and how many questions does the rerun ask again?
 
 # %%
+import signal
+import subprocess
+
 journal = work / "answers.jsonl"
 job = f"""
 import distill_helpers as dh
