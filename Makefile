@@ -45,7 +45,7 @@ models: $(READY) ## make the shipped teacher and student again (about 15 minutes
 	$(BIN)/python -m distill_helpers.course.recipes help-desk
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
-	for name in withheld_digit capacity t_squared alpha feature_terms landmarks queue_teacher weak_teacher; do \
+	for name in withheld_digit capacity t_squared alpha feature_terms landmarks queue_teacher weak_teacher healing; do \
 	    $(BIN)/python -m distill_helpers.course.experiments.$$name || exit 1; done
 	$(BIN)/python -m distill_helpers.course.results help-desk
 	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))

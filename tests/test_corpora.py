@@ -14,6 +14,7 @@ from distill_helpers.corpora import (
     cut_windows,
     load_banking77,
     load_digits,
+    load_grimm_tales,
     load_help_desk,
     load_newsgroups,
 )
@@ -283,3 +284,22 @@ def test_digits_are_a_function_of_the_seed():
 def test_digits_refuse_sizes_that_leave_a_set_without_some_digit(sizes, message):
     with pytest.raises(ValueError, match=message):
         load_digits(**sizes)
+
+
+def test_grimms_tales_are_whole_and_in_one_part_each():
+    tales = load_grimm_tales()
+    assert [len(part) for part in tales] == [42, 4, 8]
+    every = [tale for part in tales for tale in part]
+    assert len(set(every)) == 54
+    assert sum(len(tale.split()) for tale in every) == 76_926
+    assert any(tale.startswith("A certain father had two sons, the elder of who was smart") for tale in every)
+    assert sum("\u2018" in tale for tale in every) > 30  # quotation marks, capitals and full stops are there
+    other = load_grimm_tales(seed=1)
+    assert set(other.test) != set(tales.test)
+    assert {tale for part in other for tale in part} == set(every)
+
+
+@pytest.mark.parametrize("sizes", [(-1, 8), (4, -1), (40, 14), (54, 0)])
+def test_grimms_tales_leave_something_to_train_on(sizes):
+    with pytest.raises(ValueError, match="must leave some of 54"):
+        load_grimm_tales(*sizes)

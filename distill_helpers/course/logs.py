@@ -42,7 +42,7 @@ def append_run(name: str, run: dict[str, Value]) -> None:
     print(line, flush=True)
 
 
-def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..., dict[str, float]]) -> None:
+def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..., Mapping[str, Value]]) -> None:
     """Make the runs that a log does not have yet.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,7 @@ def precompute_token_targets(
             bar.update(stop - start)
     options = {"temperature": float(temperature)} if kind in ("top_k", "sampled") else {}
 
-    def make(**tensors: Tensor) -> TokenTargets:
-        return KINDS[kind](**tensors, **options)
-
-    return TokenTargetStore(files, n_tokens, first, make)
+    return TokenTargetStore(files, n_tokens, first, partial(KINDS[kind], **options))
 
 
 def _maker(
@@ -189,6 +187,7 @@ def _maker(
     """What makes targets of hidden states (tokens, width), and tensors of the shapes and dtypes of a token."""
     head = output_head(teacher.model)
 
+    @torch.no_grad()
     def targets_of(hidden: Tensor, generator: torch.Generator) -> TokenTargets:
         if kind == "hidden":
             return HiddenTargets(hidden.to(storage))
@@ -201,8 +200,7 @@ def _maker(
 
     # A trial on one token makes a wrong setting fail here, and gives the shapes.
     device, width = teacher.model.device, teacher.model.config.get_text_config().hidden_size
-    with torch.inference_mode():
-        trial = targets_of(torch.zeros(1, width, dtype=teacher.model.dtype, device=device), torch.Generator(device))
+    trial = targets_of(torch.zeros(1, width, dtype=teacher.model.dtype, device=device), torch.Generator(device))
     return targets_of, trial.tensors
 
 
@@ -217,7 +215,7 @@ def _shards(n_tokens: list[int], most: int) -> list[int]:
     return first
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _hidden(teacher: LanguageModel, dataset: CompletionDataset, rows: range, batch_size: int) -> Iterator[Tensor]:
     """The hidden states of these sequences' tokens to learn, in their order, some sequences at a time."""
     collate = CompletionCollator(dataset.tokenizer)

@@ -127,7 +127,7 @@ class LLMDistillationTrainer(DistillationTrainer):
             )
         if not values["total_loss"].isfinite():
             raise ValueError(
-                f"the loss is {float(values['total_loss'])} at step {self.state.global_step}: "
+                f"the loss is {float(values['total_loss'].detach())} at step {self.state.global_step}: "
                 + ("the student's hidden states are not finite" if not hidden.isfinite().all() else "see the targets")
                 + "; lower the learning rate, or use float32"
             )
@@ -145,6 +145,8 @@ class LLMDistillationTrainer(DistillationTrainer):
     def _prepared(self, batches: list) -> list:
         prepared = []
         for number, batch in enumerate(batches):
+            if not len(completion_labels(batch["labels"])):
+                raise ValueError(f"a batch of step {self.state.global_step} has no token to learn; see its labels")
             # Of the step, not of a running generator: a resumed run must throw the same coins.
             seed = (self.args.seed * 1_000_003 + self.state.global_step) * 1_009 + number
             coin = torch.rand((), generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,223 @@
+"""SmolLM2 cut to a third of its layers, and healed: by the teacher's distributions, on-policy, or by hard labels.
+
+    python -m distill_helpers.course.experiments.healing
+
+The student keeps the ten layers that change most what passes through them; cut like that it writes nothing that makes
+sense. Every method gives it the same steps on the same windows of Grimm's tales, in the same order for the same seed.
+Its judges are tales that it has not read: how surprising it finds them, how far its distributions are from the
+teacher's, and how surprising the *teacher* finds what the student writes behind their openings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import tempfile
+from functools import cache
+from typing import NamedTuple
+
+import pandas as pd
+from transformers import PrinterCallback, TrainingArguments
+
+from distill_helpers.corpora import load_grimm_tales
+from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.recipes import WORK
+from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.llm import (
+    CompletionDataset,
+    LLMDistillationTrainer,
+    TokenTargetStore,
+    evaluate_language_model,
+    precompute_token_targets,
+)
+from distill_helpers.llm.on_policy import completed
+from distill_helpers.models import LanguageModel, load_language_model
+from distill_helpers.pruning import prune
+
+__all__ = [
+    "LOG",
+    "METHODS",
+    "Method",
+    "healed",
+    "judge",
+    "pruned_student",
+    "run",
+    "summary",
+    "teacher_targets",
+    "windows",
+    "write",
+]
+
+LOG = "healing"
+#: What is in the log beside the methods: the teacher itself, and the student as it was cut.
+TEACHER, PRUNED = "teacher", "pruned, not healed"
+
+#: Layers that the student keeps of 30; tokens of a window, and of its opening, which is read and not learnt.
+N_LAYERS, WINDOW, OPENING = 10, 64, 16
+#: One pass over the 1,199 windows. The rate was chosen on the validation tales for forward KL and hard labels alike.
+STEPS, BATCH_SIZE, LEARNING_RATE = 150, 8, 5e-4
+#: Every how many windows of the held-out tales one is used to judge.
+EVERY = 3
+
+
+class Method(NamedTuple):
+    """How a student is healed: alpha (0: hard labels), the divergence, the share of batches that it writes itself."""
+
+    alpha: float
+    divergence: str = "forward_kl"
+    on_policy: float = 0.0
+
+
+#: The rows of the table.
+METHODS = {
+    "hard labels": Method(0.0),
+    "forward KL": Method(1.0),
+    "reverse KL": Method(1.0, "reverse_kl"),
+    "JSD": Method(1.0, "generalized_jsd"),
+    "half on-policy, reverse KL": Method(1.0, "reverse_kl", 0.5),
+}
+
+
+@cache
+def teacher() -> LanguageModel:
+    """SmolLM2-135M-Instruct, on the CPU or the best device there is."""
+    return load_language_model()
+
+
+@cache
+def windows(part: str) -> CompletionDataset:
+    """Windows of 64 tokens of the tales for "train"; of those for "validation" or "test", every third one."""
+    tokenizer = teacher().tokenizer
+    rows: list[list[int]] = []
+    for ids in tokenizer(getattr(load_grimm_tales(), part))["input_ids"]:
+        rows += [ids[start : start + WINDOW] for start in range(0, len(ids) - WINDOW + 1, WINDOW)]
+    rows = rows if part == "train" else rows[::EVERY]
+    return CompletionDataset(rows, [OPENING] * len(rows), tokenizer)
+
+
+@cache
+def teacher_targets() -> TokenTargetStore:
+    """The teacher's hidden states of the training windows (1,152 bytes a token), in the work folder."""
+    return precompute_token_targets(teacher(), windows("train"), "hidden", cache_dir=WORK / "targets", progress=False)
+
+
+@cache
+def pruned_student() -> LanguageModel:
+    """The ten layers that change most what passes through them, read off twenty training tales."""
+    return prune(teacher(), load_grimm_tales().train[:20], n_layers=N_LAYERS, max_length=WINDOW)
+
+
+def healed(method: Method, seed: int, *, steps: int = STEPS, learning_rate: float = LEARNING_RATE) -> LanguageModel:
+    """The student after so many steps of a method.
+
+    Args:
+        method: one of `METHODS`, or another.
+        seed: of the order of the windows, and of what the student writes on-policy.
+        steps, learning_rate: the course's own by default.
+    """
+    student = pruned_student()._replace(model=copy.deepcopy(pruned_student().model))
+    data = windows("train")
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = LLMDistillationTrainer(
+            student.model,
+            DistillationConfig(temperature=1.0, alpha=method.alpha, divergence=method.divergence),
+            TrainingArguments(
+                scratch,
+                max_steps=steps,
+                per_device_train_batch_size=BATCH_SIZE,
+                learning_rate=learning_rate,
+                lr_scheduler_type="cosine",
+                warmup_steps=0.1,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+                seed=seed,
+                data_seed=seed,
+            ),
+            train_dataset=data.with_targets(teacher_targets()) if method.alpha else data,
+            teacher=teacher() if method.alpha else None,
+            on_policy_fraction=method.on_policy,
+            max_new_tokens=WINDOW - OPENING,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    student.model.eval()
+    return student
+
+
+def write(model: LanguageModel, n: int = 32, *, seed: int = 0) -> CompletionDataset:
+    """What a model writes behind the openings of the first `n` test windows, at temperature 1."""
+    data = windows("test")
+    prompts = [ids[:OPENING] for ids in data.token_ids[:n]]
+    sequences = completed(*model, prompts, max_new_tokens=WINDOW - OPENING, temperature=1.0, seed=seed)
+    return CompletionDataset(sequences, [OPENING] * len(sequences), data.tokenizer)
+
+
+def judge(model: LanguageModel, part: str = "test") -> dict[str, float]:
+    """`evaluate_language_model` on held-out tales, and `written_perplexity`: the teacher's of what the model writes."""
+    own = evaluate_language_model(model, windows(part), teacher())
+    return own | {"written_perplexity": evaluate_language_model(teacher(), write(model))["perplexity"]}
+
+
+def run(method: str, seed: int) -> dict[str, float | str]:
+    """One student: `judge`, and the first thing that it writes.
+
+    Args:
+        method: a key of `METHODS`, "teacher" or "pruned, not healed".
+        seed: see `healed`.
+
+    Raises:
+        KeyError: another name.
+    """
+    if method == TEACHER:
+        model = teacher()
+    elif method == PRUNED:
+        model = pruned_student()
+    else:
+        model = healed(METHODS[method], seed)
+    figures: dict[str, float | str] = dict(judge(model))
+    for number, ids in enumerate(write(model, 3, seed=seed).token_ids):
+        figures[f"writes_{number}"] = str(model.tokenizer.decode(ids[OPENING:], skip_special_tokens=True))
+    return figures
+
+
+def summary() -> pd.DataFrame:
+    """A row for the teacher, the cut student and each method: means over the seeds, and their spread."""
+    log = read_log(LOG)
+    lines = {}
+    for name in (TEACHER, PRUNED, *METHODS):
+        group = log[log["method"] == name]
+        lines[name] = {
+            "seeds": len(group),
+            "perplexity": group["perplexity"].mean(),
+            "± sd": group["perplexity"].std(ddof=1),
+            "KL to the teacher": group["forward_kl"].mean(),
+            "same next token %": 100 * group["agreement"].mean(),
+            "teacher's perplexity of what it writes": group["written_perplexity"].mean(),
+            "± sd of that": group["written_perplexity"].std(ddof=1),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def markdown() -> str:
+    """The table for a page."""
+    return markdown_table(summary(), ("", "", ".1f", ".1f", ".2f", ".1f", ".1f", ".1f"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--only-runs", action="store_true", help="no table, say while another run is on")
+    arguments = parser.parse_args()
+    wanted = [{"method": name, "seed": 0} for name in (TEACHER, PRUNED)]
+    wanted += [{"method": name, "seed": seed} for seed in arguments.seeds for name in arguments.methods]
+    run_missing(LOG, wanted, run)
+    if not arguments.only_runs:
+        write_table(LOG, markdown())
+
+
+if __name__ == "__main__":
+    main()
