@@ -181,6 +181,7 @@ def filter_messages(
     min_distinct: float = 0.5,
     max_similarity: float = 0.8,
     min_confidence: float = 0.5,
+    relabel: bool = False,
 ) -> FilteredMessages:
     """The messages that are worth learning from. Each rule sees what the rules before it have left.
 
@@ -196,6 +197,9 @@ def filter_messages(
             each other, where the first is kept.
         min_confidence: the teacher's probability (at T = 1) for the topic asked for. 0 keeps messages that came out
             about something else: their soft labels are right all the same.
+        relabel: give each message the topic that the teacher finds likeliest, whatever was asked for, and let
+            `min_confidence` be of that one. A small writer often misses its topic and writes a good message about
+            another.
 
     Raises:
         ValueError: no message or an empty one, an unknown topic, logits of another shape or that are not finite,
@@ -216,6 +220,9 @@ def filter_messages(
     if min_words < 1 or (max_words is not None and max_words < min_words):
         raise ValueError(f"need 1 <= min_words <= max_words, got {min_words} and {max_words}")
 
+    if relabel:
+        likeliest = teacher_logits.argmax(dim=1).tolist()
+        messages = [SyntheticMessage(text, label_names[i]) for text, i in zip(texts, likeliest, strict=True)]
     words = [text.split() for text in texts]
     asked = torch.tensor([list(label_names).index(message.topic) for message in messages])
     confidence = teacher_logits.softmax(dim=1).gather(1, asked[:, None]).flatten().tolist()

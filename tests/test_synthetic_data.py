@@ -320,6 +320,13 @@ def test_the_limits_can_be_moved():
     assert filtered((GOOD, "screen", 0.9), (almost, "screen", 0.9), max_similarity=1.0).rows == [0, 1]
 
 
+def test_a_message_about_another_topic_can_be_kept_as_what_it_is():
+    cases = (GOOD, "screen", 0.1), (OTHER, "printer", 0.6)
+    result = filtered(*cases, min_confidence=0.8, relabel=True)
+    assert result.messages == [SyntheticMessage(GOOD, "printer")]  # 0.9 for the other topic
+    assert filtered(*cases, min_confidence=0.8).messages == []
+
+
 def test_a_first_copy_that_the_teacher_refuses_does_not_take_the_second_with_it():
     assert filtered((GOOD, "printer", 0.1), (GOOD, "screen", 0.9)).rows == [1]
 

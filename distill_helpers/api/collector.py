@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from distill_helpers.api.budget import Budget, Ledger
 from distill_helpers.api.journal import Journal, JournalRecord
-from distill_helpers.api.pricing import PriceTable, cost_usd, load_prices
+from distill_helpers.api.pricing import PriceTable, cost_usd, load_prices, worst_case_usage
 from distill_helpers.api.questions import Question, questions
 from distill_helpers.api.teacher_answers import COMPLETE, TeacherAnswer, Usage
 from distill_helpers.api.teachers import Teacher, make_teacher
@@ -145,7 +145,8 @@ class APIDistillationDataCollector:
 
         Raises:
             ValueError: no text, an empty one or one that is not Unicode (with its row), a number outside its range,
-                samples at temperature 0, a budget in dollars for a model without a price.
+                samples at temperature 0, a budget in dollars for a model without a price or for prompts that may be
+                longer than its price is for.
             TeacherUnavailableError: status 401, 403 or 404.
             RuntimeError: another process writes to this journal.
             OSError: the disk takes no more.
@@ -153,6 +154,7 @@ class APIDistillationDataCollector:
         budget = budget or Budget()
         self._check(max_concurrent, budget, stop_after_failures)
         asked = questions(self.teacher, input_texts, n_samples)
+        self._check_prompts(asked, budget)
         with Journal(output_path) as journal:
             waiting = [q for q in asked if not (journal.has_answer(q.key) if retry_failed else q.key in journal)]
             price = self._price
@@ -175,6 +177,18 @@ class APIDistillationDataCollector:
             raise ValueError(
                 f"no price for {self.teacher.model!r}, so a budget in dollars can't be kept: pass prices=… or give the"
                 " budget in tokens"
+            )
+
+    def _check_prompts(self, asked: list[Question], budget: Budget) -> None:
+        limit = None if self._price is None else self._price.max_prompt_tokens
+        if budget.usd is None or limit is None:
+            return
+        longest = max(asked, key=lambda question: len(question.text))
+        most = worst_case_usage(self.teacher.request(longest.text)).input_tokens
+        if most > limit:
+            raise ValueError(
+                f"the longest text makes a prompt of up to {most} tokens, and the price of {self.teacher.model} is for"
+                f" prompts of up to {limit}: shorten it, or add the price for longer prompts to a copy of prices.toml"
             )
 
 

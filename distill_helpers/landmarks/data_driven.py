@@ -26,20 +26,22 @@ def data_driven(
     training: Training | None = None,
     *,
     n_layers: int | None = None,
-    min_confidence: float = 0.5,
+    min_confidence: float = 0.8,
+    relabel: bool = True,
     real_messages: bool = True,
 ) -> DistilledStudent:
     """Distillation through data, the idea of Phi-2 and its predecessors (Gunasekar et al., arXiv 2306.11644).
 
-    A language model has written messages (`synthetic_data.write_messages`); filters keep what the teacher finds to be
-    about the topic asked for and what repeats nothing (`filter_messages`); the student learns from *labels*, never from
-    a distribution. Phi-2's student was no compressed teacher, and neither is this one: its layers start random.
+    A language model has written messages (`synthetic_data.write_messages`); filters keep what the teacher is sure of
+    and what repeats nothing (`filter_messages`); the student learns from *labels*, never from a distribution. Phi-2's
+    student was no compressed teacher, and neither is this one: its layers start random.
 
     Args:
-        teacher, data, training: see `Training`; `n_transfer` is not used. The teacher only filters.
+        teacher, data, training: see `Training`; `n_transfer` is not used. The teacher only judges.
         messages: as the language model wrote them.
         n_layers: of a student as wide as the teacher; default half its layers.
-        min_confidence: see `filter_messages`; 0 switches the teacher's judgement off.
+        min_confidence: see `filter_messages`; 0 lets messages pass of which the teacher is not sure.
+        relabel: the label is the topic that the teacher finds likeliest; else the one that the writer was asked for.
         real_messages: learn from the training messages too.
 
     Raises:
@@ -53,6 +55,7 @@ def data_driven(
         data.label_names,
         known={"training": data.train.texts, "validation": data.validation.texts, "test": data.test.texts},
         min_confidence=min_confidence,
+        relabel=relabel,
     ).messages
     if not kept:
         raise ValueError(f"the filters left none of {len(messages)} messages; write more, or lower min_confidence")

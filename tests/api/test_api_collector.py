@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,20 @@ def test_a_budget_in_dollars(server: FaultServer, tmp_path: Path, prices: PriceT
         [f"text {i}" for i in range(200)], tmp_path / "j.jsonl", budget=Budget(usd=1.0), progress=False
     )
     assert len(bigger.examples) == 200
+
+
+def test_a_prompt_that_may_be_longer_than_its_price_is_for_is_refused_before_any_call(
+    server: FaultServer, tmp_path: Path, prices: PriceTable
+) -> None:
+    short = PriceTable([replace(price, max_prompt_tokens=2000) for price in prices])
+    collector = APIDistillationDataCollector(server.openai(), prices=short)
+    with pytest.raises(ValueError, match="prompts of up to 2000") as error:
+        collector.collect(["a", "b" * 1900], tmp_path / "journal", budget=Budget(usd=1), progress=False)
+    assert "bbb" not in str(error.value)
+    assert not server.asked()
+    fitting = collector.collect(["a", "b" * 100], tmp_path / "journal", budget=Budget(usd=1), progress=False)
+    assert len(fitting.examples) == 2
+    collector.collect(["b" * 1900], tmp_path / "other", progress=False)  # without a budget there is none to pass
 
 
 def test_a_model_without_a_price_has_no_cost_and_no_budget_in_dollars(server: FaultServer, tmp_path: Path) -> None:

@@ -182,11 +182,11 @@ def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     mac = "comp.sys.mac.hardware"
     written = [
         SyntheticMessage("my old apple powerbook with system seven does not see the external scsi drive any more", mac),
-        SyntheticMessage("xlib and motif widgets on an x terminal need the right font server for this", mac),
+        SyntheticMessage("there is nothing that anybody could say about it before next week or the one after", mac),
     ]
     data_driven(teacher, desk, written, Training(device="cpu", progress=False), real_messages=False, n_layers=1)
     ((_, _, data, config, training),) = stages
-    assert data.train.texts == [written[0].text]  # the second is about something else
+    assert data.train.texts == [written[0].text]  # of the second the teacher is not sure
     assert data.train.labels == [desk.label_names.index(mac)]
     assert (config.alpha, training.n_transfer) == (0.0, 0)
     assert key("data_driven") == "hard labels of messages that a language model wrote and the teacher let through"
