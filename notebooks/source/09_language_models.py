@@ -49,15 +49,17 @@ from distill_helpers.course.memory import peak_tensor_bytes
 
 # %%
 from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
 from distill_helpers.llm import (
     CompletionCollator,
+    CompletionDataset,
     compute_token_level_distillation_loss,
     evaluate_language_model,
+    on_policy_batch,
     precompute_token_targets,
 )
-from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.losses import IGNORE_INDEX
 from distill_helpers.output_heads import last_hidden_states, output_head
 
@@ -161,8 +163,8 @@ print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the 
 # %%
 importance = dh.layer_importance(*teacher, tales.train[:20], max_length=healing.WINDOW)
 kept = sorted(sorted(range(len(importance)), key=lambda i: -importance[i])[: healing.N_LAYERS])
-fig, axes = figure("The middle layers change least", height=2.6)
-axes.bar(range(len(importance)), importance, color=[COLOURS[0 if i in kept else 7] for i in range(len(importance))])
+fig, axes = figure("The first two layers and the last change most", height=2.6)
+axes.bar(range(len(importance)), importance, color=[COLOURS[0 if i in kept else -1] for i in range(len(importance))])
 axes.set(yscale="log", xlabel="layer", ylabel="1 − cosine of input and output")
 with_alt_text(fig, f"Influence of each of the 30 layers on a logarithmic scale; the ten largest are layers {kept}.")
 
@@ -178,7 +180,8 @@ assert broken["perplexity"] > 10_000
 print("perplexity on tales that it has not seen: the teacher's is below 60, that of its ten layers above 10,000")
 
 # %% [markdown]
-# A third of the layers is not a third of the model: the embeddings, 28 million, stay. (Perplexity is e to the mean
+# The first two layers and the last stand out; between them all are much alike, and which of those go is nearly a matter of
+# taste. A third of the layers is not a third of the model: the embeddings, 28 million, stay. (Perplexity is e to the mean
 # surprise; a model that guessed evenly among all tokens would have 49,152.) The layers that are left get inputs that they
 # have never seen. Nothing in them is lost, though: healing is short.
 #
@@ -244,24 +247,21 @@ def fused():
     dh.fused_distillation_loss(hidden, head, states[1], heads[1]).backward()
 
 
-lines = {}
-for name, way in (("dense", dense), ("fused", fused)):
-    way()  # once to warm up
+megabytes, seconds = {}, {}
+for name, way in ProgressWidget("both losses").over([("dense", dense), ("fused", fused)]):
+    megabytes[name] = peak_tensor_bytes(way)[1] / 1e6
     start = time.perf_counter()
     way()
-    seconds = time.perf_counter() - start
-    lines[name] = {"MB at most": peak_tensor_bytes(way)[1] / 1e6, "seconds": seconds}
-measured = pd.DataFrame.from_dict(lines, orient="index")
-gradient_mb = heads[0].numel() * 4 / 1e6
-print(f"the head and its gradient alone: {2 * gradient_mb:.0f} MB")
-assert measured.loc["fused", "MB at most"] < 0.6 * measured.loc["dense", "MB at most"]
-measured.style.format({"MB at most": "{:.0f}", "seconds": "{:.1f}"}).hide(axis="columns", subset=["seconds"])
+    seconds[name] = time.perf_counter() - start
+print(f"at most, in MB: {megabytes['dense']:.0f} dense, {megabytes['fused']:.0f} fused")
+print(f"of these the copy of the head and its gradient: {2 * heads[0].numel() * 4 / 1e6:.0f}")
+assert megabytes["fused"] < 0.6 * megabytes["dense"]
+assert seconds["fused"] < 1.2 * seconds["dense"]
 
 # %% [markdown]
 # The copies of the head and its gradient are in both, and are what is left of the fused one. What grows with the number of
 # tokens is gone: at 8 × 2,048 tokens the dense loss needs 32 times as much beside the head, and the fused one the same as
-# here. It is also the faster of the two, since large temporaries cost time. Against other libraries' losses it is measured
-# by `make bench`.
+# here. Nor is it slower, since large temporaries cost time. `make bench` measures it beside other libraries' losses.
 #
 # ## A teacher on disk
 #
@@ -370,6 +370,99 @@ for name in (TEACHER, PRUNED, *order):
     print(f"{name}:\n   …{' '.join(line['writes_0'].split())[:200]}\n")
 
 # %% [markdown]
+# READING-TODO
+#
+# ## Whose text: on-policy
+#
+# A student that learns on somebody else's text has never seen its own mistakes. When it writes by itself, one odd token
+# leads to a beginning that no tale had, and from there on it is on its own. **On-policy distillation** (GKD, arXiv
+# 2306.13649) trains where the student ends up. In words: *the student samples a completion; the teacher gives its
+# distribution at each of its tokens; no gradient goes through the sampling.* In symbols, for a share $\lambda$ of the
+# batches,
+#
+# $$y \sim q_\theta(\cdot \mid x), \qquad L = \frac{1}{|y|} \sum_t D\big(p(\cdot \mid x, y_{<t}) \,\|\, q_\theta(\cdot \mid
+# x, y_{<t})\big)$$
+#
+# In code:
+
+
+# %%
+def sampled_completions(student, prompts, n_tokens, seed):
+    torch.manual_seed(seed)
+    ids = torch.tensor(prompts)
+    for _ in range(n_tokens):
+        with torch.no_grad():
+            q = student(ids).logits[:, -1].softmax(-1)  # no top-k, no top-p: the student's own distribution
+        ids = torch.cat([ids, torch.multinomial(q, 1)], dim=1)
+    labels = ids.clone()
+    labels[:, : len(prompts[0])] = IGNORE_INDEX  # the prompt is not learnt; what was written says where to compare
+    return {"input_ids": ids, "labels": labels}
+
+
+data = [few.sequence(row) for row in range(3)]
+own = on_policy_batch(student.model, tokenizer, CompletionCollator(tokenizer)(data), max_new_tokens=8)
+by_hand = sampled_completions(student.model, [ids[:16] for ids in few.token_ids[:3]], 8, seed=0)
+for name in ("input_ids", "labels"):  # the same prompts, the same positions; other draws
+    assert torch.equal(own[name][:, :16], by_hand[name][:, :16])
+assert torch.equal(own["labels"] == IGNORE_INDEX, by_hand["labels"] == IGNORE_INDEX)
+print("the package's batch has the same prompts, and learns at the same positions")
+
+# %% [markdown]
+# It costs a generation and a live teacher for each step; targets on disk are of no use, since nobody knows beforehand what
+# the student will write. A fraction of 0 is what we had before, 1 is never anything else than its own text; early in
+# training its own text is noise, and the teacher has little to say about noise.
+#
+# ## When the tokenizers differ
+#
+# A teacher of another family splits text into other tokens: position t of the one is no position of the other, and token
+# 4,711 is another word. Code that only compares vocabulary *sizes* trains on nonsense and says nothing. Here it is refused.
+# Two things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`, sequence level,
+# or notebook 08). Or one compares how *sure* both are, with the probabilities **sorted**: the universal logit distance
+# (ULD, Boizard et al., arXiv 2402.12030),
+#
+# $$\frac{1}{n} \sum_{t \le n} \sum_i \big| p_t^{(i)} - q_t^{(i)} \big|, \qquad p^{(1)} \ge p^{(2)} \ge \dots$$
+
+
+# %%
+from distill_helpers.llm import universal_logit_distance
+
+
+def sorted_distance(student_logits, teacher_logits):
+    q = student_logits.softmax(-1).sort(descending=True)[0]
+    p = teacher_logits.softmax(-1).sort(descending=True)[0]
+    missing = p.shape[-1] - q.shape[-1]  # the smaller vocabulary: the student's
+    return (torch.nn.functional.pad(q, (0, missing)) - p).abs().sum(-1).mean()
+
+
+some, fewer = sample_teacher[:32], sample_student[:32, :40_000]
+mask = torch.ones(1, 32, dtype=torch.bool)
+torch.testing.assert_close(
+    sorted_distance(fewer, some), universal_logit_distance(fewer[None], some[None], mask, mask), rtol=1e-4, atol=1e-5
+)
+shuffled = some[:, torch.randperm(some.shape[1], generator=torch.Generator().manual_seed(0))]
+print(f"distance between a teacher and itself with its vocabulary shuffled: {sorted_distance(shuffled, some):.3f}")
+
+# %% [markdown]
+# Zero for a shuffled vocabulary: it knows nothing of *which* token. That must come from hard labels beside it.
+#
+# ## Further on
+#
+# What this notebook does not measure, with its sources:
+#
+# - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; the frozen head then costs no gradient. Over weights that
+#   bitsandbytes keeps in four bits this is QLoRA (Dettmers et al., arXiv 2305.14314). A student in plain bf16 is no
+#   economy: at a rate of 1e-5 most updates are smaller than its rounding.
+# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: 800,000 of its answers, chains of thought
+#   included, as text for fine-tuning (arXiv 2501.12948). The trace is what is worth learning; cut-off ones are dropped.
+# - **Scaling laws.** Given enough compute or data, training without a teacher reaches what distillation reaches. It
+#   pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
+# - **Quantisation-aware distillation.** The student is the teacher in four bits, and learns from the whole one by KL, to win back
+#   what rounding costs (arXiv 2601.20088). Notebook 11 quantises.
+# - **Sampling, bandwidth, many GPUs.** On one GPU this trainer is enough. When the student's writing is what takes the time, use
+#   TRL's `DistillationTrainer`, which has vLLM write. Where its loss and ours mean the same they are equal to five
+#   digits (`tests/llm/test_llm_trl_equality.py`). Mind two differences: no T², and a JSD scale on which β near 0 or 1 goes
+#   to zero while β = 0 and 1 are the full KLs.
+#
 # ## Exercises
 #
 # ### Exercise 09.1 · Shift, mask, mean (★★, 8 min)
@@ -489,3 +582,59 @@ def target_bytes(batch, length, vocabulary, width, k):
 
 
 check("09.4", target_bytes)
+
+# %% [markdown]
+# ## Quiz
+#
+# Open a choice to see whether it is right, and why.
+
+# %%
+HTML(render_quiz("09_language_models"))
+
+# %% [markdown]
+# ## The answer
+
+# %%
+best = mean["perplexity"].idxmin()
+print(
+    f"perplexity on unseen tales: teacher {teachers_own['perplexity']:.0f}, "
+    + ", ".join(f"{n} {mean.loc[n, 'perplexity']:.0f}" for n in order)
+)
+print(
+    "teacher's perplexity of what it writes: "
+    + ", ".join(f"{n} {mean.loc[n, 'written_perplexity']:.0f}" for n in order)
+)
+
+# %% [markdown]
+# ANSWER-TODO
+#
+# ## Summary
+#
+# - A language model's loss is a mean over the tokens that count: shift once, mask the prompt, divide by tokens.
+# - Logits need never be whole: a chunk of rows becomes its gradient at once. Four products with the heads, not six.
+# - Targets on disk: the head's input is exact, top-k needs its bucket, draws are right on average.
+# - A pruned model is broken and not lost: one pass over twelve hundred passages brings it back most of the way.
+# - Forward KL fits the text, reverse KL and on-policy fit what the student will write.
+#
+# **What the source article says, and what is true**
+#
+# | it says | true is | evidence |
+# |---|---|---|
+# | the mask says which tokens are padding | the prompt must not count either, and both masks must be shifted; with left padding its loss trains from a pad | *The loss, token by token* |
+# | hard labels are the argmax of the teacher's logits | on somebody else's text that is neither data nor a sampled sequence; hard labels are the text, or what the teacher writes | *The loss, token by token* |
+# | T = 4 for language models | T = 1: the distributions are soft as they are | Busbridge et al.; *A language model is a classifier* |
+# | teacher and student logits of a batch are compared at once | 8.4 GB a copy at 8 × 2,048 × 128k; a chunk of rows is enough | *Why the logits do not fit* |
+# | label smoothing beside distillation | a perfect student's cross-entropy then rises instead of falling | notebook 04 |
+# | the trainer supports black-box and QLoRA distillation | its code has neither, and never calls `.train()` | `LLMDistillationTrainer` here has both, under tests |
+# | a student of another vocabulary | fails or, truncated, is silently wrong; compare tokenizers, not sizes | *When the tokenizers differ* |
+#
+# **References.** Agarwal et al. 2023, *GKD*, [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) ·
+# Gu et al. 2023, *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) ·
+# Ko et al. 2024, *DistiLLM*, [arXiv 2402.03898](https://arxiv.org/abs/2402.03898) ·
+# Kim and Rush 2016, [arXiv 1606.07947](https://arxiv.org/abs/1606.07947) ·
+# Anshumann et al. 2025, [arXiv 2503.16870](https://arxiv.org/abs/2503.16870) ·
+# Boizard et al. 2024, *ULD*, [arXiv 2402.12030](https://arxiv.org/abs/2402.12030) ·
+# Men et al. 2024, *ShortGPT*, [arXiv 2403.03853](https://arxiv.org/abs/2403.03853) ·
+# Sreenivas et al. 2024, *Minitron*, [arXiv 2408.11796](https://arxiv.org/abs/2408.11796) ·
+# Busbridge et al. 2025, [arXiv 2502.08606](https://arxiv.org/abs/2502.08606) ·
+# DeepSeek-AI 2025, *R1*, [arXiv 2501.12948](https://arxiv.org/abs/2501.12948).

@@ -56,8 +56,7 @@ TEACHER, PRUNED = "teacher", "pruned, not healed"
 
 #: Layers that the student keeps of 30; tokens of a window, and of its opening, which is read and not learnt.
 N_LAYERS, WINDOW, OPENING = 10, 64, 16
-#: One pass over the 1,199 windows. The rate, of 5e-4, 1e-3 and 2e-3, by half such a run and the validation tales: next to
-#: the best for forward KL and the best for hard labels.
+#: One pass over the 1,199 windows. The rate by half such runs with 5e-4, 1e-3 and 2e-3, judged by the validation tales.
 STEPS, BATCH_SIZE, LEARNING_RATE = 150, 8, 1e-3
 #: Steps whose mean loss is kept, for a comparison with a run that is stopped there.
 EARLY = 10

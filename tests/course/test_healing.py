@@ -1,0 +1,66 @@
+"""The healing experiment: its windows, its log, and what a short run of it does."""
+
+import pytest
+import torch
+
+from distill_helpers import load_grimm_tales
+from distill_helpers.course.experiments import healing
+from distill_helpers.course.experiments.healing import LOG, METHODS, PRUNED, TEACHER, summary
+from distill_helpers.course.logs import read_log
+
+
+@pytest.fixture(scope="module")
+def log():
+    return read_log(LOG)
+
+
+def test_windows_are_64_tokens_of_which_16_are_read_only():
+    train, test = healing.windows("train"), healing.windows("test")
+    assert {len(ids) for ids in train.token_ids + test.token_ids} == {64}
+    assert set(train.n_tokens) == {48}
+    assert len(train) == 1199
+    text = " ".join(" ".join(load_grimm_tales().test).split())
+    for ids in test.token_ids[:5]:  # tales that are not among the training ones
+        passage = " ".join(test.tokenizer.decode(ids[4:40]).split())
+        assert passage in text
+        assert passage not in " ".join(" ".join(load_grimm_tales().train).split())
+
+
+def test_the_log_has_the_same_seeds_for_every_method(log):
+    seeds = {name: sorted(log[log["method"] == name]["seed"]) for name in METHODS}
+    assert len({tuple(values) for values in seeds.values()}) == 1
+    assert {len(log[log["method"] == name]) for name in (TEACHER, PRUNED)} == {1}
+    assert not log.duplicated(["method", "seed"]).any()
+    assert log["writes_0"].str.len().gt(20).all()
+
+
+def test_the_table_is_of_the_log(log):
+    table = summary()
+    assert list(table.index) == [TEACHER, PRUNED, *METHODS]
+    for name in METHODS:
+        own = log[log["method"] == name]
+        assert table.loc[name, "perplexity"] == pytest.approx(own["perplexity"].mean())
+        assert table.loc[name, "seeds"] == len(own)
+    assert table.loc[TEACHER, "same next token %"] == 100
+
+
+def test_what_a_model_writes_is_its_own_and_begins_with_the_openings():
+    written = healing.write(healing.pruned_student(), 3)
+    for ids, opening in zip(written.token_ids, healing.windows("test").token_ids, strict=False):
+        assert ids[:16] == opening[:16]
+        assert len(ids) <= 64
+    again = healing.write(healing.pruned_student(), 3)
+    assert written.token_ids == again.token_ids
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["forward KL", "half on-policy, reverse KL"])
+def test_two_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(name):
+    before = {k: v.clone() for k, v in healing.pruned_student().model.state_dict().items()}
+    healing_steps = healing.healed(METHODS[name], 0, steps=10, cached=False)
+    few = healing.windows("test")
+    few = type(few)(few.token_ids[:4], few.prompt_lengths[:4], few.tokenizer)
+    healed_kl = healing.evaluate_language_model(healing_steps.student, few, healing.teacher())["forward_kl"]
+    assert healed_kl < healing.evaluate_language_model(healing.pruned_student(), few, healing.teacher())["forward_kl"]
+    for key, tensor in healing.pruned_student().model.state_dict().items():
+        assert torch.equal(tensor, before[key])
