@@ -24,8 +24,9 @@ def pins(file: str) -> dict[str, str]:
 def accepted() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    # The benchmark's peers get an environment of their own.
-    listed = project["dependencies"] + [r for name, extra in extras.items() if name != "bench" for r in extra]
+    # The benchmark's peers get an environment of their own, and nothing in the course needs four bits.
+    pinned = [extra for name, extra in extras.items() if name not in ("bench", "qlora")]
+    listed = project["dependencies"] + [r for extra in pinned for r in extra]
     return {canonicalize_name(r.name): r for r in map(Requirement, listed)}
 
 

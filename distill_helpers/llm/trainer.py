@@ -33,8 +33,8 @@ class LLMDistillationTrainer(DistillationTrainer):
     * *sequence level*, or *black box*: a data set of what a teacher wrote (`teacher_completions`, `api`), alpha = 0;
     * *on-policy*: a `teacher` and `on_policy_fraction` above 0.
 
-    The student may be wrapped by PEFT (LoRA, and QLoRA over a model that bitsandbytes has quantised). On a CPU train such
-    a one before it is evaluated: bitsandbytes 0.50 then packs the base for inference, and gradients no longer pass it.
+    The student may be wrapped by PEFT (LoRA, and QLoRA over a model that bitsandbytes has quantised). On a CPU, train
+    such a one before it is evaluated: bitsandbytes 0.50 packs the base for inference then, and no gradient passes it.
 
     Args:
         model: the student; a causal language model of transformers, or a PEFT model around one.

@@ -522,11 +522,14 @@ for name, row in SYSTEMS.items():
 pd.DataFrame.from_dict(gains, orient="index").round(1)
 
 # %% [markdown]
-# Five of the six pass their bar, three of them by more than four points. **The data-driven student does not.** Of 800
-# messages that SmolLM2 wrote, 402 survive the filters, and with them beside 2,517 real ones it is half a point *worse*.
-# Phi-2's writers were GPT-3.5 and GPT-4. The recipe needs a writer that knows more about your messages than you have,
-# and a writer of 135 million parameters does not: by eye, a third of what it writes reads like a message at all.
-# MiniLMv2 passes by the least: its layers start at random as TinyBERT's do, and its second stage is on hard labels
+# All six pass their bar, three of them by more than four points. **The data-driven student passes by the least**, one
+# point. SmolLM2 wrote 2,560 messages; 1,426 of them repeat nothing, and the teacher is sure of them: with *its* topic as
+# the label, whatever the writer was asked for. Trained on the real messages alone for as many steps, the same student is no
+# better than its bar, so it is the messages and not the steps. With fewer messages, 402 of 800, and the topics that the
+# writer was asked for, it was half a point *worse* than its bar (`data/results/landmarks.md`); the settings were chosen by two
+# seeds and the validation messages. Phi-2's writers were GPT-3.5 and GPT-4. A writer of 135 million parameters often misses
+# its topic: by eye, a third of what it writes reads like a message at all, and here the judge does the work.
+# MiniLMv2 passes by less than two points: its layers start at random as TinyBERT's do, and its second stage is on hard labels
 # alone, as in the paper, where TinyBERT's is on the teacher's answers to 5,017 texts.
 #
 # ## Do the papers' ablations hold here?
@@ -556,7 +559,7 @@ for name, paper in papers.items():
         "paper": paper, "here": f"{mean:+.1f} ± {error:.1f}", "worse in": f"{(difference < 0).sum()} of {len(difference)}",
         "direction": verdict,
     }  # fmt: skip
-assert set(papers) == set(ABLATIONS)
+assert set(papers) < set(ABLATIONS)
 held = [name for name, line in lines.items() if line["direction"] == "holds"]
 pd.DataFrame(lines).T
 

@@ -26,10 +26,8 @@ def test_windows_are_64_tokens_of_which_16_are_read_only():
         assert passage not in " ".join(" ".join(load_grimm_tales().train).split())
 
 
-def test_the_log_has_the_same_seeds_for_every_method(log):
-    seeds = {name: sorted(log[log["method"] == name]["seed"]) for name in METHODS}
-    assert len({tuple(values) for values in seeds.values()}) == 1
-    assert {len(log[log["method"] == name]) for name in (TEACHER, PRUNED)} == {1}
+def test_the_log_has_runs_of_every_method_and_none_twice(log):
+    assert set(log["method"]) == {TEACHER, PRUNED, *METHODS}
     assert not log.duplicated(["method", "seed"]).any()
     assert log["writes_0"].str.len().gt(20).all()
 
@@ -55,7 +53,7 @@ def test_what_a_model_writes_is_its_own_and_begins_with_the_openings():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["forward KL", "half on-policy, reverse KL"])
-def test_two_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(name):
+def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(name):
     before = {k: v.clone() for k, v in healing.pruned_student().model.state_dict().items()}
     healing_steps = healing.healed(METHODS[name], 0, steps=10, cached=False)
     few = healing.windows("test")

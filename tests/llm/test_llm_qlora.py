@@ -1,13 +1,17 @@
-"""A QLoRA student: its base in four bits by bitsandbytes, on a CPU as on a GPU; the adapter alone is trained."""
+"""A QLoRA student: its base in four bits by bitsandbytes, on a CPU as on a GPU; the adapter alone is trained.
+
+Skipped where the extra `qlora` is not installed, as in the course's environment.
+"""
 
 import pytest
 import torch
-from bitsandbytes.nn import Params4bit
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainingArguments
 
 from distill_helpers import DistillationConfig
 from distill_helpers.llm import CompletionCollator, LLMDistillationTrainer, compute_token_level_distillation_loss
+
+Params4bit = pytest.importorskip("bitsandbytes").nn.Params4bit
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_the_adapter_learns_over_a_base_in_four_bits(student, make_language_mode
         eval_dataset=completions,
         teacher=teacher,
     )
-    # No evaluation before: bitsandbytes packs the base for inference then, on some CPUs, and gradients no longer pass it.
+    # No evaluation before: on some CPUs bitsandbytes packs the base for it, and no gradient passes it any more.
     bytes_before = [p.data.clone() for p in quantised]
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
