@@ -124,7 +124,7 @@ def test_half_precision_keeps_probabilities_to_half_a_percent():
     _, teacher = logits_of(100, spread=6.0)
     stored = TopKTargets.of(teacher, 16).log_probs.float().exp()
     exact = TopKTargets.of(teacher, 16, dtype=torch.float32).log_probs.exp()
-    likely = exact > 1e-7
+    likely = exact > 1.2e-7
     assert ((stored - exact).abs() / exact)[likely].max() < 0.0045
     dense = DenseTargets.of(teacher + 1000.0).logits.float().softmax(dim=1)
     torch.testing.assert_close(dense, teacher.softmax(dim=1), atol=0.003, rtol=0.01)

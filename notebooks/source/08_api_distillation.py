@@ -157,7 +157,6 @@ print("the package's key is this one; of five messages, two are still to be aske
 # **Predict first:** how many answers are lost, and how many questions does the rerun ask again?
 
 # %%
-import signal
 import subprocess
 
 journal = work / "answers.jsonl"
@@ -179,7 +178,7 @@ for _ in ProgressWidget("until twelve answers are there").over(range(1)):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
-process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+process.kill()  # SIGKILL
 process.wait()
 kept = list(read_journal(journal))
 print("killed; every answer that the journal has can be read:", all(record.answer is not None for record in kept))
