@@ -560,7 +560,7 @@ def test_features_that_are_missing_from_the_cache_are_named(models, make_feature
 def test_a_live_teacher_of_another_vocabulary_is_refused(models, make_sets, base_tokenizer, tmp_path):
     (teacher, student), config = models(), DistillationConfig(intermediate_layers=True)
     other = TextClassifier(teacher.model, base_tokenizer)
-    with pytest.raises(ValueError, match="different vocabularies, and a live teacher reads the student's tokens"):
+    with pytest.raises(ValueError, match="different vocabularies, and the teacher reads the student's tokens"):
         train(student, make_sets(), tmp_path, config, teacher=other)
 
 

@@ -1,10 +1,7 @@
-import math
-
-
-def soft_label(tokens, words):
-    masses = [0.0] * len(words)
-    for token, logprob in tokens:
-        begun = [i for i, word in enumerate(words) if word.lower().startswith(token.strip().lower())]
-        if len(begun) == 1:
-            masses[begun[0]] += math.exp(logprob)
-    return [mass / sum(masses) for mass in masses], 1 - sum(masses)
+def from_samples(answers, words):
+    named = [answer.strip(" .").lower() for answer in answers]
+    counts = [named.count(word.lower()) for word in words]
+    n = sum(counts)
+    probabilities = [count / n for count in counts]
+    errors = [(p * (1 - p) / n) ** 0.5 for p in probabilities]
+    return probabilities, 1 - n / len(answers), errors

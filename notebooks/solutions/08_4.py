@@ -1,4 +1,5 @@
-def without_bias(p):
-    logs = p.log()
-    weights = (logs - logs.mean(dim=0)).exp()
-    return weights / weights.sum(dim=1, keepdim=True)
+def matched(p, shares):
+    for _ in range(200):
+        p = p * (shares / p.mean(dim=0))
+        p = p / p.sum(dim=1, keepdim=True)
+    return p

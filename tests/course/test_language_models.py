@@ -1,11 +1,16 @@
-"""The widgets of language models over their ranges."""
+"""Notebook 09: its widgets, and the keys of its quiz."""
+
+import re
 
 import pytest
 import torch
 
-from distill_helpers import TopKTargets
+from distill_helpers import DistillationConfig, HiddenTargets, TopKTargets, target_divergence
+from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
-from distill_helpers.token_targets import target_divergence_and_gradient
+from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
+from distill_helpers.output_heads import OutputHead
+from distill_helpers.token_targets import DenseTargets, target_divergence_and_gradient
 
 V = 40
 IDS = [3, 7, 7, 1, 25, 30]
@@ -70,3 +75,92 @@ def test_targets_over_their_range(k: int) -> None:
     assert f"<td>{bucket[0]:,.0f}</td><td>{bucket[1]:.2f}</td><td>{bucket[2]:.0%}</td>" in markup
     outside = 1 - float(teacher.softmax(1).topk(k).values.sum(1).mean())
     assert f"{outside:.0%} of the teacher's probability" in markup
+
+
+QUIZ = {question.name: question for question in load_quiz("09_language_models")}
+
+
+def key(name: str) -> str:
+    question: Question = QUIZ[name]
+    (right,) = [choice.text for choice in question.choices if choice.right]
+    return right
+
+
+def test_quiz_shift() -> None:
+    labels = torch.tensor([[-100] * 4 + list(range(6))])
+    positions = torch.arange(10.0)[None, :, None]
+    counted = completion_hidden_states(positions, labels).flatten().int().tolist()
+    assert key("shift") == f"{counted[0]} to {counted[-1]}"
+
+
+def test_quiz_accumulation() -> None:
+    head = OutputHead(torch.randn(V, 5, generator=torch.Generator().manual_seed(0)))
+    hidden = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(40)
+    config = DistillationConfig(alpha=0.0)
+
+    def loss(rows: slice, num_items: int) -> float:
+        terms = token_level_terms(hidden[rows], head, labels[rows], config, targets=None, num_items=num_items)
+        return float(terms["total_loss"])
+
+    in_parts = loss(slice(0, 30), 40) + loss(slice(30, 40), 40)
+    assert in_parts == pytest.approx(loss(slice(0, 40), 40), rel=1e-5)
+    assert key("accumulation") == "both sums, divided by 40"
+
+
+def test_quiz_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from distill_helpers import fused_distillation_loss
+
+    products = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if re.search(r"\b(mm|addmm|addmm_)\.", str(func)):
+                products.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    hidden, head = torch.randn(6, 4, requires_grad=True), torch.randn(V, 4, requires_grad=True)
+    with Count():
+        fused_distillation_loss(hidden, head, torch.randn(6, 4), torch.randn(V, 4)).backward()
+    words = {2: "two", 4: "four", 6: "six"}
+    assert key("products") == words[len(products)]
+
+
+def test_quiz_truncation() -> None:
+    teacher = random_logits(20)
+    bucket = target_divergence_and_gradient(teacher, TopKTargets.of(teacher, 3, dtype=torch.float32))[1]
+    top = teacher.topk(3)
+    renormalised = torch.full_like(teacher, -torch.inf).scatter(1, top.indices, top.values)
+    assert bucket.abs().max() < 1e-6
+    assert target_divergence_and_gradient(teacher, renormalised)[1].abs().max() > 0.01
+    assert key("truncation") == "the k likeliest tokens, renormalised"
+
+
+def test_quiz_bytes() -> None:
+    logits = torch.zeros(1, 49_152)
+    sizes = {
+        "all logits": DenseTargets.of(logits).bytes_per_token,
+        "the hidden states": HiddenTargets(torch.zeros(1, 576, dtype=torch.float16)).bytes_per_token,
+        "the 64 likeliest tokens and a bucket": TopKTargets.of(logits, 64).bytes_per_token,
+    }
+    assert list(sizes.values()) == [98_304, 1_152, 388]
+    assert key("bytes") == min(sizes, key=sizes.__getitem__)
+
+
+def test_quiz_on_policy() -> None:
+    """What the trainer does with a batch that the student wrote: its labels only say which positions count."""
+    head = OutputHead(torch.randn(V, 5, generator=torch.Generator().manual_seed(0)))
+    hidden = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    targets = TopKTargets.of(random_logits(7), 5, dtype=torch.float32)
+    config = DistillationConfig(alpha=1.0, temperature=1.0)
+    one, other = (
+        token_level_terms(hidden, head, labels, config, targets=targets)["total_loss"]
+        for labels in (torch.zeros(7, dtype=torch.long), torch.arange(7))
+    )
+    expected = target_divergence(head.logits(hidden), targets).mean()
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one, expected)
+    assert completion_labels(torch.tensor([[-100, 4, 5]])).tolist() == [4, 5]
+    assert key("on_policy") == "the teacher's distribution at each of its tokens"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import torch
 
-from distill_helpers.api.batch_calibration import batch_calibrated
+from distill_helpers.api.batch_calibration import batch_calibrated, matched_to_prior
 from distill_helpers.api.price_table import Price, PriceTable
 from distill_helpers.api.pricing import estimate_api_distillation_cost
 from distill_helpers.course.exercises import Attempt, Wrong, compare
@@ -18,89 +17,80 @@ from distill_helpers.course.exercises import Attempt, Wrong, compare
 __all__ = ["CHECKS"]
 
 
-def _check_soft_label(attempt: Attempt) -> str:
+def _check_samples(attempt: Attempt) -> str:
     words = ["Mac", "Unix", "PC"]
-    tokens = [(" Mac", 0.4), ("mac", 0.1), ("Un", 0.2), ("The", 0.15), (" PC", 0.04), ("Macro", 0.03)]
-    got: Any = attempt([(token, math.log(p)) for token, p in tokens], list(words))
-    if not isinstance(got, tuple | list) or len(got) != 2:
-        raise Wrong("return two things: the probabilities of the words, and the mass that fell on none of them")
-    probabilities, off = got
-    masses = torch.tensor([0.5, 0.2, 0.04], dtype=torch.float64)
-    values = torch.as_tensor([float(p) for p in probabilities], dtype=torch.float64)
+    answers = ["Mac", "mac.", " Mac", "Unix", "PC", "MAC", "I think so", "mac", "Macro", "Unix."]
+    got: Any = attempt(list(answers), list(words))
+    if not isinstance(got, tuple | list) or len(got) != 3:
+        raise Wrong("return three things: the words' probabilities, the share that named none, the standard errors")
+    probabilities, off, errors = got
+
+    def shares(*counts: int) -> torch.Tensor:
+        return torch.tensor(counts, dtype=torch.float64) / sum(counts)
+
+    p = shares(5, 2, 1)
     compare(
-        values,
-        masses / masses.sum(),
+        _vector(probabilities),
+        p,
         {
-            "these do not sum to 1: divide by what fell on the words": masses,
-            "the entries are log-probabilities: take exp first": torch.tensor(
-                [math.log(0.4) + math.log(0.1), math.log(0.2), math.log(0.04)], dtype=torch.float64
-            ),
-            "only one spelling counted: ' Mac' and 'mac' are the same word": torch.tensor(
-                [0.4, 0.2, 0.04], dtype=torch.float64
-            )
-            / 0.64,
-            "'Un' begins Unix and no other word: it counts": torch.tensor([0.5, 0.0, 0.04], dtype=torch.float64) / 0.54,
-            "'Macro' is another word: a token must begin the word, not the word the token": torch.tensor(
-                [0.53, 0.2, 0.04], dtype=torch.float64
-            )
-            / 0.77,
+            "these do not sum to 1: divide by the answers that named a word": 0.8 * p,
+            "'mac' and 'MAC' are Mac: the case does not matter": shares(2, 2, 1),
+            "'mac.' and 'Unix.' name a word as well: take spaces and full stops off both ends": shares(4, 1, 1),
+            "' Mac' names a word as well: take spaces and full stops off both ends": shares(3, 1, 1),
+            "'Macro' is another word: the answer must be the word, not begin with it": shares(6, 2, 1),
         },
     )
+    compare(float(off), 0.2, {"that is the share that named a word": 0.8, "a share, not a count": 2.0})
+    variance = p * (1 - p)
     compare(
-        float(off),
-        1 - float(masses.sum()),
+        _vector(errors),
+        (variance / 8).sqrt(),
         {
-            "that is what fell on the words": float(masses.sum()),
-            "what the server did not list is missing: the listed tokens do not sum to 1": 0.18,
+            "only eight answers named a word, and the shares are of these eight": (variance / 10).sqrt(),
+            "that is the spread of a single sample: divide by the root of their number": variance.sqrt(),
+            "that is the variance: take its root": variance / 8,
         },
     )
-    return (
-        "a quarter of the mass fell on no queue, and the probabilities alone do not show it: that is why the package"
-        " reports it"
-    )
+    return "five of eight is 63% give or take 17 points: a handful of samples tells a clear favourite, and little more"
 
 
-def _check_key(attempt: Attempt) -> str:
-    request: dict[str, Any] = {
-        "model": "m",
-        "temperature": 0.0,
-        "messages": [{"role": "system", "content": "one word"}, {"role": "user", "content": "my mac"}],
-    }
-    turned = dict(reversed(list(request.items())))
+def _vector(values: Any) -> torch.Tensor:
+    return torch.as_tensor([float(value) for value in values], dtype=torch.float64)
 
-    def key(changes: dict[str, Any] | None = None, sample: int = 0) -> Any:
-        return attempt(json.loads(json.dumps(request | (changes or {}))), sample)
 
-    first = key()
-    if not isinstance(first, str | int):
-        raise Wrong(f"a key is a string, got {type(first).__name__}")
-    if key() != first:
-        raise Wrong("the same request got two keys: nothing random, no time, no id() may be in it")
-    if attempt(turned, 0) != first:
-        raise Wrong("the order of the dictionary's entries must not matter: sort the keys")
-    if isinstance(first, int):
-        raise Wrong(
-            "hash() of a string is another number in every Python process, so a rerun would know nothing: hashlib"
-        )
-    others = {
-        "another model must be another key": key({"model": "n"}),
-        "another temperature must be another key: the parameters belong to it": key({"temperature": 1.0}),
-        "another system prompt must be another key": key(
-            {"messages": [{"role": "system", "content": "one letter"}, request["messages"][1]]}
-        ),
-        "another text must be another key": key(
-            {"messages": [request["messages"][0], {"role": "user", "content": "x"}]}
-        ),
-        "another sample of the same request must be another key": key(sample=1),
-    }
-    for words, value in others.items():
-        if value == first:
-            raise Wrong(words)
-    return "with such a key a rerun knows what it has, and a changed prompt never meets the old prompt's answers"
+def _check_to_ask(attempt: Attempt) -> str:
+    records: list[tuple[str, str | None, str | None]] = [
+        ("a", "Mac", None),
+        ("b", None, "RateLimitError 429"),
+        ("c", None, "APITimeoutError"),
+        ("c", "Unix", None),
+    ]
+    lines = [json.dumps({"key": key, "answer": answer, "failure": failure}) for key, answer, failure in records]
+    lines.append('{"key": "e", "answer": "P')
+    wanted = ["f", "a", "b", "c", "e", "f"]
+    for retry_failed, right in ((False, ["f", "e"]), (True, ["f", "b", "e"])):
+        got: Any = attempt(list(wanted), list(lines), retry_failed)
+        if not isinstance(got, list):
+            raise Wrong(f"return a list of keys, got {type(got).__name__}")
+        if got == right:
+            continue
+        when = f"retry_failed={retry_failed}: "
+        reasons = {
+            "a was answered: asking again is paying again": "a" in got,
+            "c failed once and was answered later: the latest line counts": "c" in got,
+            "b has a record, a failure, and is asked again only if retry_failed": "b" in got and not retry_failed,
+            "b failed: it is asked again": "b" not in got and retry_failed,
+            "the line of e is torn, so its answer is lost: it is asked": "e" not in got,
+            "f has no record: it is asked": "f" not in got,
+            "f is wanted twice and asked once": got.count("f") > 1,
+            "keep the order of wanted": sorted(got) == sorted(right),
+        }
+        raise Wrong(when + next((words for words, holds in reasons.items() if holds), f"got {got}, expected {right}"))
+    return "nothing that was answered is paid for twice, and what was lost on the way is asked for again"
 
 
 def _check_cost(attempt: Attempt) -> str:
-    n, system, text, answer, share = 10_000, 900, 60, 5, 0.8
+    n, system, text, answer, share = 10_000, 2_000, 60, 5, 0.8
     price = {"input": 2.5, "cached": 1.25, "output": 10.0}
     table = PriceTable(
         [Price("openai", "m", 2.5, 1.25, 2.5, 10.0, date.today(), "https://example.org", 0.5)]  # type: ignore[arg-type]
@@ -132,47 +122,40 @@ def _check_cost(attempt: Attempt) -> str:
         },
     )
     return (
-        "nine tenths of what is paid for is the prompt, again and again: shorten or cache it before you change models"
+        "more than nine tenths of the bill is the prompt, again and again: shorten or cache it before you change models"
     )
 
 
-def _check_calibrate(attempt: Attempt) -> str:
+def _check_matched(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(8)
-    p = torch.softmax(
-        1.5 * torch.randn(40, 4, generator=generator) + torch.tensor([2.0, 0.0, 0.5, -1.0]), dim=1
-    ).double()
-    got = attempt(p.clone())
-    right = torch.from_numpy(batch_calibrated(p.numpy()))
-    logs = p.log()
+    bias = torch.tensor([2.0, 0.0, 0.5, -1.0])
+    p = torch.softmax(1.5 * torch.randn(40, 4, generator=generator) + bias, dim=1).double()
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 
     def normalised(weights: torch.Tensor) -> torch.Tensor:
         return weights / weights.sum(dim=1, keepdim=True)
 
+    once = p * (shares / p.mean(dim=0))
     compare(
-        got,
-        right,
+        attempt(p.clone(), shares.clone()),
+        torch.from_numpy(matched_to_prior(p.numpy(), shares.numpy())),
         {
             "nothing changed": p,
-            "the rows must sum to 1 again": (logs - logs.mean(dim=0)).exp(),
-            "that is the mean over the labels of each message: take the mean over the messages": (
-                logs - logs.mean(dim=1, keepdim=True)
-            ).exp(),
-            "you divided by the mean of the probabilities; here the mean is of their logarithms": normalised(
-                p / p.mean(dim=0)
+            "one round is not enough: after it the mean is nearer, and not there": normalised(once),
+            "the rows must sum to 1 again": once,
+            "that is the calibration for equally frequent classes": torch.from_numpy(batch_calibrated(p.numpy())),
+            "so the classes were equally frequent again: use the shares": torch.from_numpy(
+                matched_to_prior(p.numpy(), [0.25] * 4)
             ),
-            "these are logarithms: take exp and normalise": logs - logs.mean(dim=0),
-            "the sign: subtract the mean": normalised((logs + logs.mean(dim=0)).exp()),
+            "that multiplies by the shares and leaves the bias in: divide by the mean of p too": normalised(p * shares),
         },
     )
-    return (
-        "the order of two messages for one label stays as it was; only the labels compete on even terms now. No true"
-        " label was needed"
-    )
+    return "a few hundred labelled messages give the shares; then a frequent class is no longer taken for a bias"
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
-    "1": _check_soft_label,
-    "2": _check_key,
+    "1": _check_samples,
+    "2": _check_to_ask,
     "3": _check_cost,
-    "4": _check_calibrate,
+    "4": _check_matched,
 }

@@ -175,7 +175,7 @@ def run(arm: str, seed: int) -> dict[str, float]:
 
 
 def summary() -> pd.DataFrame:
-    """A row for each arm and reference: share of right labels, accuracy over the seeds (%), macro-F1, ECE."""
+    """A row for each arm and reference: right labels of the teacher, accuracy over the seeds (%), macro-F1, ECE."""
     log, table = read_log(LOG), read_results("help-desk")
     groups = {arm: log[log["arm"] == arm] for arm in ARMS}
     groups |= {title: table[table["model"] == row] for row, title in REFERENCES.items()}
@@ -184,7 +184,7 @@ def summary() -> pd.DataFrame:
         lines[name] = {
             "seeds": len(group),
             "messages": group["messages"].mean() if name in ARMS else None,
-            "labels right %": 100 * group["labels_right"].mean() if name in ARMS else None,
+            "teacher right %": 100 * group["labels_right"].mean() if name in ARMS else None,
             "accuracy %": 100 * group["accuracy"].mean(),
             "± sd": 100 * group["accuracy"].std(ddof=1),
             "macro-F1 %": 100 * group["macro_f1"].mean(),

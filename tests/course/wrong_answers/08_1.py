@@ -1,65 +1,69 @@
-import math
+def _from(counts, n_answers, total=None):
+    n = sum(counts)
+    probabilities = [count / (total or n) for count in counts]
+    return probabilities, 1 - n / n_answers, [(p * (1 - p) / n) ** 0.5 for p in probabilities]
 
 
-def _masses(tokens, words, begins):
-    masses = [0.0] * len(words)
-    for token, logprob in tokens:
-        for i, word in enumerate(words):
-            if begins(token.strip().lower(), word.lower()):
-                masses[i] += math.exp(logprob)
-    return masses
+def _counts(answers, words, clean=lambda text: text.strip(" .").lower()):
+    return [sum(clean(answer) == clean(word) for answer in answers) for word in words]
 
 
-def _begins(token, word):
-    return word.startswith(token)
+def probabilities_alone(answers, words):
+    """return three things"""
+    return _from(_counts(answers, words), len(answers))[0]
 
 
-def not_normalised(tokens, words):
+def not_normalised(answers, words):
     """do not sum to 1"""
-    masses = _masses(tokens, words, _begins)
-    return masses, 1 - sum(masses)
+    return _from(_counts(answers, words), len(answers), total=len(answers))
 
 
-def logarithms(tokens, words):
-    """take exp first"""
-    logs = [0.0] * len(words)
-    for token, logprob in tokens:
-        for i, word in enumerate(words):
-            if _begins(token.strip().lower(), word.lower()):
-                logs[i] += logprob
-    return logs, 0.26
+def one_case(answers, words):
+    """the case does not matter"""
+    return _from(_counts(answers, words, lambda text: text.strip(" .")), len(answers))
 
 
-def one_spelling(tokens, words):
-    """the same word"""
-    masses = [0.0] * len(words)
-    for token, logprob in tokens:
-        for i, word in enumerate(words):
-            if word.startswith(token.strip()):
-                masses[i] += math.exp(logprob)
-    return [mass / sum(masses) for mass in masses], 1 - sum(masses)
+def with_full_stops(answers, words):
+    """'mac.' and 'Unix.' name a word"""
+    return _from(_counts(answers, words, lambda text: text.strip().lower()), len(answers))
 
 
-def whole_words_only(tokens, words):
-    """begins Unix"""
-    masses = _masses(tokens, words, lambda token, word: token == word)
-    return [mass / sum(masses) for mass in masses], 1 - sum(masses)
+def as_they_are(answers, words):
+    """' Mac' names a word"""
+    return _from(_counts(answers, words, str.lower), len(answers))
 
 
-def longer_words_too(tokens, words):
+def beginnings(answers, words):
     """is another word"""
-    masses = _masses(tokens, words, lambda token, word: word.startswith(token) or token.startswith(word))
-    return [mass / sum(masses) for mass in masses], 1 - sum(masses)
+    counts = [sum(answer.strip(" .").lower().startswith(word.lower()) for answer in answers) for word in words]
+    return _from(counts, len(answers))
 
 
-def mass_on_the_words(tokens, words):
-    """that is what fell on the words"""
-    masses = _masses(tokens, words, _begins)
-    return [mass / sum(masses) for mass in masses], sum(masses)
+def named_share(answers, words):
+    """named a word"""
+    probabilities, off, errors = _from(_counts(answers, words), len(answers))
+    return probabilities, 1 - off, errors
 
 
-def listed_tokens_only(tokens, words):
-    """did not list"""
-    masses = _masses(tokens, words, _begins)
-    listed = sum(math.exp(logprob) for _, logprob in tokens)
-    return [mass / sum(masses) for mass in masses], listed - sum(masses)
+def number_off(answers, words):
+    """a share, not a count"""
+    probabilities, off, errors = _from(_counts(answers, words), len(answers))
+    return probabilities, off * len(answers), errors
+
+
+def of_all_answers(answers, words):
+    """only eight answers"""
+    probabilities, off, _ = _from(_counts(answers, words), len(answers))
+    return probabilities, off, [(p * (1 - p) / len(answers)) ** 0.5 for p in probabilities]
+
+
+def of_one_sample(answers, words):
+    """single sample"""
+    probabilities, off, _ = _from(_counts(answers, words), len(answers))
+    return probabilities, off, [(p * (1 - p)) ** 0.5 for p in probabilities]
+
+
+def variances(answers, words):
+    """take its root"""
+    probabilities, off, errors = _from(_counts(answers, words), len(answers))
+    return probabilities, off, [error**2 for error in errors]

@@ -1,42 +1,57 @@
-import hashlib
 import json
-import random
 
 
-def _hashed(thing):
-    return hashlib.sha256(json.dumps(thing, sort_keys=True).encode()).hexdigest()
+def _records(lines):
+    return [json.loads(line) for line in lines[:-1]]
 
 
-def unsorted(request, sample):
-    """sort the keys"""
-    return hashlib.sha256(json.dumps([request, sample]).encode()).hexdigest()
+def torn_line_read(wanted, lines, retry_failed):
+    """JSONDecodeError"""
+    known = {json.loads(line)["key"] for line in lines}
+    return [key for key in wanted if key not in known]
 
 
-def text_alone(request, sample):
-    """another model"""
-    return _hashed([request["messages"], sample])
+def asks_everything(wanted, lines, retry_failed):
+    """a was answered"""
+    return list(dict.fromkeys(wanted))
 
 
-def without_parameters(request, sample):
-    """the parameters belong to it"""
-    return _hashed([request["model"], request["messages"], sample])
+def torn_line_counts(wanted, lines, retry_failed):
+    """the line of e is torn"""
+    return [key for key in dict.fromkeys(wanted) if not any(f'"key": "{key}"' in line for line in lines)]
 
 
-def without_system_prompt(request, sample):
-    """another system prompt"""
-    return _hashed([request["model"], request["temperature"], request["messages"][-1], sample])
+def twice(wanted, lines, retry_failed):
+    """asked once"""
+    known = {record["key"] for record in _records(lines)}
+    return [key for key in wanted if key not in known]
 
 
-def without_the_sample(request, sample):
-    """another sample"""
-    return _hashed(request)
+def never_again(wanted, lines, retry_failed):
+    """b failed: it is asked again"""
+    known = {record["key"] for record in _records(lines)}
+    return [key for key in dict.fromkeys(wanted) if key not in known]
 
 
-def pythons_hash(request, sample):
-    """in every Python process"""
-    return hash(json.dumps([request, sample], sort_keys=True))
+def always_again(wanted, lines, retry_failed):
+    """only if retry_failed"""
+    known = {record["key"] for record in _records(lines) if record["answer"] is not None}
+    return [key for key in dict.fromkeys(wanted) if key not in known]
 
 
-def at_random(request, sample):
-    """nothing random"""
-    return str(random.random())
+def any_failure(wanted, lines, retry_failed):
+    """the latest line counts"""
+    known = {record["key"] for record in _records(lines)}
+    failed = {record["key"] for record in _records(lines) if record["failure"] is not None}
+    return [key for key in dict.fromkeys(wanted) if key not in known or (retry_failed and key in failed)]
+
+
+def a_set(wanted, lines, retry_failed):
+    """return a list"""
+    return set(wanted) - {record["key"] for record in _records(lines)}
+
+
+def in_another_order(wanted, lines, retry_failed):
+    """keep the order"""
+    known = {record["key"] for record in _records(lines)}
+    return sorted(set(wanted) - known)
