@@ -114,6 +114,9 @@ print("from queries and keys: the attention that the slow, eager implementation 
 #
 # $$\text{scores} = \frac{Q K^\top}{\sqrt{d}}, \qquad \text{attention} = \mathrm{softmax}(\text{scores}).$$
 #
+# $Q$ and $K$ are the queries and keys of one head, (tokens, $d$) with $d = 32$ here; keys that are padding get $-\infty$ before
+# the softmax.
+#
 # ### Where does the teacher look?
 #
 # Type a message of your own, then drag layer and head. **Predict first:** is there a head that always looks at the token
@@ -154,6 +157,8 @@ for message in ("how do i print from x windows to a laser printer on another hos
         assert shown()[place] > percent, (message, layer, head, shown())
 for (layer, head), (place, percent) in jobs.items():
     print(f"layer {layer}, head {head}: more than {percent}% on {place}, in both messages")
+on_cls = [(t.attention(layer, mask)[..., 0].sum(-1) / mask.sum(1, keepdim=True)).mean(0) for layer in range(6)]
+print("heads with more than half on [CLS], by layer:", [int((share > 0.5).sum()) for share in on_cls])
 
 # %% [markdown]
 # There is: head 2 of layer 0, and it does little else. Head 8 of layer 1 looks at the *next* token, or at [CLS]. Many heads
@@ -163,8 +168,9 @@ for (layer, head), (place, percent) in jobs.items():
 # ## Hidden states, and a projector
 #
 # *Let the student's hidden state be the teacher's.* The widths are 192 and 384, so a linear map, the **projector** $W$,
-# takes the student's there; it is trained with the student. TinyBERT (equation 8) uses the squared error. For one message
-# with $n$ tokens
+# takes the student's there; it is trained with the student. TinyBERT, a BERT of four layers distilled in two stages, uses
+# the squared error (equation 8; the bias $b$ is ours). For one message with $n$ tokens, whose hidden states are $h^S_i$ in the
+# student and $h^T_i$ in the teacher,
 #
 # $$L_\text{hidden} = \frac{1}{n} \sum_{i \text{ is a token}} \frac{1}{384}\,\lVert W h^S_i + b - h^T_i \rVert^2.$$
 
@@ -221,10 +227,11 @@ assert 0.1 < shares[38] < 0.3
 assert shares[512] > 0.9
 
 # %% [markdown]
-# Nearly a fifth where padding is as short as it can be, more than nine tenths at 512: a student that learns to imitate
-# nonsense.
-# The masked loss is the same number at every length, and its gradient at padded positions is 0. The package divides by
-# *the message's own* tokens, so that a short message counts as much as a long one and a batch may be split in any way.
+# Nearly a fifth where messages are padded to the longest of their batch, more than nine tenths at 512: a student that learns
+# to imitate nonsense. The masked loss is the same number at every length, and its gradient at padded positions is 0. The
+# package divides by *the message's own* tokens, so that a short message counts as much as a long one and a batch may be split
+# in any way. It also does two things that our lines leave out: it detaches the teacher, and it fills padding *before* the
+# square, since infinity times 0 is no number (exercise 06.2).
 #
 # ## Which layer follows which
 #
@@ -240,8 +247,10 @@ for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
     print(f"{n_student} of {n_teacher}: teacher layers {[layer for _, layer in uniform]}")
 
 # %% [markdown]
-# Drag the two depths and choose a map. The article's two formulas work on the $n + 1$ entries: their index is the
-# student's entry times $(n_T + 1)/(n_S + 1)$, rounded down; or the last $n_S + 1$ entries. **Predict first:** whom does the
+# Drag the two depths and choose a map: *last* takes the teacher's last layers, *alternating* is DistilBERT's choice, spread
+# evenly with both ends. The two formulas of the article (the one that this course corrects, see
+# [notebook 00](00_start_here.ipynb)) work on the $n + 1$ entries: their index is the student's entry times
+# $(n_T + 1)/(n_S + 1)$, rounded down; or the last $n_S + 1$ entries. **Predict first:** whom does the
 # student's last layer follow by the first formula, for 6 of 12? And its embeddings by the second?
 
 # %%
@@ -266,15 +275,16 @@ assert "whole ratio" in maps.children[-1].value
 print("4 of 6, uniform: refused")
 
 # %% [markdown]
-# Counted in entries, the first formula never reaches the teacher's last one: with 6 of 12 the last student layer follows
+# Counted in entries, the first formula never reaches the teacher's last one if the student is shallower: with 6 of 12 the last student layer follows
 # entry 11, which is layer 10; the last layer, from which the teacher's answer is made, teaches nobody. The second pulls
 # the student's *embeddings* to a layer half-way up. The package keeps the embeddings apart, and refuses a uniform map
 # without a whole ratio instead of rounding.
 #
 # ## The direction alone: cosine
 #
-# *Point where the teacher points; the length is yours.* DistilBERT (section 2) adds $1 - \cos(h^S_i, h^T_i)$ of the
-# **last** hidden states, and of no others.
+# *Point where the teacher points; the length is yours.* DistilBERT (section 2) adds $1 - \cos(h^S_i, h^T_i)$; its code takes the
+# **last** hidden states, and no others. There both are 768 wide. Here the student's go through the projector of the hidden
+# states first, since 192 and 384 numbers have no angle between them.
 
 
 # %%
@@ -293,7 +303,7 @@ print(f"1 − cosine: {by_hand.mean():.2f}, the same for a student five times as
 # ## Attention: scores or distributions
 #
 # *Let head 3 of the student look where head 3 of the teacher looks.* TinyBERT (equation 7) compares the scores **before**
-# the softmax, over all pairs $(i, j)$ of tokens and all $H$ heads:
+# the softmax, $a_{hij}$ of query $i$ and key $j$ in head $h$, over all pairs of tokens and all $H$ heads:
 #
 # $$L_\text{scores} = \frac{1}{H\,n^2} \sum_{h} \sum_{i, j \text{ are tokens}} (a^S_{hij} - a^T_{hij})^2.$$
 #
@@ -351,11 +361,12 @@ for length in (16, 32, 64, 128, 256, 512):
 relative = (pd.DataFrame(losses).T / pd.Series(losses[16])).rename_axis("tokens")  # that of 16 tokens is 1
 assert relative["probabilities, squared error"][512] < 0.02
 assert relative.loc[512, ["scores, squared error", "distributions, KL"]].between(0.5, 4).all()
+print("at 512 tokens: " + "; ".join(f"{name} {value:.0e}" for name, value in losses[512].items()))
 relative.map(lambda x: f"{x:.1g}" if x < 0.5 else f"{x:.1f}")
 
 # %% [markdown]
 # A row of probabilities sums to 1 over ever more keys, so each gets smaller and its square much smaller. With a weight of 0.1
-# in front, as in the article, the term says nothing at all; scores and KL keep their size.
+# in front, as in the article, the term is a few millionths at 512 tokens; scores and KL stay within a factor of two.
 #
 # ### Why heads may not be averaged
 #
@@ -363,13 +374,13 @@ relative.map(lambda x: f"{x:.1g}" if x < 0.5 else f"{x:.1f}")
 # layer 1, move every head one place on, and compare it with the original: by heads, and averaged.
 
 # %%
-attention = t.attention(1, mask)
-moved = attention.roll(1, dims=1)  # head 9 now does what head 8 did
-by_heads = F.mse_loss(moved, attention).item()
-averaged = F.mse_loss(moved.mean(dim=1), attention.mean(dim=1)).item()
-assert averaged < 1e-12
-assert by_heads > 1e-3
-print("by heads the loss is large, averaged it is 0: no head is where it was, and the loss sees none of it")
+scores = t.attention_scores(1)
+moved = scores.roll(1, dims=1)  # head 9 now does what head 8 did
+by_heads = dh.attention_score_loss(moved, scores, mask).mean().item()
+averaged = F.mse_loss(moved.mean(dim=1), scores.mean(dim=1)).item()
+assert averaged < 1e-9
+print(f"squared error of the scores: {by_heads:.0f} by heads, {averaged:.0f} averaged")
+print("no head is where it was, and the averaged loss sees none of it")
 try:
     dh.attention_score_loss(t.attention_scores(1)[:, :4], t.attention_scores(1), mask)
 except ValueError as error:
@@ -399,7 +410,7 @@ print(f"MiniLM's value relations, 12 heads of 16 against 12 of 32: {by_hand.mean
 
 # %% [markdown]
 # The result is tokens × tokens again: no projector. But heads still meet one by one. **MiniLMv2** (section 3.1) joins a layer's heads
-# and cuts the whole width anew, into as many **relation heads** as you like, the same number for both. Attention heads
+# and cuts the whole width anew, into any number of **relation heads** that divides both widths. Attention heads
 # need not agree any more. A student with four:
 
 # %%
@@ -461,11 +472,13 @@ with torch.no_grad():
     loss = dh.DistillationLoss(everything, terms)
     whole = loss(z, v, student_features=s, teacher_features=t, attention_mask=batch["attention_mask"])["total_loss"]
 total = dh.mean_divergence(z, v, temperature=everything.temperature)
+print(f"the student before its training: response_loss {total:.1f}", end="")
 for name, by_layer in mine.items():
+    print(f", {name} {values[name].mean():.1f}", end="")
     near(values[name], torch.stack(by_layer).mean(dim=0))
     total = total + everything.feature_weights[name] * values[name].mean()
 near(total, whole)
-print("five terms, each ours; weighted and added to the response loss, they are DistillationLoss")
+print("\nfive terms, each ours; weighted and added to the response loss, they are DistillationLoss")
 
 # %% [markdown]
 # ## What does each term teach?
@@ -478,6 +491,7 @@ PARTS = {
     "embeddings": ["embeddings"],
     "layer 0": ["layer.0."],
     "layer 1": ["layer.1."],
+    # Not their biases: a key's bias adds the same to all scores of a query, and the softmax takes it out.
     "layer 2: queries, keys": ["layer.2.attention.self.query.weight", "layer.2.attention.self.key.weight"],
     "layer 2: values": ["layer.2.attention.self.value"],
     "layer 2: the rest": ["layer.2.attention.output", "layer.2.intermediate", "layer.2.output"],
@@ -527,8 +541,9 @@ reach
 # ## On and off
 #
 # The article's training loop *asks* the student for hidden states, and passes neither its own nor the teacher's to the
-# loss: with the switch on and off it trains the same student. A test for any such switch takes seconds: train briefly with it off
-# twice, and with it on. **Predict first:** which of these weights must be equal, bit for bit?
+# loss: with the switch on and off it trains the same student. A test for any such switch takes seconds: train briefly with it
+# off; off again, to see that equal runs are equal at all; on with a weight of 0; and on. **Predict first:** which of these
+# four students must be equal, bit for bit?
 
 # %%
 few = desk.train.sample(0.02, seed=0)
@@ -608,11 +623,11 @@ print("saved: as many parameters as before the training, none of a projector; th
 #
 # ## What features cost
 #
-# The teacher's *logits* are cached once (notebook 05): five numbers a message. What would its features take, in fp16?
+# The teacher's *logits* are cached once (notebook 05): five numbers a message. What would its features take? All in fp16:
 
 # %%
 tokens = sum(map(len, encode_texts(teacher.tokenizer, desk.train.texts, 48))) / len(desk.train)
-print(f"{tokens:.0f} tokens a message on average; logits: {5 * 4} bytes a message")
+print(f"{tokens:.0f} tokens a message on average; logits: {5 * 2} bytes a message")
 for name in list(TERMS)[1:]:
     needed = dh.FeatureTerms(feature_config(name), *shapes).teacher_names
     print(f"{name:50s} {len(needed):2d} features, {tokens * len(needed) * 384 * 2 / 1000:4.0f} kB a message")
@@ -625,14 +640,14 @@ for name in list(TERMS)[1:]:
 #
 # The experiment: the student of this notebook, six epochs on all 2,517 training messages, no transfer set (a hard test for
 # the response loss: notebook 05 shows how much a transfer set adds). The response loss is T² · KL at T = 2;
-# each row adds one term to it, with a weight of 1 (0.1 for attention scores, whose squared error is ten times as large).
+# each row adds one term to it, with a weight of 1 (0.1 for attention scores, the largest of the terms printed above).
 # A run takes one to two minutes, too long for this page: `python -m distill_helpers.course.experiments.feature_terms`
 # makes them all, and the log below is its. (A slice of it, with a tenth of the messages, runs further down.)
 # **No weight was tuned**, so read a row as *what a first try gives*. **Predict first:** which terms help in every seed?
 
 # %%
 log = read_log("feature-terms")
-fig, axes = figure("Untuned, no term gains a point on average", width=7.5, height=4.2)
+fig, axes = figure("On all messages, untuned, no term gains a point", width=7.5, height=4.2)
 runs = log[log["share"] == 1.0].pivot_table(index="seed", columns="terms", values="accuracy") * 100
 gains = runs.sub(runs[RESPONSE], axis=0).reindex(columns=list(TERMS))
 assert gains.shape == (5, len(TERMS))  # five seeds of everything
@@ -649,24 +664,27 @@ with_alt_text(
     fig,
     "For each of seven additions to the response loss, the change of test accuracy in points against the response loss alone"
     " with the same seed, five seeds each. Most points lie within one and a half of zero, on both sides; those of the hidden"
-    " states, and of the three terms together, lie to the left.",
+    " states and of the three terms together lie to the left, but for one.",
 )
 
 # %% [markdown]
-# Reading it (*won* counts the seeds in which a term beat the response loss alone):
+# Reading it (*gain* is taken seed by seed, *won* counts the seeds in which a term beat the response loss alone):
 #
-# - **No term gains a point on average.** Attention scores gain six tenths and lose in one seed; value relations gain four
-#   tenths, in every seed. Embeddings, cosine and attention distributions cannot be told from nothing. Two seeds of one row
-#   differ by more than any of these gains: with one seed, any of them could be taken for a finding.
-# - **Hidden states, the term that reaches most of the student, made it worse**, in four seeds of five, and the three terms
-#   together did so in all five. At a weight of 1, untuned, they ask a student of half the width to be its teacher at
-#   every token, and what is left for the answer is less. (The log shows the loss of accuracy, not its reason.)
+# - **No term gains a point on average.** Attention scores gain six tenths with a spread of nine, and lose in one seed; value
+#   relations gain four tenths with a spread of three, in every seed. Seven terms were tried, and of seven terms that do
+#   nothing, one is likely to win five times of five in about one table of five. Embeddings, cosine and attention
+#   distributions cannot be told from nothing. Two seeds of one row differ by more than any of these gains: with one seed,
+#   any of them could be taken for a finding.
+# - **Hidden states, asked for at every mapped layer, made it worse**, in four seeds of five, and the three terms together did
+#   so in all five. The cosine term reaches as much of the student and costs nothing. One guess: at a weight of 1, untuned,
+#   hidden states ask a student of half the width to be its teacher at every token, and what is left for the answer is
+#   less. The log shows the loss of accuracy, not its reason.
 # - Compare what else there was to do: in notebook 05 a *transfer set* of unlabelled text was worth two points to a smaller
 #   student, without a projector, a map or a weight.
 #
 # ### And with a tenth of the messages?
 #
-# 252 messages instead of 2,517, read four times as often. The three rows worth asking again are the response alone, the
+# 252 messages instead of 2,517, read four times as often, which is 40% of the steps. The three rows worth asking again are the response alone, the
 # term that helped in every seed, and the one that hurt. **Predict first:** do features help more, or less, where messages
 # are few? One of these fifteen runs is made here, the rest is in the log.
 
@@ -683,8 +701,9 @@ for name, gain in changes.items():
     print(f"{name:18s} {gain.mean():+5.1f} points on average, better in {(gain > 0).sum()} of {len(gain)} seeds")
 
 # %% [markdown]
-# Both effects grow. Value relations gain one point, in four seeds of five: with few messages each says more by way of
-# them. And hidden states cost nine, in every seed: what a message can teach is spent on being the teacher at every token.
+# The harm grows to nine points, in every seed. Value relations gain 1.2 points with a spread of 1.8: with so few messages the
+# students of one row differ by several points from seed to seed, and five seeds can tell this gain neither from none nor
+# from the four tenths above.
 #
 # So **start with the response loss**, and spend the first effort on more text. When do features pay? Where the response
 # has nothing to say: MiniLM and TinyBERT's first stage teach *before* there is a task, on text without classes, when there are no
@@ -734,11 +753,13 @@ check("06.1", followed_entries)
 # ### Exercise 06.2 · Find the bug: a loss that changes with what nobody reads (★★, 8 min)
 #
 # Below, only *padded* positions of the teacher are changed, and the loss changes. Mend it in `hidden_loss`: one number for each
-# message, gradients for student and projector, none for the teacher, and infinite values under padding stay there.
+# message, gradients for student and projector, none for the teacher. Infinite values of the teacher at padded positions must
+# reach neither the loss nor a gradient.
 #
 # <details><summary>Hint 1</summary>
 #
-# Over what does `F.mse_loss` take its mean? And what is infinity times 0?
+# Over what does `F.mse_loss` take its mean? What is infinity times 0, and what is the gradient of the square of infinity,
+# times 0?
 #
 # </details>
 #
@@ -820,7 +841,7 @@ check("06.3", score_loss)
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.nn.ModuleList([student, *projectors]).parameters()`.
+# `torch.nn.ModuleList` registers the modules that it is given; a plain list registers nothing.
 #
 # </details>
 #
@@ -856,9 +877,11 @@ HTML(render_quiz("06_feature_distillation"))
 # %% [markdown]
 # ## The answer
 #
-# Added to the response loss at a first try, none of the four gained a point on average. Hidden states cost accuracy; attention
-# scores and value relations helped by about half a point, embeddings not at all. More unlabelled text for
-# the *response*, as in notebook 05, is worth more than any of them here, and costs a thousandth of the memory.
+# Added to the response loss at a first try, with all messages, none of the four gained a point on average. Attention scores and
+# value relations came out half a point above it, which five seeds cannot tell from nothing when seven terms are tried;
+# embeddings not at all; hidden states cost accuracy. With a tenth of the messages value relations came out a point above, within
+# their spread, and hidden states cost nine. More unlabelled text for the *response* was worth two points to the smaller student
+# of notebook 05, and takes ten bytes a message where features take tens of kilobytes.
 #
 # ## Summary
 #
@@ -866,7 +889,7 @@ HTML(render_quiz("06_feature_distillation"))
 # - Layer $m$ follows layer $k\,m$ with the embeddings as 0: embeddings follow embeddings, the last follows the last.
 # - Unequal widths need projectors, which are in the optimizer and not in what is saved; unequal heads need relations.
 # - Test that a term is on: weights that differ, gradients that arrive, errors instead of a silent 0.
-# - Here no term gained a point over the response loss, and untuned hidden states cost accuracy: start with response.
+# - With all messages no term gained a point here, and untuned hidden states cost accuracy: start with the response.
 #
 # **What the source article says, and what is true**
 #
@@ -874,12 +897,12 @@ HTML(render_quiz("06_feature_distillation"))
 # |---|---|---|
 # | student layer k follows teacher layer k · (teacher layers / student layers) | its code counts the embeddings as a layer and rounds down, so that the teacher's last layer is followed by nobody; TinyBERT's map is k·m with the embeddings as 0 | *Which layer follows which*; Jiao et al., section 4.2 |
 # | the hidden loss is a mean over all token positions | padding is among them, and has up to 94% of the gradient here; mask it | *Padding* |
-# | where widths differ, project; without a projector skip the layer | a skipped layer is a loss of 0 without a gradient, and still in the divisor; its projectors are never built, and a plain list of them is not registered | *Hidden states, and a projector*; *Projectors train, and then go* |
+# | where widths differ, project; without a projector skip the layer | a skipped layer is a loss of 0 without a gradient; its projectors are never built, and a plain list of them is not registered | *Hidden states, and a projector*; *Projectors train, and then go* |
 # | where head counts differ, average over the heads | an average hides which head looks where: moved heads cost 0; refuse, or use relations | *Why heads may not be averaged*; Wang et al. 2020, MiniLMv2, section 3.1 |
 # | match attention matrices by squared error, weight 0.1 | of probabilities, this vanishes in long texts; TinyBERT compares scores, MiniLM takes the KL | *Why not the squared error of probabilities?*; Jiao et al., equation 7 |
 # | intermediate_layers and attention_matching are True by default | its loop passes no features to the loss: on and off end in identical weights; and fast attention returns an empty tuple, a loss of 0 | *Looking inside*; *On and off*, for the test that would have shown it |
 # | TinyBERT matches attention and hidden states, and is therefore much better on syntax-sensitive tasks | also embeddings, predictions, two stages and augmentation; without the losses of the Transformer layers the mean of four scores falls from 75.6 to 56.3. That it is about syntax is unsupported | Jiao et al., section 3, Table 3 |
-# | start with response distillation | sound advice: here no single term, untuned, gained a point, and a transfer set for the response loss was worth more | *Which term is worth it?* |
+# | start with response distillation | sound advice: with all messages no single term, untuned, gained a point here, and a transfer set for the response loss was worth two to the student of notebook 05 | *Which term is worth it?* |
 # | response distillation alone achieves 90%+ of the benefit | no source, and "benefit" is not defined. Here most terms move the mean accuracy by less than a point | *Which term is worth it?* |
 # | intermediate_layers = True is usually better for similar architectures | not here: student and teacher are of one family, and hidden states at weight 1 cost accuracy | *Which term is worth it?* |
 #

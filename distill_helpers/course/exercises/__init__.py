@@ -28,6 +28,7 @@ _MODULES = {
     "06": "feature_distillation",
     "07": "landmark_systems",
     "08": "api_distillation",
+    "09": "language_models",
 }
 
 

@@ -21,7 +21,7 @@ def _check_samples(attempt: Attempt) -> str:
     words = ["Mac", "Unix", "PC"]
     answers = ["Mac", "mac.", " Mac", "Unix", "PC", "MAC", "I think so", "mac", "Macro", "Unix."]
     got: Any = attempt(list(answers), list(words))
-    if not isinstance(got, tuple | list) or len(got) != 3:
+    if not isinstance(got, tuple | list) or len(got) != 3 or any(isinstance(part, float) for part in got[::2]):
         raise Wrong("return three things: the words' probabilities, the share that named none, the standard errors")
     probabilities, off, errors = got
 

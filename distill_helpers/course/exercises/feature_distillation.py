@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -57,9 +58,9 @@ def _check_entries(attempt: Attempt) -> str:
 
 def _whole_numbers(got: Any) -> Tensor:
     try:
-        return torch.as_tensor(list(got)).double()
+        return _tensor([operator.index(entry) for entry in got])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Wrong(f"a list of whole numbers is needed, got {type(got).__name__}") from error
+        raise Wrong(f"a list of whole numbers is needed, got {got!r:.60}") from error
 
 
 def _tensor(values: list[int]) -> Tensor:
@@ -101,8 +102,18 @@ def _check_hidden(attempt: Attempt) -> str:
     if other.grad is not None and bool(other.grad.abs().sum() > 0):
         raise Wrong("a gradient flows into the teacher: detach its hidden states")
     spoilt = teacher.masked_fill(~mask[..., None], float("inf"))
-    if not bool(ask(student.clone(), spoilt).isfinite().all()):
+    own = student.clone().requires_grad_()
+    projector.zero_grad()
+    got = ask(own, spoilt)
+    if not bool(got.isfinite().all()):
         raise Wrong("infinite values at padded positions reach the loss: inf × 0 is NaN; fill them with 0 first")
+    got.sum().backward()  # type: ignore[no-untyped-call]
+    for gradient in (own.grad, projector.weight.grad):
+        if gradient is None or not bool(gradient.isfinite().all()):
+            raise Wrong(
+                "with infinite values under padding the loss is finite and its gradient is not: fill the difference,"
+                " before the square"
+            )
     return "tokens alone count, in equal shares of their message; student and projector learn, the teacher does not"
 
 
@@ -150,9 +161,20 @@ def _check_scores(attempt: Attempt) -> str:
     return "head by head, token by token, before the softmax; what cannot be compared is an error and not a 0"
 
 
+class _Student(nn.Module):
+    """What an answer attaches to it has no part in its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x)
+
+
 def _check_optimizer(attempt: Attempt) -> str:
     torch.manual_seed(5)
-    student = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    student = _Student()
     projectors = [nn.Linear(4, 8), nn.Linear(4, 8)]
     teacher = nn.Linear(4, 8)
     optimizer = attempt(student, projectors, teacher)
@@ -164,11 +186,13 @@ def _check_optimizer(attempt: Attempt) -> str:
         raise Wrong("a parameter is in the optimizer twice")
     if known & {id(p) for p in teacher.parameters()}:
         raise Wrong("the teacher is in the optimizer: it would move towards its student")
-    missing = [any(id(p) not in known for p in part.parameters()) for part in projectors]
-    if all(missing):
+    there = [[id(p) in known for p in part.parameters()] for part in projectors]
+    if not any(map(any, there)):
         raise Wrong("no projector is in the optimizer: a plain list has no parameters that PyTorch could find")
-    if any(missing):
+    if not all(map(any, there)):
         raise Wrong("one projector is in the optimizer, another is not")
+    if not all(map(all, there)):
+        raise Wrong("a part of a projector is in the optimizer, weight or bias, and the other part is not")
     if any(id(p) not in known for p in student.parameters()):
         raise Wrong("the student is not in the optimizer: only the projectors would learn")
     x = _randn(8, 4, seed=6)

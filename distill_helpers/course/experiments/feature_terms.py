@@ -94,7 +94,7 @@ def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, fl
 
 
 def summary() -> pd.DataFrame:
-    """For each row of `TERMS` and each share: mean accuracy (%), its spread, and the gain over the response alone.
+    """For each row of `TERMS` and each share: mean accuracy (%), the gain over the response alone, and their spreads.
 
     The gain is taken seed by seed; `won` counts the seeds in which the term helped. A row that was not run at
     a share is empty there.
@@ -110,6 +110,7 @@ def summary() -> pd.DataFrame:
             line[f"{title}: accuracy %"] = runs[terms].mean()
             line[f"{title}: ± sd"] = runs[terms].std(ddof=1)
             line[f"{title}: gain"] = None if terms == RESPONSE else gain.mean()
+            line[f"{title}: ± sd of it"] = None if terms == RESPONSE else gain.std(ddof=1)
             line[f"{title}: won"] = None if terms == RESPONSE else f"{(gain > 0).sum()} of {len(gain)}"
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -122,7 +123,7 @@ def main() -> None:
         for terms in rows
     ]
     run_missing(LOG, settings, run)
-    formats = ("", *(".1f", ".1f", "+.1f", "") * len(SHARES))
+    formats = ("", *(".1f", ".1f", "+.1f", ".1f", "") * len(SHARES))
     write_table(LOG, markdown_table(summary(), formats))
 
 

@@ -1,4 +1,4 @@
-"""Widgets of language models: two models' distributions of the next token, and what top-k targets leave out."""
+"""Widgets of notebook 09: two models' distributions of the next token, and what top-k targets leave out."""
 
 from __future__ import annotations
 

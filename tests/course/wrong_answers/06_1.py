@@ -48,10 +48,15 @@ def rounds(n_student, n_teacher):
 
 
 def pairs(n_student, n_teacher):
-    """the shape is (5, 2)"""
+    """whole numbers is needed, got [(0, 0)"""
     return [(entry, 2 * entry) for entry in range(n_student + 1)]
 
 
+def fractions(n_student, n_teacher):
+    """whole numbers is needed, got [0.0"""
+    return [entry * n_teacher / n_student for entry in range(n_student + 1)]
+
+
 def a_number(n_student, n_teacher):
-    """a list of whole numbers is needed, got int"""
+    """whole numbers is needed, got 3"""
     return n_teacher // n_student

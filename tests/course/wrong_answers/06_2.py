@@ -61,6 +61,12 @@ def multiplied(student, teacher, mask, projector):
     return (_squared(student, teacher.detach(), projector) * mask).sum(dim=1) / mask.sum(dim=1)
 
 
+def filled_after_the_square(student, teacher, mask, projector):
+    """its gradient is not"""
+    squared = _squared(student, teacher.detach(), projector).masked_fill(~mask, 0.0)
+    return squared.sum(dim=1) / mask.sum(dim=1)
+
+
 def detached(student, teacher, mask, projector):
     """no gradient reaches the student"""
     return ((_squared(student, teacher, projector) * mask).sum(dim=1) / mask.sum(dim=1)).detach()

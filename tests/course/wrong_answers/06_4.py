@@ -22,6 +22,11 @@ def first_one_only(student, projectors, teacher):
     return torch.optim.AdamW([*student.parameters(), *projectors[0].parameters()], lr=1e-3)
 
 
+def weights_only(student, projectors, teacher):
+    """weight or bias"""
+    return torch.optim.AdamW([*student.parameters(), *[m.weight for m in projectors]], lr=1e-3)
+
+
 def student_forgotten(student, projectors, teacher):
     """the student is not in the optimizer"""
     return torch.optim.AdamW(torch.nn.ModuleList(projectors).parameters(), lr=1e-3)
