@@ -237,6 +237,16 @@ def test_the_baseline_is_random_and_sees_hard_labels_only(teacher, data, trainin
     assert train.labels == data.train.labels
 
 
+@pytest.mark.parametrize("random_weights", [True, False])
+def test_the_baseline_starts_where_it_is_told_to(monkeypatch, teacher, data, training, random_weights):
+    starts = []
+    monkeypatch.setattr("distill_helpers.landmarks.stages.train_stage", lambda student, *_: starts.append(student))
+    student = alternating_student(teacher)
+    hard_label_baseline(student, data, training, random_weights=random_weights)
+    pairs = zip(starts[0].model.parameters(), student.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) == (not random_weights)
+
+
 def test_a_live_teacher_and_cached_features_train_the_same_student(data, training, base_tokenizer):
     teacher = tiny_teacher("bert", base_tokenizer)
     kept = distilbert(teacher, data, training).model.state_dict()

@@ -72,17 +72,18 @@ class Training:
 
 
 def hard_label_baseline(
-    student: TextClassifier, data: TextSplits, training: Training | None = None
+    student: TextClassifier, data: TextSplits, training: Training | None = None, *, random_weights: bool = True
 ) -> DistilledStudent:
     """What every recipe must beat: the same architecture, random weights, the training messages' hard labels.
 
     Args:
-        student: gives the architecture; its weights are not used.
+        student: gives the architecture.
         data, training: see `Training`; `n_transfer` is not used, since unlabelled texts have no hard labels.
+        random_weights: False starts from the student's own weights: what they bring, without any distillation.
     """
     training = training or Training()
-    random_weights = random_twin(student, training.seed)
-    return train_stage_on_labels(random_weights, data, training)
+    start = random_twin(student, training.seed) if random_weights else student
+    return train_stage_on_labels(start, data, training)
 
 
 def half_depth(teacher: TextClassifier, n_layers: int | None = None) -> int:

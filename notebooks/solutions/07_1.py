@@ -1,5 +1,5 @@
-def layer_parameters(width, neurons):
-    attention = 4 * (width * width + width)
+def layer_parameters(width, inner, neurons):
+    attention = 3 * (width * inner + inner) + (inner * width + width)
     feed_forward = (width * neurons + neurons) + (neurons * width + width)
     norms = 2 * (width + width)
     return attention + feed_forward + norms

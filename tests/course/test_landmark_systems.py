@@ -1,9 +1,11 @@
 """Notebook 07: its widgets, and the keys of its quiz."""
 
+import inspect
 import re
 
 import pytest
 import torch
+from scipy import stats
 from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
@@ -20,7 +22,7 @@ from distill_helpers.course.widgets.landmark_systems import (
     render_student,
 )
 from distill_helpers.landmarks import Training, data_driven
-from distill_helpers.synthetic_data import SyntheticMessage
+from distill_helpers.synthetic_data import SyntheticMessage, filter_messages
 
 
 def bert(shape: Shape) -> BertModel:
@@ -189,4 +191,26 @@ def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.train.texts == [written[0].text]  # of the second the teacher is not sure
     assert data.train.labels == [desk.label_names.index(mac)]
     assert (config.alpha, training.n_transfer) == (0.0, 0)
-    assert key("data_driven") == "hard labels of messages that a language model wrote and the teacher let through"
+    assert key("data_driven").startswith("hard labels: the real messages with theirs, and written messages")
+    desk_alone = inspect.signature(data_driven).parameters
+    assert (desk_alone["relabel"].default, desk_alone["real_messages"].default) == (True, True)
+
+
+def test_quiz_splits() -> None:
+    new = "my powerbook does not see the external scsi drive since system seven"
+    known = {
+        "training": ["which program draws the icons on the screen of windows"],
+        "validation": ["motif and xlib widgets on an x terminal need a font server"],
+        "test": ["is there a converter from one format of images to another"],
+    }
+    texts = [*(texts[0] for texts in known.values()), new, new]
+    messages = [SyntheticMessage(text, "mac") for text in texts]
+    found = filter_messages(messages, torch.zeros(5, 1), ("mac",), known=known)
+    assert found.rows == [3]
+    assert key("splits") == "with training, validation and test messages, and with one another"
+
+
+def test_quiz_not_shown() -> None:
+    reach = stats.t.ppf(0.975, 4) * 0.6
+    assert (round(-0.8 - reach, 1), round(-0.8 + reach, 1)) == (-2.5, 0.9)
+    assert key("not_shown").startswith("neither")

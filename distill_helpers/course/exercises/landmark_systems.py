@@ -17,19 +17,24 @@ __all__ = ["CHECKS"]
 
 
 def _check_layer_parameters(attempt: Attempt) -> str:
-    for width, neurons in ((312, 1200), (768, 3072)):
-        right = parameter_counts(Shape(1, width, 1, neurons, 1))[1]
-        matrices = 4 * width**2 + 2 * width * neurons
-        norms, attention_biases = 4 * width, 4 * width
+    for width, inner, neurons in ((32, 24, 100), (48, 16, 60)):
+        matrices = 4 * width * inner + 2 * width * neurons
+        norms, attention_biases = 4 * width, 3 * inner + width
+        heads_gone = 4 * width * (width - inner) + 3 * (width - inner)
+        right = parameter_counts(Shape(1, width, 1, neurons, 1))[1] - heads_gone
         compare(
-            attempt(width, neurons),
+            attempt(width, inner, neurons),
             right,
             {
                 "the biases are missing, each linear layer has one, and so are the two norms": matrices,
                 "the two norms are missing: each has a weight and a bias of the width": right - norms,
                 "there are two norms: after the attention and after the feed-forward half": right - norms // 2,
                 "the biases are missing: each of the six linear layers has one": matrices + norms,
-                "the attention has four linear layers: queries, keys, values, and the output": right - width**2 - width,
+                "the attention has four linear layers: queries, keys, values, and the output": right
+                - width * inner
+                - width,
+                "the attention's output goes back to the layer's width: its bias has that width": right + inner - width,
+                "the attention is narrower than the layer: its heads' width counts": right + heads_gone,
                 "the feed-forward half has two matrices, up and down": right - width * neurons,
                 "the feed-forward half has a bias of `neurons` going up and one of `width` going down": right
                 + neurons
@@ -38,8 +43,8 @@ def _check_layer_parameters(attempt: Attempt) -> str:
             },
         )
     return (
-        "it is what transformers' BERT has. No head is in the formula: heads cut the width up and cost nothing. With a"
-        " feed-forward half of four widths, a layer has about 12 times the width squared"
+        "with all heads it is what transformers' BERT has; a head that goes takes a slice of four matrices along. With"
+        " all heads and a feed-forward half of four widths, a layer has about 12 times the width squared"
     )
 
 
@@ -52,50 +57,61 @@ def _check_clean(attempt: Attempt) -> str:
         "which window manager draws borders",
         "what is a good image format",
         "which window manager draws borders",
+        "the scanner does not answer the mac",
     ]
-    asked = [0, 0, 1, 2, 1, 2, 1]
-    held_out = {"the monitor shows only half of the image"}
+    asked = [0, 0, 1, 2, 1, 2, 1, 0]
+    held_out = {"the monitor shows only half of the image", "again: how do i print from the mac"}
     probabilities = torch.tensor(
         [
             [0.9, 0.05, 0.05],
             [0.9, 0.05, 0.05],
             [0.1, 0.8, 0.1],
             [0.2, 0.7, 0.1],  # sure, but of another topic
-            [0.2, 0.4, 0.4],  # below the limit; its twin says the same
-            [0.25, 0.25, 0.5],  # at the limit
+            [0.3, 0.35, 0.35],  # below the limit; its twin says the same
+            [0.3, 0.3, 0.4],  # at the limit
             [0.1, 0.8, 0.1],
+            [0.45, 0.5, 0.05],  # above the limit, though another topic is likelier
         ]
     )
-    got = attempt(list(texts), probabilities.clone(), list(asked), set(held_out), 0.5)
+    got = attempt(list(texts), probabilities.clone(), list(asked), set(held_out), 0.4)
     if isinstance(got, Tensor):
         got = got.tolist()
     if not isinstance(got, list | tuple) or not all(isinstance(row, int) for row in got):
         raise Wrong(f"return the numbers of the rows that stay, as a list; got {got!r}")
     mistakes = {
-        (0, 1, 5, 6): "the same message is kept twice: keep its first appearance",
-        (1, 5, 6): "of equal messages the first stays, not the last",
-        (5, 6): "of equal messages one stays: you dropped all of them",
-        (0, 2, 5, 6): "a test message got through: compare with held_out",
+        (0, 1, 5, 6, 7): "the same message is kept twice: keep its first appearance",
+        (1, 5, 6, 7): "of equal messages the first stays, not the last",
+        (
+            5,
+            6,
+            7,
+        ): "row 0 is missing: of equal messages one stays, and being a part of a held-out text is not being equal",
+        (0, 2, 5, 6, 7): "a test message got through: compare with held_out",
         (
             0,
             3,
             5,
             6,
-        ): "row 3: the teacher is sure, but of another topic. Look at the probability of the topic asked for",
-        (0, 6): "row 5 has exactly min_confidence: at least that much is enough",
-        (0, 5): "row 4 was dropped for its probability, so row 6 repeats nothing that was kept. Filter first, then"
+            7,
+        ): "row 3: the teacher is sure, but of another topic. Look at the probability of the one asked for",
+        (0, 5, 6): "row 7: the probability of the topic asked for is enough, though another topic is likelier",
+        (0, 6, 7): "row 5 has exactly min_confidence: at least that much is enough",
+        (0, 5, 7): "row 4 was dropped for its probability, so row 6 repeats nothing that was kept. Filter first, then"
         " remove repetitions",
         (): "nothing is left",
     }
     rows = tuple(got)
     if rows in mistakes:
         raise Wrong(mistakes[rows])
-    if rows != (0, 5, 6):
-        raise Wrong(f"got the rows {list(rows)}, expected [0, 5, 6]")
+    if rows != (0, 5, 6, 7):
+        raise Wrong(f"got the rows {list(rows)}, expected [0, 5, 6, 7]")
     return (
         "held-out texts first, then the teacher's probability of the topic that was asked for, then repetitions among"
         " what is left, the first one staying"
     )
+
+
+_COLUMNS = "down has its neurons in the columns: (width, neurons)"
 
 
 def _check_keep_neurons(attempt: Attempt) -> str:
@@ -103,18 +119,31 @@ def _check_keep_neurons(attempt: Attempt) -> str:
     up, bias, down = (torch.randn(*shape, generator=generator) for shape in ((6, 4), (6,), (4, 6)))
     importance = torch.tensor([0.3, 0.7, 0.1, 0.9, 0.2, 0.8])  # the order: 3, 5, 1
     x = torch.randn(5, 4, generator=generator)
-    got = attempt(up.clone(), bias.clone(), down.clone(), importance.clone(), 3)
+    try:
+        got = attempt(up.clone(), bias.clone(), down.clone(), importance.clone(), 3)
+    except Wrong as wrong:
+        if "IndexError" in str(wrong):
+            raise Wrong(f"{_COLUMNS}: its rows are the width, and there are fewer of them") from wrong
+        raise
     if not isinstance(got, tuple | list) or len(got) != 3 or not all(isinstance(part, Tensor) for part in got):
         raise Wrong("return three tensors: up, bias, down")
     shapes = [tuple(part.shape) for part in got]
     if shapes == [(6, 4), (6,), (4, 6)]:
         raise Wrong("nothing became smaller: cut the neurons out, since zeros cost as much as before")
     if shapes == [(3, 4), (3,), (3, 6)]:
-        raise Wrong("down has its neurons in the columns: (width, neurons). You cut its rows, which are the width")
+        raise Wrong(f"{_COLUMNS}. You cut its rows, which are the width")
     if shapes == [(3, 4), (6,), (4, 3)]:
         raise Wrong("the bias belongs to the neurons: cut it as well")
     if shapes != [(3, 4), (3,), (4, 3)]:
         raise Wrong(f"the shapes are {shapes}, expected [(3, 4), (3,), (4, 3)]")
+
+    of_up, of_bias, of_down = (
+        [_place(part, whole) for part in parts] for parts, whole in ((got[0], up), (got[1], bias), (got[2].T, down.T))
+    )
+    if sorted(of_up) == sorted(of_bias) == sorted(of_down) and not of_up == of_bias == of_down:
+        raise Wrong(
+            "up, bias and down keep the same neurons in different orders: use one list of neurons for all three"
+        )
 
     def output(up: Tensor, bias: Tensor, down: Tensor) -> Tensor:
         return F.gelu(x @ up.T + bias) @ down.T
@@ -128,12 +157,6 @@ def _check_keep_neurons(attempt: Attempt) -> str:
         {
             "these are the least important neurons": of([0, 2, 4]),
             "these are the first three neurons: choose by importance": of([0, 1, 2]),
-            "up and down keep the neurons in different orders": output(
-                up[[1, 3, 5]], bias[[1, 3, 5]], down[:, [5, 3, 1]]
-            ),
-            "the order differs between up and down: use one list of neurons for all three": output(
-                up[[1, 3, 5]], bias[[1, 3, 5]], down[:, [3, 5, 1]]
-            ),
             "the bias keeps other neurons than up": output(up[[1, 3, 5]], bias[[0, 1, 2]], down[:, [1, 3, 5]]),
         },
     )
@@ -141,6 +164,11 @@ def _check_keep_neurons(attempt: Attempt) -> str:
         "rows of up, the same entries of its bias, the same columns of down. Their order does not matter as long as it"
         " is one order"
     )
+
+
+def _place(part: Tensor, whole: Tensor) -> int:
+    """Which neuron it is; -1 for none."""
+    return next((number for number, own in enumerate(whole) if torch.equal(own, part)), -1)
 
 
 def _check_paired(attempt: Attempt) -> str:
@@ -152,6 +180,7 @@ def _check_paired(attempt: Attempt) -> str:
     all_full, all_without = (torch.tensor([*scores.values()], dtype=torch.float64) for scores in (full, without))
     in_both = [torch.tensor([scores[seed] for seed in seeds], dtype=torch.float64) for scores in (full, without)]
     unpaired = (sum(scores.var() for scores in in_both) / len(seeds)) ** 0.5
+    by_position = all_without - all_full
     got: Any = attempt(dict(full), dict(without))
     if not isinstance(got, tuple | list | Tensor) or len(got) != 2:
         raise Wrong("return two numbers: the mean difference, and its standard error")
@@ -160,6 +189,9 @@ def _check_paired(attempt: Attempt) -> str:
         torch.stack([mean, error]),
         {
             "the sign: without minus full, so that a loss is negative": torch.stack([-mean, error]),
+            "paired by position: the seeds are not the same, 4 meets 7. Pair them by their numbers": torch.stack(
+                [by_position.mean(), by_position.std() / math.sqrt(5)]
+            ),
             "seeds 4 and 7 have no partner: only seeds that both have": torch.stack(
                 [all_without.mean() - all_full.mean(), error]
             ),

@@ -69,18 +69,22 @@ WIDE, NARROW, PRUNED = "2 × 384", "3 × 192", "3 × 384, half the neurons"
 
 
 @cache
-def _student_of(shape: str) -> TextClassifier:
+def _student_of(shape: str, seed: int = 0) -> TextClassifier:
+    """Copied or cut layers of the teacher, or, where it is narrower, random ones under its embeddings."""
     teacher = _task().teacher_model
     if shape == WIDE:
         return alternating_student(teacher, 2)
     if shape == NARROW:
-        return narrow_student(teacher, n_layers=3, hidden_size=192)
+        return narrow_student(teacher, n_layers=3, hidden_size=192, seed=seed)
     return prune(teacher, _task().data.train.texts[:64], n_layers=3, feed_forward_size=768)
 
 
-def _hard_labels(shape: str, learning_rate: float, epochs: int = EPOCHS_FROM_RANDOM) -> Row:
+def _hard_labels(shape: str, *, epochs: int = EPOCHS_FROM_RANDOM, random_weights: bool = True) -> Row:
     def train(_: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
-        return hard_label_baseline(_student_of(shape), data, training)
+        student = _student_of(shape, training.seed)
+        return hard_label_baseline(student, data, training, random_weights=random_weights)
+
+    learning_rate = 1e-3 if shape == NARROW else 5e-4
 
     return Row(shape, learning_rate, train, epochs)
 
@@ -107,11 +111,14 @@ SYSTEMS = {
     "prune and heal": Row(PRUNED, 5e-4, partial(prune_and_heal, n_layers=3, ffn_size=768)),
 }
 #: The same students on hard labels, from random weights.
-BASELINES = {
-    f"hard labels, {shape}": _hard_labels(shape, rate) for shape, rate in ((WIDE, 5e-4), (NARROW, 1e-3), (PRUNED, 5e-4))
-}
+BASELINES = {f"hard labels, {shape}": _hard_labels(shape) for shape in (WIDE, NARROW, PRUNED)}
 #: What the additional steps alone bring, for the recipe with more messages.
-BASELINES[f"hard labels, {WIDE}, as many steps"] = _hard_labels(WIDE, 5e-4, EPOCHS_AS_MANY_STEPS)
+BASELINES[f"hard labels, {WIDE}, as many steps"] = _hard_labels(WIDE, epochs=EPOCHS_AS_MANY_STEPS)
+#: What the start alone brings: copied or cut layers, or the teacher's embeddings where the layers are random.
+BASELINES |= {
+    f"hard labels, {shape}, from the teacher": _hard_labels(shape, random_weights=False)
+    for shape in (WIDE, NARROW, PRUNED)
+}
 #: The papers' ablations, and the data-driven recipe with fewer messages and the writer's topics; each name begins
 #: with its recipe's.
 ABLATIONS = {

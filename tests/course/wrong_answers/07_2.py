@@ -29,6 +29,23 @@ def sure_of_anything(texts, probabilities, asked, held_out, min_confidence):
     return [r for i, r in enumerate(kept) if texts[r] not in {texts[k] for k in kept[:i]}]
 
 
+def likeliest_and_sure(texts, probabilities, asked, held_out, min_confidence):
+    """though another topic is likelier"""
+    kept = [
+        r
+        for r in _passes(texts, probabilities, asked, held_out, min_confidence)
+        if probabilities[r].argmax() == asked[r] or r == 5
+    ]
+    return [r for i, r in enumerate(kept) if texts[r] not in {texts[k] for k in kept[:i]}]
+
+
+def part_of_a_held_out_text(texts, probabilities, asked, held_out, min_confidence):
+    """not being equal"""
+    together = " ".join(held_out)
+    kept = [r for r in _passes(texts, probabilities, asked, (), min_confidence) if texts[r] not in together]
+    return [r for i, r in enumerate(kept) if texts[r] not in {texts[k] for k in kept[:i]}]
+
+
 def strictly_above(texts, probabilities, asked, held_out, min_confidence):
     """at least that much is enough"""
     kept = _passes(texts, probabilities, asked, held_out, min_confidence + 1e-6)
@@ -47,5 +64,5 @@ def texts_instead_of_rows(texts, probabilities, asked, held_out, min_confidence)
 
 
 def everything(texts, probabilities, asked, held_out, min_confidence):
-    """expected [0, 5, 6]"""
+    """expected [0, 5, 6, 7]"""
     return list(range(len(texts)))

@@ -15,6 +15,18 @@ def rows_of_down(up, bias, down, importance, n):
     return up[neurons], bias[neurons], down[neurons.clamp(max=len(down) - 1)]
 
 
+def rows_out_of_range(up, bias, down, importance, n):
+    """there are fewer of them"""
+    neurons = importance.topk(n).indices
+    return up[neurons], bias[neurons], down[neurons]
+
+
+def bias_in_another_order(up, bias, down, importance, n):
+    """one list of neurons"""
+    ranked = importance.topk(n).indices
+    return up[ranked], bias[ranked.sort().values], down[:, ranked]
+
+
 def whole_bias(up, bias, down, importance, n):
     """cut it as well"""
     neurons = importance.topk(n).indices

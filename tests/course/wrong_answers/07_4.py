@@ -21,6 +21,12 @@ def all_seeds(full, without):
     return mean, _error(_differences(full, without))
 
 
+def by_position(full, without):
+    """Pair them by their numbers"""
+    differences = [b - a for a, b in zip(full.values(), without.values(), strict=True)]
+    return statistics.mean(differences), _error(differences)
+
+
 def two_separate_spreads(full, without):
     """take the differences first"""
     seeds = [seed for seed in full if seed in without]
