@@ -13,7 +13,8 @@
 #
 # **Time:** about 40 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [05 · Response distillation](05_response_distillation.ipynb), and
-# [06 · Feature distillation](06_feature_distillation.ipynb) for the losses on hidden states and attention. On
+# [06 · Feature distillation](06_feature_distillation.ipynb) for the losses on hidden states and attention. **Next:**
+# [08 · API distillation](08_api_distillation.ipynb). On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
 

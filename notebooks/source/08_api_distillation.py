@@ -11,10 +11,11 @@
 # - *take off* a teacher's label bias without a true label of what it was asked about;
 # - *estimate* a job's cost, and *decide* when not to do it at all.
 #
-# **Time:** about 40 minutes of reading and 30 of exercises; the cells run in under two minutes on two CPU cores.
+# **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under two minutes on two CPU cores.
 # **You need:** [05 · Response distillation](05_response_distillation.ipynb). **Before:**
-# [07 · Landmark systems](07_landmark_systems.ipynb). On [Colab](https://colab.research.google.com/): upload the
-# repository and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
+# [07 · Landmark systems](07_landmark_systems.ipynb). **Next:** [09 · Language models](09_language_models.ipynb). On
+# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
+# [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
 # ## The question

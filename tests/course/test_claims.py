@@ -57,6 +57,13 @@ CLAIMS = [
     ("08_api_distillation", "empty answer", "failure is a record"),
     ("08_api_distillation", "resumed", "only what is missing|asks everything again"),
     ("08_api_distillation", "asyncio.gather", "does not wait"),
+    ("09_language_models", "padding", "prompt must not count"),
+    ("09_language_models", "argmax", "neither data nor a sampled"),
+    ("09_language_models", "T = 4", "T = 1"),
+    ("09_language_models", "at once", "8.4 GB"),
+    ("09_language_models", "label smoothing", "rises"),
+    ("09_language_models", "QLoRA", "neither"),
+    ("09_language_models", "another vocabulary", "compare tokenizers"),
 ]
 
 

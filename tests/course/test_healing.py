@@ -1,5 +1,6 @@
 """The healing experiment: its windows, its log, and what a short run of it does."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,35 @@ def test_the_log_has_runs_of_every_method_and_none_twice(log):
     assert set(log["method"]) == {TEACHER, PRUNED, *METHODS}
     assert not log.duplicated(["method", "seed"]).any()
     assert log["writes_0"].str.len().gt(20).all()
+
+
+def test_the_log_is_whole(log):
+    assert log[log["method"].isin(METHODS)].groupby("method")["seed"].apply(sorted).to_dict() == {
+        name: [0, 1, 2, 3, 4] for name in METHODS
+    }
+
+
+def test_forward_kl_halves_the_perplexity_under_the_teacher_in_every_seed(log):
+    kl = log.pivot_table(index="seed", columns="method", values="forward_kl")
+    assert (np.exp(kl["forward KL"] - kl["hard labels"]) < 0.5).all()
+
+
+def test_the_reading_of_notebook_09_says_what_the_log_says():
+    table = summary()
+    perplexity, kl = table["perplexity"], table["KL to the teacher"]
+    times, written = table["× teacher's, under the teacher"], table["teacher's perplexity of what it writes"]
+    assert [round(perplexity[name]) for name in ("hard labels", "forward KL", TEACHER)] == [63, 63, 32]
+    assert perplexity["reverse KL"] == pytest.approx(92, abs=0.5)
+    assert [f"{kl[name]:.1f}" for name in ("hard labels", "forward KL")] == ["1.8", "1.0"]
+    assert [f"{times[name]:.1f}" for name in ("hard labels", "forward KL")] == ["5.9", "2.7"]
+    assert [round(table.loc[name, "same next token %"]) for name in ("hard labels", "forward KL")] == [33, 44]
+    assert all(115 - 1 < written[name] < 120 + 1 for name in ("reverse KL", "JSD"))
+    assert all(180 < written[name] < 220 for name in ("hard labels", "forward KL"))
+    difference = written["forward KL"] - written["hard labels"]
+    assert abs(difference) < table.loc["forward KL", "± sd of that"]
+    for judge in (perplexity, kl, written):
+        assert judge["half on-policy, reverse KL"] > judge["reverse KL"] - 1
+    assert table.loc[list(METHODS), "KL to the teacher"].drop("hard labels").max() < kl["hard labels"]
 
 
 def test_the_table_is_of_the_log(log):
