@@ -149,8 +149,8 @@ def merge_batch_results(
 ) -> MergedBatch:
     """Append a batch's results to the journal. What is there already is left alone, so merging twice adds nothing.
 
-    An answer supersedes an earlier failure, never the other way round. The journal does not tell batch answers from
-    live ones: a later collection's budget counts them at the full price.
+    An answer supersedes an earlier failure, never the other way round. A later collection's budget counts a batch's
+    answers at the batch price.
 
     Args:
         teacher: of the same provider as the one that wrote the requests.
@@ -251,4 +251,4 @@ class _Requests:
         sample = next((sample for sample in range(_MOST_SAMPLES) if request_key(body, sample) == key), None)
         if sample is None:
             raise ValueError(f"the request {key} in {path} is not as it was written; its answer can't be assigned")
-        return JournalRecord.of(body, body["messages"][-1]["content"], outcome, sample)
+        return JournalRecord.of(body, body["messages"][-1]["content"], outcome, sample, batch=True)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,7 @@ class APIDistillationDataCollector:
         self._check_prompts(asked, budget)
         with Journal(output_path) as journal:
             waiting = [q for q in asked if not (journal.has_answer(q.key) if retry_failed else q.key in journal)]
-            price = self._price
-            ledger = Ledger(budget, journal.usage(), None if price is None else lambda usage: cost_usd(usage, price))
+            ledger = self._ledger(budget, journal)
             with tqdm(total=len(waiting), desc="Teacher", unit="answer", disable=not progress) as bar:
                 pool = WorkerPool(self.teacher, journal, ledger, iter(waiting), stop_after_failures, bar)
                 try:
@@ -168,6 +168,19 @@ class APIDistillationDataCollector:
             if pool.stopped is not None:
                 warnings.warn(f"the collection stopped early: {pool.stopped}", stacklevel=1)
             return _collection(journal, asked, ledger, pool.stopped)
+
+    def _ledger(self, budget: Budget, journal: Journal) -> Ledger:
+        price = self._price
+        if price is None:
+            return Ledger(budget, journal.usage(), None)
+        return Ledger(
+            budget,
+            journal.usage(),
+            partial(cost_usd, price=price),
+            batched=journal.usage(batch=True),
+            # A price table without the discount does not say what the batch cost: the full price is the safe side.
+            batch_cost_usd=partial(cost_usd, price=price, batch=price.batch_discount is not None),
+        )
 
     def _check(self, max_concurrent: int, budget: Budget, stop_after_failures: int) -> None:
         for name, number in {"max_concurrent": max_concurrent, "stop_after_failures": stop_after_failures}.items():

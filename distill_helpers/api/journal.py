@@ -66,6 +66,7 @@ class JournalRecord:
         date: UTC, ISO 8601, to the second.
         answer: the teacher's; None after a failure.
         failure: None after an answer.
+        batch: it came through the provider's batch API, at that price.
     """
 
     key: str
@@ -75,6 +76,7 @@ class JournalRecord:
     date: str
     answer: TeacherAnswer | None = None
     failure: Failure | None = None
+    batch: bool = False
 
     def __post_init__(self) -> None:
         if (self.answer is None) == (self.failure is None):
@@ -82,7 +84,13 @@ class JournalRecord:
 
     @classmethod
     def of(
-        cls, request: Mapping[str, Any], input_text: str, outcome: TeacherAnswer | Failure, sample: int = 0
+        cls,
+        request: Mapping[str, Any],
+        input_text: str,
+        outcome: TeacherAnswer | Failure,
+        sample: int = 0,
+        *,
+        batch: bool = False,
     ) -> JournalRecord:
         """The record of a request that has just ended."""
         return cls(
@@ -93,6 +101,7 @@ class JournalRecord:
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             answer=outcome if isinstance(outcome, TeacherAnswer) else None,
             failure=outcome if isinstance(outcome, Failure) else None,
+            batch=batch,
         )
 
     def to_json(self) -> bytes:
@@ -119,6 +128,7 @@ class _Head(msgspec.Struct):
     key: str
     answer: _AnswerHead | None
     failure: Failure | None
+    batch: bool = False
 
 
 _RECORDS, _HEADS = msgspec.json.Decoder(JournalRecord), msgspec.json.Decoder(_Head)
@@ -165,7 +175,7 @@ class Journal:
         self._lock = FileLock(f"{self.path}.lock")
         self._file: IO[bytes] | None = None
         self._lines: dict[str, bytes] = {}  # the latest of each key; a record is made of it when somebody asks
-        self._usage: dict[str, Usage] = {}  # of the answers
+        self._usage: dict[str, tuple[Usage, bool]] = {}  # of the answers, and whether they came in a batch
 
     def __enter__(self) -> Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +192,7 @@ class Journal:
             if cut:
                 _LOG.warning("%s: a torn last line of %d bytes was cut off", self.path.name, cut)
             for head, line in _read_lines(self.path, _HEADS):
-                self._remember(head.key, head.answer, line)
+                self._remember(head, line)
         except BaseException:
             self.__exit__()
             raise
@@ -211,9 +221,9 @@ class Journal:
         """Whether the latest record of a key is an answer."""
         return key in self._usage
 
-    def usage(self) -> Usage:
-        """Tokens of all answers in the journal."""
-        return sum(self._usage.values(), Usage())
+    def usage(self, *, batch: bool | None = None) -> Usage:
+        """Tokens of the answers in the journal: of all, or of those alone that came in a batch (or did not)."""
+        return sum((usage for usage, batched in self._usage.values() if batch in (None, batched)), Usage())
 
     def append(self, *records: JournalRecord, sync: bool = True) -> None:
         """Write records: no kill of this process takes them away again.
@@ -233,7 +243,7 @@ class Journal:
         if sync:
             self.sync()
         for record, line in zip(records, lines, strict=True):
-            self._remember(record.key, record.answer, line)
+            self._remember(record, line)
 
     def sync(self) -> None:
         """Have on the disk what has been written.
@@ -249,12 +259,12 @@ class Journal:
             raise RuntimeError("open the journal first: with Journal(path) as journal: …")
         return self._file
 
-    def _remember(self, key: str, answer: TeacherAnswer | _AnswerHead | None, line: bytes) -> None:
-        self._lines[key] = line
-        if answer is None:
-            self._usage.pop(key, None)
+    def _remember(self, record: JournalRecord | _Head, line: bytes) -> None:
+        self._lines[record.key] = line
+        if record.answer is None:
+            self._usage.pop(record.key, None)
         else:
-            self._usage[key] = answer.usage
+            self._usage[record.key] = record.answer.usage, record.batch
 
 
 def _sync_folder(folder: Path) -> None:

@@ -133,7 +133,12 @@ class OpenAITeacher:
             self._body["temperature"] = temperature
         if top_logprobs is not None:
             self._body |= {"logprobs": True, "top_logprobs": top_logprobs}
-        options = {"api_key": api_key, "base_url": base_url, "timeout": timeout_s, "max_retries": max_retries}
+        options: dict[str, Any] = {
+            "api_key": api_key,
+            "base_url": base_url,
+            "timeout": timeout_s,
+            "max_retries": max_retries,
+        }
         self._connection = _Connection(partial(openai.AsyncOpenAI, **options), openai.DefaultAioHttpClient)
 
     def request(self, text: str) -> dict[str, Any]:
@@ -211,7 +216,12 @@ class AnthropicTeacher:
             self._body["system"] = system_prompt
         if temperature is not None:
             self._body["temperature"] = temperature
-        options = {"api_key": api_key, "base_url": base_url, "timeout": timeout_s, "max_retries": max_retries}
+        options: dict[str, Any] = {
+            "api_key": api_key,
+            "base_url": base_url,
+            "timeout": timeout_s,
+            "max_retries": max_retries,
+        }
         self._connection = _Connection(partial(anthropic.AsyncAnthropic, **options), anthropic.DefaultAioHttpClient)
 
     def request(self, text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from running_fault_server import KEY, FaultServer
 
 from distill_helpers.api import batch_dialects
 from distill_helpers.api.batch_jobs import MergedBatch, merge_batch_results, write_batch_requests
+from distill_helpers.api.budget import Budget
 from distill_helpers.api.collector import APIDistillationDataCollector
 from distill_helpers.api.journal import Failure, Journal, JournalRecord, read_journal, request_key
+from distill_helpers.api.price_table import Price, PriceTable
 from distill_helpers.api.teacher_answers import TeacherAnswer, TokenLogprob, Usage
 from distill_helpers.api.teachers import AnthropicTeacher, OpenAITeacher
 
+TODAY = date.today()
 RECORDED = Path(__file__).with_name("recorded")
 SETTINGS = {
     "system_prompt": "Sort it.",
@@ -391,6 +395,28 @@ def test_a_live_collection_asks_what_the_batch_did_not_come_to(server: FaultServ
     assert server.asked() == Counter(TEXTS[3:5] if dialect == "openai" else [*TEXTS[3:5], *TEXTS[6:]])
     assert collection.set_aside.total() + len(collection.examples) == 8
     assert write_batch_requests(teacher, TEXTS, tmp_path / "more", journal_path=journal).n_requests == 0
+
+
+def test_a_budget_counts_a_batchs_answers_at_the_batch_price(server: FaultServer, tmp_path):
+    teacher = server.openai()
+    requests, keys = written(teacher, tmp_path)
+    (tmp_path / "results").write_text("".join(openai_result(key) for key in keys[:4]))
+    merge_batch_results(teacher, tmp_path / "results", tmp_path / "journal", requests)
+    rates = {"input": 1.0, "cached_input": 1.0, "cache_write": 1.0, "output": 2.0}
+    costs = {}
+    for discount in (0.5, None):
+        price = Price(
+            "openai", teacher.model, as_of=TODAY, source="https://example.org", batch_discount=discount, **rates
+        )
+        with pytest.warns(UserWarning, match="budget"):  # one that has no room for a single live call
+            collection = APIDistillationDataCollector(teacher, prices=PriceTable([price])).collect(
+                TEXTS, tmp_path / "journal", progress=False, budget=Budget(usd=1e-6)
+            )
+        costs[discount] = collection.cost_usd
+        with Journal(tmp_path / "journal") as journal:
+            assert journal.usage() == journal.usage(batch=True) == collection.usage
+            assert journal.usage(batch=False) == Usage()
+    assert 0 < costs[0.5] == pytest.approx(costs[None] / 2)
 
 
 def test_no_text_and_no_key_in_the_logs(tmp_path, caplog):
