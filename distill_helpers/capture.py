@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +93,8 @@ def capture_features(
     """Record the features of the latest forward pass that runs inside the `with` block.
 
     Gradients flow through what is recorded. The model's outputs are what they are without it, and when the block ends,
-    by an exception too, no hook is left on the model.
+    by an exception too, no hook is left on the model. Only what this thread runs is recorded (JupyterLab draws widgets
+    in a thread of their own, while a cell trains). Captures of attention in several threads wait for one another.
 
     Args:
         model: an encoder or a decoder of transformers; any module if only `modules` are asked for.
@@ -118,7 +120,8 @@ def capture_features(
         raise ValueError("features can't be captured under gradient checkpointing; activation_checkpointing_disable()")
     features = Features()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_hook(model.register_forward_pre_hook(lambda *_: features.tensors.clear())))
+        clear = _in_this_thread(lambda *_: features.tensors.clear())
+        stack.enter_context(_hook(model.register_forward_pre_hook(clear)))
         for name in modules:
             stack.enter_context(_hook(parts[name].register_forward_hook(_keep_output(features, name))))
         if isinstance(model, PreTrainedModel) and not (modules and names is None):
@@ -139,7 +142,8 @@ def _capture_transformer(
         def keep_input(_module: nn.Module, args: tuple, kwargs: dict) -> None:
             features.tensors[EMBEDDINGS] = args[0] if args else kwargs["hidden_states"]
 
-        stack.enter_context(_hook(layers[0].register_forward_pre_hook(keep_input, with_kwargs=True)))
+        keep = _in_this_thread(keep_input)
+        stack.enter_context(_hook(layers[0].register_forward_pre_hook(keep, with_kwargs=True)))
     for i, layer in enumerate(layers):
         if f"hidden.{i}" in wanted:
             stack.enter_context(_hook(layer.register_forward_hook(_keep_output(features, f"hidden.{i}"))))
@@ -155,10 +159,13 @@ class _Recorder:
     layer: int
     wanted: set[str]
     features: Features
+    thread: int = field(default_factory=threading.get_ident)
 
 
 # Which layer of which capture an attention module belongs to, while it is being captured.
 _recorders: WeakKeyDictionary[nn.Module, _Recorder] = WeakKeyDictionary()
+#: One thread captures attention at a time, since a model's configuration names one attention function.
+_attention_lock = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -166,6 +173,14 @@ def _capture_attention(
     model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
 ) -> Iterator[None]:
     """Put a recorder between the model and its attention function, by transformers' own `AttentionInterface`."""
+    with _attention_lock, _recorders_of(model, layers, wanted, features):
+        yield
+
+
+@contextlib.contextmanager
+def _recorders_of(
+    model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
+) -> Iterator[None]:
     owned = {part: i for i, layer in enumerate(layers) for part in layer.modules()}
     if any(part in _recorders for part in owned):
         raise ValueError(f"this {type(model).__name__} is being captured already; use one capture at a time")
@@ -182,7 +197,7 @@ def _capture_attention(
                 " AttentionInterface. Use a model that supports SDPA, or match hidden states only"
             )
 
-    handle = model.register_forward_hook(check)
+    handle = model.register_forward_hook(_in_this_thread(check))
     try:
         _recorders.update({part: _Recorder(i, wanted, features) for part, i in owned.items()})
         for config in configs:
@@ -200,8 +215,8 @@ def _register(implementation: str) -> None:
     """Register a recording twin of an attention implementation, with the masks of the original."""
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if module in _recorders:
-            recorder = _recorders[module]
+        recorder = _recorders.get(module)
+        if recorder is not None and recorder.thread == threading.get_ident():
             for kind, tensor in zip(_ATTENTION, (query, key, value), strict=True):
                 name = f"{kind}.{recorder.layer}"
                 if name in recorder.wanted:
@@ -234,7 +249,18 @@ def _keep_output(features: Features, name: str) -> Callable[..., None]:
     def keep(_module: nn.Module, _args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         features.tensors[name] = output[0] if isinstance(output, tuple) else output
 
-    return keep
+    return _in_this_thread(keep)
+
+
+def _in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook that does nothing when another thread than this one runs the model."""
+    owner = threading.get_ident()
+
+    def in_thread(*args: Any) -> None:
+        if threading.get_ident() == owner:
+            hook(*args)
+
+    return in_thread
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """What is captured is what the model itself computed; the model computes the same with it, and nothing stays behind."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -307,6 +309,41 @@ def test_one_model_is_captured_once_at_a_time(model):
         model(**batch_of())  # the first capture still works
     assert "queries.2" in features.tensors
     assert_nothing_left(model, before)
+
+
+def test_threads_capture_the_same_model_side_by_side(model):
+    """A widget is drawn in a thread of its own while a cell trains: each records its own pass and no other's."""
+    batches = [batch_of(lengths=lengths) for lengths in ((7, 3, 5), (4, 6), (2,))]
+
+    def capture_repeatedly(number: int) -> None:
+        for _ in range(20):
+            with torch.no_grad(), capture_features(model) as seen:
+                model(**batches[number])
+                found = {name: tensor.clone() for name, tensor in seen.tensors.items()}
+            assert set(found) == set(alone[number])
+            assert all(torch.equal(found[name], alone[number][name]) for name in found)
+
+    def run_without_capture() -> None:
+        while not stop.is_set():
+            with torch.no_grad():
+                model(**batches[2])
+
+    alone = []
+    for batch in batches[:2]:
+        with torch.no_grad(), capture_features(model) as seen:
+            model(**batch)
+        alone.append(seen.tensors)
+    stop = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        busy = pool.submit(run_without_capture)
+        jobs = [pool.submit(capture_repeatedly, number) for number in (0, 1)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            stop.set()
+        busy.result()
+    assert all(config._attn_implementation in ("sdpa", "eager") for config in configs_of(model))
 
 
 def test_teacher_and_student_are_captured_together(kind):

@@ -133,13 +133,10 @@ class OpenAITeacher:
             self._body["temperature"] = temperature
         if top_logprobs is not None:
             self._body |= {"logprobs": True, "top_logprobs": top_logprobs}
-        options: dict[str, Any] = {
-            "api_key": api_key,
-            "base_url": base_url,
-            "timeout": timeout_s,
-            "max_retries": max_retries,
-        }
-        self._connection = _Connection(partial(openai.AsyncOpenAI, **options), openai.DefaultAioHttpClient)
+        self._connection = _Connection(
+            partial(openai.AsyncOpenAI, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries),
+            openai.DefaultAioHttpClient,
+        )
 
     def request(self, text: str) -> dict[str, Any]:
         return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
@@ -216,13 +213,12 @@ class AnthropicTeacher:
             self._body["system"] = system_prompt
         if temperature is not None:
             self._body["temperature"] = temperature
-        options: dict[str, Any] = {
-            "api_key": api_key,
-            "base_url": base_url,
-            "timeout": timeout_s,
-            "max_retries": max_retries,
-        }
-        self._connection = _Connection(partial(anthropic.AsyncAnthropic, **options), anthropic.DefaultAioHttpClient)
+        self._connection = _Connection(
+            partial(
+                anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
+            ),
+            anthropic.DefaultAioHttpClient,
+        )
 
     def request(self, text: str) -> dict[str, Any]:
         return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}

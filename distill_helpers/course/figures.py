@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,12 +32,15 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
 }
 
+#: Matplotlib's settings are the process's; JupyterLab draws widgets in a thread of their own.
+_STYLING = threading.Lock()
+
 
 def figure(title: str, *, width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
     """An empty figure in the course's style. `title` states the answer that the figure gives; sizes in inches."""
     if not title.strip():
         raise ValueError("a figure needs a title that states its answer")
-    with plt.rc_context(_STYLE):
+    with _STYLING, plt.rc_context(_STYLE):
         fig = Figure(figsize=(width, height), layout="constrained", dpi=_STYLE["figure.dpi"])
         axes = fig.add_subplot()
         axes.set_title(title)

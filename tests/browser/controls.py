@@ -118,7 +118,10 @@ class WidgetOnPage:
                 return controls
             if time.monotonic() > deadline:
                 assert page_shows == kernel_has, "page (left) and kernel (right) differ"
-                raise AssertionError(f"the page's HTML is not what {self._widget.render} returns for {values}")
+                raise AssertionError(
+                    f"the page's HTML is not what {self._widget.render} returns for {values}:"
+                    f" {_first_difference(self.html(), expected)}"
+                )
             self._page.wait_for_timeout(50)
 
     def changed(self, before: str) -> list[Control]:
@@ -171,6 +174,14 @@ class WidgetOnPage:
 
     def _child(self, number: int) -> Locator:
         return self.box.locator("> *").nth(number)
+
+
+def _first_difference(shown: str, expected: str) -> str:
+    at = next(
+        (i for i, (a, b) in enumerate(zip(shown, expected, strict=False)) if a != b), min(len(shown), len(expected))
+    )
+    context = slice(max(0, at - 100), at + 100)
+    return f"{len(shown)} and {len(expected)} characters, from {at} on {shown[context]!r} for {expected[context]!r}"
 
 
 def _centre(element: Locator) -> tuple[float, float]:
