@@ -8,7 +8,11 @@ Seconds are the best of `REPEATS` in a process, then the median over the rounds;
 
 Peers: TRL's dense loss (GKD) and its tiled one (`DistillationTrainer`), Liger's chunked loss at its default chunk of
 1,024 rows and at 128, torchtune's chunked forward KL, and the article's loss (`KLDivLoss(reduction="batchmean")` on all
-logits). Those that take a mask of labels compute the masked rows as well: that is their way.
+logits). Those that take a mask of labels compute the masked rows as well: that is their way. For the teacher's 64
+likeliest tokens instead of its hidden states: Axolotl's chunked loss on logits, and its fused one on Liger's base.
+
+"products alone" is no loss: the four matrix products that each of the losses needs, chunk by chunk into one buffer. No
+way can be faster by more than it is.
 """
 
 from __future__ import annotations
@@ -40,24 +44,36 @@ class Case(NamedTuple):
     teacher_width: int
 
 
+#: In place of a divergence: forward KL on the teacher's 64 likeliest tokens.
+TOP = "top_64"
 CASES = {"50k": Case(50257, 1024, 512, 768), "152k": Case(151936, 512, 256, 384)}
 
 
 class Inputs(NamedTuple):
-    """Hidden states (tokens, width) and heads (vocabulary, width) of both models; True counts in the mask."""
+    """Hidden states (tokens, width) and heads (vocabulary, width) of both models; True counts in the mask.
+
+    In place of a teacher, for `TOP`: `ids` (tokens, 64) and `log_probs` (tokens, 65), the last of all other tokens.
+    """
 
     student: Tensor
     student_head: Tensor
     teacher: Tensor
     teacher_head: Tensor
     mask: Tensor
+    ids: Tensor
+    log_probs: Tensor
 
 
 def package(inputs: Inputs, divergence: str) -> Tensor:
     """Ours."""
     from distill_helpers.fused_loss import fused_distillation_loss
+    from distill_helpers.token_targets import TopKTargets
 
     mask = None if bool(inputs.mask.all()) else inputs.mask
+    if divergence == TOP:
+        ids, log_probs = inputs.ids[inputs.mask], inputs.log_probs[inputs.mask]
+        targets = TopKTargets(ids, log_probs[:, :-1], log_probs[:, -1])
+        return fused_distillation_loss(inputs.student, inputs.student_head, targets, mask=mask)
     # The peers' Jensen–Shannon divergence is the paper's, without our normalisation: a quarter of it.
     options = {"normalized": False} if divergence == "generalized_jsd" else {}
     return fused_distillation_loss(*inputs[:4], mask, divergence=divergence, **options)
@@ -119,6 +135,50 @@ def article(inputs: Inputs, divergence: str) -> Tensor:
     return F.kl_div(log_q[inputs.mask], p[inputs.mask], reduction="batchmean")
 
 
+def axolotl_chunked(inputs: Inputs, divergence: str) -> Tensor:
+    """Axolotl's loss on logits in eight chunks."""
+    from axolotl.integrations.kd.topk_logprob.forward_kl import ChunkedTopKKDLoss
+
+    logits = (inputs.student @ inputs.student_head.t())[None]
+    return ChunkedTopKKDLoss()(logits, *_axolotl_targets(inputs))
+
+
+def axolotl_fused(inputs: Inputs, divergence: str) -> Tensor:
+    """Axolotl's loss on hidden states, over Liger's base, in chunks of 128 rows."""
+    from axolotl.integrations.kd.kernels.liger import LigerFusedLinearKLTopKLogprobFunction
+
+    labels = torch.where(inputs.mask, 0, IGNORED)[None]
+    options = (None, 0.0, 1.0, IGNORED, 1.0, 0.0, False, 128, False)  # its forward pass takes them by place
+    return LigerFusedLinearKLTopKLogprobFunction.apply(
+        inputs.student[None], inputs.student_head, *_axolotl_targets(inputs), labels, *options
+    )
+
+
+def _axolotl_targets(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, renormalised log-probabilities and mask, (1, tokens, 64)."""
+    mask = inputs.mask[:, None].expand_as(inputs.ids)
+    return inputs.ids[None], inputs.log_probs[:, :-1].log_softmax(dim=-1)[None], mask[None]
+
+
+def products(inputs: Inputs, divergence: str) -> Tensor:
+    """The products with the heads, and no loss: a bound."""
+    rows = inputs.mask.nonzero().squeeze(1)
+    with torch.no_grad():
+        student, head = inputs.student[rows], inputs.student_head
+        of_student, of_head = torch.empty_like(student), torch.zeros_like(head)
+        chunk = max(64, student.shape[1] // 2)
+        buffer = student.new_empty(chunk, len(head))
+        for part in torch.arange(len(rows)).split(chunk):
+            here = slice(int(part[0]), int(part[-1]) + 1)
+            logits = buffer[: len(part)]
+            if divergence != TOP:
+                torch.mm(inputs.teacher[rows[here]], inputs.teacher_head.t(), out=logits)
+            torch.mm(student[here], head.t(), out=logits)
+            torch.mm(logits, head, out=of_student[here])
+            of_head.addmm_(logits.t(), student[here])
+    return inputs.student[0, 0] * of_student.mean() * of_head[0, 0]
+
+
 WAYS: dict[str, Callable[[Inputs, str], Tensor]] = {
     "package": package,
     "Liger": liger,
@@ -127,6 +187,14 @@ WAYS: dict[str, Callable[[Inputs, str], Tensor]] = {
     "TRL, dense": trl_dense,
     "torchtune": torchtune,
     "article": article,
+    "products alone": products,
+}
+#: The ways that take `TOP`.
+TOP_WAYS: dict[str, Callable[[Inputs, str], Tensor]] = {
+    "package": package,
+    "Axolotl, fused": axolotl_fused,
+    "Axolotl, chunked": axolotl_chunked,
+    "products alone": products,
 }
 
 
@@ -142,26 +210,31 @@ def make_inputs(case: Case, masked: float) -> Inputs:
         return torch.randn(rows, width, generator=generator).mul_(scale)
 
     mask = torch.rand(case.tokens, generator=generator) >= masked
+    # Clones: views would keep every permutation, and the peak before the measurement would hide the one in it.
+    ids = torch.stack([torch.randperm(case.vocabulary, generator=generator)[:64].clone() for _ in range(case.tokens)])
+    log_probs = normal(case.tokens, 65, 2.0).log_softmax(dim=-1)
     return Inputs(
         normal(case.tokens, case.student_width, 1.0).requires_grad_(),
         normal(case.vocabulary, case.student_width, 2 * case.student_width**-0.5).requires_grad_(),
         normal(case.tokens, case.teacher_width, 1.0),
         normal(case.vocabulary, case.teacher_width, 2 * case.teacher_width**-0.5),
         mask,
+        ids,
+        log_probs,
     )
 
 
 def measure(name: str, case: str, divergence: str, masked: float) -> dict[str, float]:
     """Seconds and megabytes of one way, in this process."""
-    inputs = make_inputs(CASES[case], masked)
-    small = make_inputs(Case(64, 16, 8, 8), 0.0)
-    WAYS[name](small, divergence).backward()  # imports, threads and the library's own buffers
+    inputs, way = make_inputs(CASES[case], masked), (TOP_WAYS if divergence == TOP else WAYS)[name]
+    small = make_inputs(Case(128, 16, 8, 8), 0.0)
+    way(small, divergence).backward()  # imports, threads and the library's own buffers
     start_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(REPEATS):
         inputs.student.grad = inputs.student_head.grad = None
         start = time.perf_counter()
-        loss = WAYS[name](inputs, divergence)
+        loss = way(inputs, divergence)
         loss.backward()
         seconds.append(time.perf_counter() - start)
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_kb
@@ -178,7 +251,7 @@ def compare(
         for case in cases:
             for divergence in divergences:
                 for masked in masks:
-                    for name in names:
+                    for name in (name for name in names if name in (TOP_WAYS if divergence == TOP else WAYS)):
                         settings = [name, case, divergence, str(masked)]
                         run = subprocess.run(
                             [sys.executable, __file__, "--one", *settings], capture_output=True, text=True, check=False
@@ -198,9 +271,9 @@ def main() -> None:
     parser.add_argument("--one", nargs=4, metavar=("NAME", "CASE", "DIVERGENCE", "MASKED"), help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--divergences", nargs="+", default=["forward_kl", "generalized_jsd"])
+    parser.add_argument("--divergences", nargs="+", default=["forward_kl", "generalized_jsd", TOP])
     parser.add_argument("--masked", nargs="+", type=float, default=[0.0, 0.5])
-    parser.add_argument("--names", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--names", nargs="+", choices=list(WAYS | TOP_WAYS), default=list(WAYS | TOP_WAYS))
     arguments = parser.parse_args()
     if arguments.one:
         name, case, divergence, masked = arguments.one
