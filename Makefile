@@ -55,4 +55,4 @@ bench: ## the fused loss beside its peers, in an environment of its own (.venv-b
 	.venv-bench/bin/python -m pip install --disable-pip-version-check -e ".[bench]" -c constraints.txt
 	@# Of Axolotl the loss alone: what else it needs would replace torch.
 	.venv-bench/bin/python -m pip install --disable-pip-version-check --no-deps axolotl==0.19.0 addict==2.4.0
-	.venv-bench/bin/python tests/benchmarks/fused_head.py
+	.venv-bench/bin/python tests/benchmarks/fused_head.py --save data/results/fused-loss.md

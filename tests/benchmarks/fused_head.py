@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ class Case(NamedTuple):
 
 #: In place of a divergence: forward KL on the teacher's 64 likeliest tokens.
 TOP = "top_64"
+SETTING = ["case", "divergence", "masked"]
 CASES = {"50k": Case(50257, 1024, 512, 768), "152k": Case(151936, 512, 256, 384)}
 
 
@@ -273,8 +275,49 @@ def compare(
                         measured = json.loads(run.stdout.strip().splitlines()[-1])
                         lines.append({"case": case, "divergence": divergence, "masked": masked, "way": name} | measured)
     frame = pd.DataFrame(lines)
-    keys = ["case", "divergence", "masked", "way"]
-    return frame.groupby(keys, sort=False)[["seconds", "MB", "gradient"]].median().reset_index()
+    return frame.groupby([*SETTING, "way"], sort=False)[["seconds", "MB", "gradient"]].median().reset_index()
+
+
+def beside_the_best(table: pd.DataFrame) -> pd.DataFrame:
+    """For each setting the package beside the fastest and the leanest peer, and the bound."""
+    lines = []
+    for setting, group in table.groupby(SETTING, sort=False):
+        ways = group.set_index("way")
+        ours, peers = ways.loc["package"], ways.drop(["package", "products alone"], errors="ignore")
+        fastest, leanest = peers["seconds"].idxmin(), peers["MB"].idxmin()
+        line = dict(zip(SETTING, setting, strict=True)) | {"s": ours["seconds"], "fastest peer": fastest}
+        line |= {"its s": peers["seconds"].min(), "share of its time": ours["seconds"] / peers["seconds"].min()}
+        line |= {"MB": ours["MB"], "leanest peer": leanest, "its MB": peers["MB"].min()}
+        line |= {"share of its memory": ours["MB"] / peers["MB"].min()}
+        if "products alone" in ways.index:
+            line["products alone, s"] = ways.loc["products alone", "seconds"]
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of three significant digits."""
+    rows = [
+        [f"{cell:#.3g}".rstrip(".") if isinstance(cell, float) else str(cell) for cell in row]
+        for row in table.to_numpy()
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(table), ["---"] * table.shape[1], *rows])
+
+
+def page(table: pd.DataFrame) -> str:
+    """Both tables, with what they are of."""
+    sizes = "; ".join(
+        f"{name}: {case.vocabulary:,} tokens in the vocabulary, {case.tokens:,} in the batch, widths"
+        f" {case.student_width} and {case.teacher_width}"
+        for name, case in CASES.items()
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "liger-kernel", "trl", "axolotl", "torchtune"))
+    return (
+        f"# A distillation loss with both output heads, forward and backward\n\n`make bench`, fp32 on"
+        f" {torch.get_num_threads()} threads of a CPU; {versions}. {sizes}. `masked` is the share of tokens that do not"
+        f" count. What is measured, and how, is said in `tests/benchmarks/fused_head.py`.\n\n"
+        f"{markdown(beside_the_best(table))}\n\nAll ways:\n\n{markdown(table.drop(columns='gradient'))}\n"
+    )
 
 
 def main() -> None:
@@ -285,6 +328,7 @@ def main() -> None:
     parser.add_argument("--divergences", nargs="+", default=["forward_kl", "generalized_jsd", TOP])
     parser.add_argument("--masked", nargs="+", type=float, default=[0.0, 0.5])
     parser.add_argument("--names", nargs="+", choices=list(WAYS | TOP_WAYS), default=list(WAYS | TOP_WAYS))
+    parser.add_argument("--save", type=Path, help="a Markdown file for the tables")
     arguments = parser.parse_args()
     if arguments.one:
         name, case, divergence, masked = arguments.one
@@ -292,6 +336,8 @@ def main() -> None:
         return
     table = compare(arguments.cases, arguments.divergences, arguments.masked, arguments.names, arguments.rounds)
     print(table.to_string(index=False, float_format="{:.3g}".format))
+    if arguments.save:
+        arguments.save.write_text(page(table), encoding="utf-8")
 
 
 if __name__ == "__main__":
