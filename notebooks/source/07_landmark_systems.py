@@ -549,8 +549,8 @@ for name, row in SYSTEMS.items():
     }
     gains[name] = {}
     for start, bar in bars.items():
-        if start == "the same start" and name.startswith("data-driven"):
-            continue  # it starts from random weights
+        if bar not in BASELINES or (start == "the same start" and name.startswith("data-driven")):
+            continue  # the pruned shape has no such bar; the data-driven student starts from random weights
         gain = (scores[name] - scores[bar]).dropna()
         assert len(gain) == 5
         gains[name][f"above {start}"] = f"{gain.mean():+.1f} ± {gain.std() / 5**0.5:.1f}"
