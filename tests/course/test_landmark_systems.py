@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
 from distill_helpers.architectures import transformer_layers
 from distill_helpers.course.experiments.landmarks import EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER
+from distill_helpers.course.logs import read_log
 from distill_helpers.course.notebooks import SOURCES
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.landmark_systems import (
@@ -149,6 +150,34 @@ def test_filters_refuse_what_does_not_exist(parameters: tuple[float, float, int]
     bad = next(value for value in parameters if value not in (0.5, 0.8, 8))
     with pytest.raises(ValueError, match=rf"{bad}"):
         filters(*parameters)
+
+
+def test_the_reading_says_what_the_log_says() -> None:
+    scores = 100 * read_log("landmarks").pivot_table(index="seed", columns="model", values="accuracy")
+
+    def gain(name: str, other: str) -> tuple[str, str, int]:
+        difference = (scores[name] - scores[other]).dropna()
+        assert len(difference) == 5
+        return (
+            f"{abs(difference.mean()):.1f}",
+            f"{difference.std() / 5**0.5:.1f}",
+            int((difference > 0).sum()),
+        )
+
+    wide, narrow = "hard labels, 2 × 384", "hard labels, 3 × 192"
+    assert gain("DistilBERT", wide)[0] == gain("MiniLM", wide)[0] == "5.5"
+    assert gain(f"{wide}, from the teacher", wide) == ("4.6", "0.4", 5)
+    assert gain("DistilBERT", f"{wide}, from the teacher")[:2] == ("0.9", "0.5")
+    assert gain("MiniLM", f"{wide}, from the teacher")[:2] == ("0.9", "0.3")
+    assert gain(f"{narrow}, from the teacher", narrow)[0] == "3.4"
+    assert gain("TinyBERT", f"{narrow}, from the teacher")[0] == "1.1"
+    assert gain("MiniLMv2", f"{narrow}, from the teacher")[2] == 0
+    assert gain("DistilBERT", "DistilBERT from random weights")[:2] == ("5.3", "0.7")
+    assert gain("DistilBERT", "DistilBERT without soft targets")[:2] == ("0.2", "0.2")
+    assert gain("TinyBERT", "TinyBERT without attention")[:2] == ("0.6", "0.3")
+    assert gain("TinyBERT", "TinyBERT without augmentation")[:2] == ("0.3", "0.8")
+    assert gain("data-driven (Phi-2)", wide)[:2] == ("1.2", "0.5")
+    assert gain("data-driven, topics as asked", wide)[:2] == ("0.6", "0.3")
 
 
 def test_the_notebook_says_how_long_the_runs_train() -> None:
