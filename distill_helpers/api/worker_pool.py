@@ -20,6 +20,10 @@ __all__ = ["TeacherUnavailableError", "WorkerPool"]
 #: No key, no permission, no such model: no other input would fare better.
 _FATAL_STATUS = (401, 403, 404)
 
+#: Seconds between the starts of two workers. Calls that start together and take equally long stay together: their
+#: answers come at once and share the processor, so that each is late by the time that all of them take.
+_STAGGER_S = 0.002
+
 
 class TeacherUnavailableError(RuntimeError):
     """The teacher refuses every request. What was answered before is in the journal."""
@@ -43,7 +47,7 @@ class WorkerPool:
         self._stop_after_failures, self._failures_in_a_row = stop_after_failures, 0
 
     async def run(self, n: int) -> None:
-        workers = [asyncio.create_task(self._work()) for _ in range(n)]
+        workers = [asyncio.create_task(self._work(_STAGGER_S * number)) for number in range(n)]
         try:
             await asyncio.gather(*workers)
         finally:  # an error or an interrupt: what has been answered still gets to the disk
@@ -52,7 +56,8 @@ class WorkerPool:
             await asyncio.gather(*workers, return_exceptions=True)
             await self._scribe.finish()
 
-    async def _work(self) -> None:
+    async def _work(self, start_after: float) -> None:
+        await asyncio.sleep(start_after)
         for question in self._waiting:
             if self.stopped is not None:
                 return

@@ -453,8 +453,7 @@ print("layers:", ", ".join(f"{a} → {b}" for a, b in terms.pairs))
 print("projectors:", ", ".join(terms.projectors))
 
 # %%
-mapped = ((0, 1), (1, 3), (2, 5))
-W = terms.projectors
+mapped, W = ((0, 1), (1, 3), (2, 5)), terms.projectors
 with torch.no_grad():
     last = W["hidden_2_to_hidden_5"](s["hidden.2"])
     projections = [W[f"hidden_{a}_to_hidden_{b}"](s[f"hidden.{a}"]) for a, b in mapped]

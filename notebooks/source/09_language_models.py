@@ -2,7 +2,7 @@
 # # 09 · Language models
 #
 # **Distil a causal language model: a loss over every token that never holds the logits, a teacher's targets in a
-# hundredth of their bytes, and a model that was cut to a third and has to learn to speak again.**
+# fraction of their bytes, and a model that was cut to a third of its layers and has to learn to speak again.**
 #
 # You will be able to
 # - *align* two language models token by token: shift, mask, mean;
@@ -24,8 +24,8 @@
 # Grimm's tales to repair it with, and one pass over them. You can let it learn **the text** alone; or, at each token,
 # **the teacher's whole distribution**, by forward KL, reverse KL or something between; or let it **write itself**, and
 # have the teacher judge what it wrote. **Which of them gives the better model, and what does "better" mean?** Keep a guess:
-# the teacher finds a tale that it has not been shown surprising at a perplexity of about 30; what will the best student
-# have?
+# the teacher finds a tale that it has not been shown surprising at a perplexity of about 30 (e to the mean surprise of its
+# tokens, in nats); what will the best student have?
 
 # %%
 import tempfile
@@ -109,15 +109,14 @@ HTML(explorer.children[-1].value)
 
 # %% [markdown]
 # At some positions the teacher is nearly certain, at others it spreads its probability over hundreds of tokens, most of it
-# behind "all others". This is why **T = 1** is the rule for language models: their distributions are soft as they are
-# (Busbridge et al., arXiv 2502.08606, take T = 1 throughout). The ten layers beside it have become a random number
-# generator.
+# behind "all others". Language models' distributions are soft as they are, and we take **T = 1**, as Busbridge et al. do
+# (arXiv 2502.08606). The ten layers beside it are not even ignorant: they are sure of the wrong tokens.
 #
 # ### The loss, token by token
 #
 # In words: *the logits at position t are about token t + 1; compare the two distributions there, at the tokens of the
 # completion and nowhere else, and divide by how many those are.* In symbols, with $M$ the positions whose **next** token
-# counts,
+# counts, and $p_t$ and $q_t$ the teacher's and the student's softmax at T there,
 #
 # $$L = \frac{T^2}{|M|} \sum_{t \in M} \mathrm{KL}\big(p_t \,\|\, q_t\big), \qquad
 # M = \{t : \text{label}_{t+1} \ne -100\}$$
@@ -149,9 +148,9 @@ torch.testing.assert_close(ours, package, rtol=1e-4, atol=1e-5)
 print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the package agrees")
 
 # %% [markdown]
-# Three mistakes that published code makes here: no shift (each distribution is compared at the wrong token's place in the
-# mask), a mask that holds prompt or padding, and a *mean of means* when gradients are accumulated over several batches,
-# which gives the tokens of short batches more weight. The shift is `losses.causal_shift` here and nowhere else, and the
+# Three mistakes are easy to make here: no shift (the mask is one place late: the completion's first token is lost, and a
+# position behind its end is learnt), a mask that holds prompt or padding, and a *mean of means* when gradients are
+# accumulated over several batches, which gives the tokens of short batches more weight. The shift is `losses.causal_shift` here and nowhere else, and the
 # trainer divides by the tokens of the whole accumulated step.
 #
 # ## Cut it, and watch it break
@@ -177,13 +176,13 @@ parameters = {
 print(f"30 layers: {parameters['30'] / 1e6:.0f} million parameters; 10 layers: {parameters['10'] / 1e6:.0f} million")
 assert broken["teacher_perplexity"] < 60
 assert broken["perplexity"] > 10_000
-print("perplexity on tales that it has not seen: the teacher's is below 60, that of its ten layers above 10,000")
+print(f"layers that stay: {kept}")
+print(f"perplexity on twelve passages: the teacher {broken['teacher_perplexity']:.0f}, its ten layers above 10,000")
 
 # %% [markdown]
-# The first two layers and the last stand out; between them all are much alike, and which of those go is nearly a matter of
-# taste. A third of the layers is not a third of the model: the embeddings, 28 million, stay. (Perplexity is e to the mean
-# surprise; a model that guessed evenly among all tokens would have 49,152.) The layers that are left get inputs that they
-# have never seen. Nothing in them is lost, though: healing is short.
+# The first two layers and the last stand out; between them the influences differ little (another choice among those we have
+# not tried). A third of the layers is not a third of the model: the embeddings, 28 million, stay. (A model that guessed
+# evenly among all tokens would have a perplexity of 49,152.) The layers that are left get inputs that they have never seen.
 #
 # ## Why the logits do not fit
 #
@@ -214,8 +213,7 @@ def fused_forward_kl(hidden, head, teacher_hidden, teacher_head, chunk=64):
     return loss, of_hidden, of_head
 
 
-data = [few.sequence(row) for row in range(8)]
-batch = CompletionCollator(tokenizer)(data)
+batch = CompletionCollator(tokenizer)([few.sequence(row) for row in range(8)])
 inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
 with torch.no_grad():
     states = [last_hidden_states(model.model, **inputs).flatten(0, 1) for model in (pruned, teacher)]
@@ -230,7 +228,9 @@ for own, theirs in zip(written_out, expected, strict=True):
 print("loss and both gradients: the package agrees")
 
 # %% [markdown]
-# The package's version has closed forms for all five divergences, temperature, biases, capped logits, padded
+# Count the products with a head: two for the logits, two for the gradients. A loss that makes its logits again in the backward
+# pass, to save the memory in the usual way, has six. The package's version has closed forms for forward and reverse KL, their
+# skew versions and Jensen–Shannon, temperature, biases, capped logits, padded
 # vocabularies, frozen heads (whose gradient it skips) and half precision. **Predict first:** for these 512 tokens and
 # 49,152 classes, a tensor of logits has 101 MB. How many MB does the dense loss hold at its worst moment, and how many the
 # fused one?
@@ -259,9 +259,9 @@ assert megabytes["fused"] < 0.6 * megabytes["dense"]
 assert seconds["fused"] < 1.2 * seconds["dense"]
 
 # %% [markdown]
-# The copies of the head and its gradient are in both, and are what is left of the fused one. What grows with the number of
-# tokens is gone: at 8 × 2,048 tokens the dense loss needs 32 times as much beside the head, and the fused one the same as
-# here. Nor is it slower, since large temporaries cost time. `make bench` measures it beside other libraries' losses.
+# The copy of the head and its gradient are in both. The rest of the fused one is two buffers of one chunk of rows, however
+# many tokens there are; that of the dense one is six tensors of 101 MB, which grow with the tokens. The assertion says that
+# the fused one is not slower; `make bench` measures it beside other libraries' losses (`data/results/fused-loss.md`).
 #
 # ## A teacher on disk
 #
@@ -271,7 +271,8 @@ assert seconds["fused"] < 1.2 * seconds["dense"]
 # - **the likeliest k, and a bucket**: k + 1 outcomes. The divergence between two distributions can only get smaller when
 #   outcomes are merged, and is 0 for equal ones. The usual way, to *renormalise* the k, teaches that all else is impossible;
 # - **tokens drawn** from the distribution: each draw a one-hot target. Wrong each time, right on average;
-# - **what the head sees**: 576 numbers, from which the teacher's head makes all logits again. Exact.
+# - **what the head sees**: 576 numbers, from which the teacher's head makes all logits again. Exact, but for their rounding to
+#   half precision, which the table leaves out.
 #
 # The last column averages the gradients of 25 independent targets: noise goes away in it, as it does over the tokens of a
 # step, and bias stays. **Predict first:** with k = 16, which of the three small targets is the nearest for one token, and
@@ -291,7 +292,7 @@ cache_widget = live(top_k, **k_slider)
 cache_widget
 
 # %%
-for k in (4, 64):
+for k in (4, 64, 16):
     k_slider["k"].value = k
     errors = target_errors(k, sample_teacher, sample_student, heads[1].shape[1])
     assert f"{k} likeliest and a bucket" in cache_widget.children[-1].value
@@ -305,10 +306,11 @@ print("the bucket's gradient is nearer than the renormalised one's; only the dra
 HTML(cache_widget.children[-1].value)
 
 # %% [markdown]
-# Drawn tokens are a bad target once and, being unbiased, a good one in the mean over many, which is what training sees
-# (Anshumann et al., arXiv 2503.16870). Truncation's error does not average out: the bucket leaves less of it.
-# And where you have the teacher's head, keeping its input is exact at a hundredth of the bytes, which hardly anyone does.
-# In the package, resumable and memory-mapped:
+# Drawn tokens are a bad target once and, being unbiased for forward KL (and for it alone), a good one in the mean over many,
+# which is what training sees (Anshumann et al., arXiv 2503.16870). Truncation's error does not average out; the bucket leaves
+# less of it. The percentages are for this broken student: for one that is nearly as good as the teacher the gradient is small, and the
+# noise of draws weighs more beside it. And where you have the teacher's head, keeping its input is as good as all logits, at an 85th
+# of the bytes here (width over vocabulary). In the package, resumable and memory-mapped:
 
 # %%
 cache = Path(tempfile.mkdtemp())
@@ -322,9 +324,17 @@ pd.DataFrame({"kB a token": {kind: round(store.bytes_per_token / 1000, 1) for ki
 # ## Heal it
 #
 # `LLMDistillationTrainer` is transformers' `Trainer` with this loss: a live teacher or targets from the disk, hard labels
-# or soft, on-policy or not, LoRA students through PEFT. Here are the first ten steps of one run, live, with the teacher
-# reading along; the log has them and the 140 that follow. **Predict first:** the loss starts near 7 nats a token. Where is it
-# after ten steps of eight windows?
+# or soft, on-policy or not, LoRA students through PEFT (the [README](../README.md) has the ten lines that call it). All runs below have
+# the same setting: windows of 64 tokens, of which the first 16 are read and the other 48 learnt; 150 steps of eight windows; a
+# peak rate of 1e-3, which was chosen among three on validation tales. Five methods:
+#
+# - *hard labels*: the tale's own next token, no teacher;
+# - *forward KL*, *reverse KL* and *JSD* (β = ½) to the teacher's distribution at each token of the tale (notebook 04);
+# - *half on-policy, reverse KL*: in half of the batches the student writes the 48 tokens itself, and learns the teacher's
+#   distributions at what it wrote (more on this below).
+#
+# Here are the first ten steps of one run, live, with the teacher reading along; the log has them and the 140 that follow.
+# **Predict first:** the loss starts near 7 nats a token. What is the mean of these ten steps?
 
 # %%
 bar = ProgressWidget("ten steps")
@@ -336,15 +346,16 @@ logged = log[(log["method"] == "forward KL") & (log["seed"] == 0)]["early_loss"]
 assert abs(early_loss / logged - 1) < 0.03, (early_loss, logged)
 after = evaluate_language_model(student, few, teacher)
 assert after["forward_kl"] < 0.5 * broken["forward_kl"]
-print("the mean loss of these ten steps is the log's, within three percent;")
+print(f"the mean loss of these ten steps: {early_loss:.0f} nats, the log's within three percent;")
 print("ten steps have more than halved the divergence from the teacher on tales that it has not seen")
 
 # %% [markdown]
 # The whole of it, five seeds a method, on eight tales that no student has read. Three judges look at them:
 #
 # - *perplexity*: how surprising the student finds the tales;
-# - *KL to the teacher* at each of their tokens: how far its distribution is from the teacher's. e to this number is by how much its
-#   perplexity exceeds the teacher's own where the next token is drawn from the teacher's distribution instead of the tale;
+# - *KL to the teacher* at each of their tokens: how far its distribution is from the teacher's, in both directions. e to the forward one
+#   is how many times the teacher's own its perplexity is where the next token is drawn from the teacher's distribution
+#   instead of the tale;
 # - *the teacher's perplexity of what it writes* turns the question round: the student continues 32 openings by itself, and
 #   the teacher says how surprising it finds that.
 #
@@ -360,7 +371,7 @@ teachers_own = log[log["method"] == TEACHER].iloc[0]
 fig = dot_figure(
     dots,
     "forward_kl",
-    title="Each divergence brings the student nearer to the teacher than the text does",
+    title="Every divergence comes nearer to the teacher than the text alone",
     label="KL to the teacher on unseen tales (nats a token)",
     references={"teacher": 0.0},
 )
@@ -376,6 +387,7 @@ summary().round(2)
 for name in (TEACHER, PRUNED, *order):
     line = log[log["method"] == name].iloc[0]
     print(f"{name}:\n   …{' '.join(line['writes_2'].split())[:200]}\n")
+print("(the same opening and the same random numbers for all: that is why some begin alike)")
 
 # %% [markdown]
 # Read it judge by judge, since no row wins with all:
@@ -385,14 +397,16 @@ for name in (TEACHER, PRUNED, *order):
 # - **As a copy of the teacher, the student of hard labels is far off**: 1.8 nats against 1.0. Where the next token is drawn from the
 #   teacher's distributions, its perplexity is 5.8 times the teacher's own, that of forward KL's student 2.7 times, less than
 #   half. It also shares the likeliest next token in 33% of the places instead of 44%. The tales' perplexity hides all of this.
-# - **Reverse KL and JSD write what the teacher finds likely**: a perplexity of 115 to 120, where what forward KL's and hard labels'
-#   students write has about 200, and these two cannot be told apart. That is mode covering and mode seeking (notebook 04).
-#   Forward KL gives some probability to all that the teacher might say; a student too small to tell it from nonsense gives some to
-#   nonsense as well, and when it writes it draws it. Reverse KL keeps to what the teacher finds likely, and pays for that on the tales:
-#   92. JSD lies between, and close to the better one with both judges.
+# - **Each divergence is best where it is judged by itself, or nearly.** By *reverse* KL the order is JSD (1.14), reverse KL,
+#   on-policy, forward KL (1.21), and hard labels again far behind (1.84). JSD is first or second in both directions.
+# - **Sampled at T = 1, reverse KL's and JSD's students write what the teacher finds likelier**: perplexities of 117 and 116, where what
+#   forward KL's and hard labels' students write has about 200, and these two cannot be told apart. This is how mode seeking and mode
+#   covering (notebook 04) would show: forward KL gives some probability to all that the teacher might say, and a student too small to tell
+#   it from nonsense would give some to nonsense as well. Mind the judge: it rewards whoever is sharper or repeats, says nothing of
+#   variety, and forward KL's student was not tried at a lower temperature. Reverse KL pays on the tales: 92.
 # - **On-policy did not pay here.** On the tales it is a little nearer to the teacher than reverse KL alone (1.31 against 1.37
-#   nats), but what it writes, which it was to improve, is judged worse: 168 against 117. Half of its 150 steps went to text of
-#   its own that was noise at first. GKD starts from students that can write already and trains much longer; this is one
+#   nats), but what it writes, which it was to improve, is judged worse: 168 against 117. One guess: half of its 150 steps went to text of
+#   its own, which was noise at first. GKD starts from students that can write already and trains much longer; this is one
 #   untuned setting in a short run.
 #
 # None of them is a model to use: all have read one small book once.
@@ -402,8 +416,8 @@ for name in (TEACHER, PRUNED, *order):
 # A student that learns on somebody else's text has never seen its own mistakes. When it writes by itself, one odd token
 # leads to a beginning that no tale had, and from there on it is on its own. **On-policy distillation** (GKD, arXiv
 # 2306.13649) trains where the student ends up. In words: *the student samples a completion; the teacher gives its
-# distribution at each of its tokens; no gradient goes through the sampling.* In symbols, for a share $\lambda$ of the
-# batches,
+# distribution at each of its tokens; no gradient goes through the sampling.* In symbols, with $D$ any of the divergences, $\theta$
+# the student's weights, and for a share $\lambda$ of the batches (the others keep the tale as $y$),
 #
 # $$y \sim q_\theta(\cdot \mid x), \qquad L = \frac{1}{|y|} \sum_t D\big(p(\cdot \mid x, y_{<t}) \,\|\, q_\theta(\cdot \mid
 # x, y_{<t})\big)$$
@@ -435,7 +449,7 @@ print("the package's batch has the same prompts, and learns at the same position
 # %% [markdown]
 # It costs a generation and a live teacher for each step; targets on disk are of no use, since nobody knows beforehand what
 # the student will write. A fraction of 0 is what we had before, 1 is never anything else than its own text; early in
-# training its own text is noise, and the teacher has little to say about noise.
+# training its own text is noise.
 #
 # ## When the tokenizers differ
 #
@@ -443,7 +457,8 @@ print("the package's batch has the same prompts, and learns at the same position
 # 4,711 is another word. Code that only compares vocabulary *sizes* trains on nonsense and says nothing. Here it is refused.
 # Two things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`, sequence level,
 # or notebook 08). Or one compares how *sure* both are, with the probabilities **sorted**: the universal logit distance
-# (ULD, Boizard et al., arXiv 2402.12030),
+# (ULD, Boizard et al., arXiv 2402.12030). It pairs the t-th token of both answers and cuts the longer to the $n$ tokens of the
+# shorter, which is its weakness:
 #
 # $$\frac{1}{n} \sum_{t \le n} \sum_i \big| p_t^{(i)} - q_t^{(i)} \big|, \qquad p^{(1)} \ge p^{(2)} \ge \dots$$
 
@@ -477,8 +492,8 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 # - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; the frozen head then costs no gradient. Over weights that
 #   bitsandbytes keeps in four bits this is QLoRA (Dettmers et al., arXiv 2305.14314). A student in plain bf16 is no
 #   economy: at a rate of 1e-5 most updates are smaller than its rounding.
-# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: 800,000 of its answers, chains of thought
-#   included, as text for fine-tuning (arXiv 2501.12948). The trace is what is worth learning; cut-off ones are dropped.
+# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: fine-tuned on about 600,000 reasoning traces
+#   and 200,000 other answers as text (arXiv 2501.12948). The trace is what is worth learning; cut-off ones are dropped.
 # - **Scaling laws.** Given enough compute or data, training without a teacher reaches what distillation reaches. It
 #   pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
 # - **Quantisation-aware distillation.** The student is the teacher in four bits, and learns from the whole one by KL, to win back
@@ -634,9 +649,9 @@ for column, judge in judges.items():
 # %% [markdown]
 # **It depends on what "better" means, and that is to be chosen before the training.** On the tales the best student has 63 where
 # the teacher has 32 and the ten layers had 40,000, and the text alone gets there as well as the teacher's distributions. A
-# student that is to *stand in* for the teacher, with its probabilities, wants forward KL: after the same steps its perplexity
-# under the teacher's distributions is less than half of the one that hard labels give. A student that is to *write* wants
-# reverse KL or JSD. Letting it write itself did not pay in 150 steps.
+# student that is to *stand in* for the teacher, with its probabilities, wants a divergence: with forward KL, after the same steps,
+# its perplexity under the teacher's distributions is less than half of the one that hard labels give. Of one that *writes* at
+# T = 1 the teacher finds reverse KL's and JSD's text likelier. Letting it write itself did not pay in 150 steps.
 #
 # ## Summary
 #
@@ -644,7 +659,7 @@ for column, judge in judges.items():
 # - Logits need never be whole: a chunk of rows becomes its gradient at once. Four products with the heads, not six.
 # - Targets on disk: the head's input is exact, top-k needs its bucket, draws are right on average.
 # - A pruned model is broken and not lost: one pass over twelve hundred passages takes its perplexity from 40,000 to 63.
-# - Forward KL gives the nearest copy of the teacher, reverse KL and JSD the likeliest text; perplexity on a text tells neither.
+# - Any divergence gives a much nearer copy of the teacher than the text alone; perplexity on the text does not show it.
 #
 # **What the source article says, and what is true**
 #

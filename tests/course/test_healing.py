@@ -47,13 +47,16 @@ def test_forward_kl_halves_the_perplexity_under_the_teacher_in_every_seed(log):
 def test_the_reading_of_notebook_09_says_what_the_log_says():
     table = summary()
     perplexity, kl = table["perplexity"], table["KL to the teacher"]
-    times, written = table["× teacher's, under the teacher"], table["teacher's perplexity of what it writes"]
+    times, written = table["e^KL: times the teacher's perplexity"], table["teacher's perplexity of what it writes"]
     assert [round(perplexity[name]) for name in ("hard labels", "forward KL", TEACHER)] == [63, 63, 32]
     assert perplexity["reverse KL"] == pytest.approx(92, abs=0.5)
     assert [f"{kl[name]:.1f}" for name in ("hard labels", "forward KL")] == ["1.8", "1.0"]
     assert [f"{times[name]:.1f}" for name in ("hard labels", "forward KL")] == ["5.8", "2.7"]
     assert [round(table.loc[name, "same next token %"]) for name in ("hard labels", "forward KL")] == [33, 44]
-    assert all(115 - 1 < written[name] < 120 + 1 for name in ("reverse KL", "JSD"))
+    assert [round(written[name]) for name in ("reverse KL", "JSD")] == [117, 116]
+    reverse = table.loc[list(METHODS), "reverse KL"].sort_values()
+    assert list(reverse.index) == ["JSD", "reverse KL", "half on-policy, reverse KL", "forward KL", "hard labels"]
+    assert [f"{reverse[name]:.2f}" for name in ("JSD", "forward KL", "hard labels")] == ["1.14", "1.21", "1.84"]
     assert all(180 < written[name] < 220 for name in ("hard labels", "forward KL"))
     difference = written["forward KL"] - written["hard labels"]
     assert abs(difference) < table.loc["forward KL", "± sd of that"]

@@ -37,6 +37,9 @@ def _check_token_loss(attempt: Attempt) -> str:
             "not shifted: the logits at t are about token t + 1, so the mask of the labels is one too late": unshifted[
                 labels != IGNORE_INDEX
             ].mean(),
+            "the mask is one too late: whether position t counts is said by labels[:, 1:]": values[
+                labels[:, :-1] != IGNORE_INDEX
+            ].mean(),
             "prompt and padding count in yours": values.mean(),
             "divide by the tokens that count, not by all positions": (values * counted).sum() / counted.numel(),
             "divide by the number of tokens, not of sequences": values[counted].sum() / 2,

@@ -223,8 +223,8 @@ def run(method: str, seed: int) -> dict[str, float | str]:
 def summary() -> pd.DataFrame:
     """A row for the teacher, the cut student and each method: means over the seeds, and their spread.
 
-    "× teacher's, under the teacher" is e^KL: by how much the student's perplexity exceeds the teacher's own where each
-    next token is drawn from the teacher's distribution (e^(H + KL) against e^H).
+    e^KL is how many times the teacher's own the student's perplexity is where each next token is drawn from the
+    teacher's distribution (e^(H + KL) against e^H).
     """
     log = read_log(LOG)
     lines = {}
@@ -236,7 +236,8 @@ def summary() -> pd.DataFrame:
             "± sd": group["perplexity"].std(ddof=1),
             "KL to the teacher": group["forward_kl"].mean(),
             "± sd of it": group["forward_kl"].std(ddof=1),
-            "× teacher's, under the teacher": np.exp(group["forward_kl"]).mean(),
+            "e^KL: times the teacher's perplexity": np.exp(group["forward_kl"]).mean(),
+            "reverse KL": group["reverse_kl"].mean(),
             "same next token %": 100 * group["agreement"].mean(),
             "teacher's perplexity of what it writes": group["written_perplexity"].mean(),
             "± sd of that": group["written_perplexity"].std(ddof=1),
@@ -246,7 +247,7 @@ def summary() -> pd.DataFrame:
 
 def markdown() -> str:
     """The table for a page."""
-    return markdown_table(summary(), ("", "", ".1f", ".1f", ".2f", ".2f", ",.1f", ".1f", ",.1f", ".1f"))
+    return markdown_table(summary(), ("", "", ".1f", ".1f", ".2f", ".2f", ",.1f", ".2f", ".1f", ",.1f", ".1f"))
 
 
 def main() -> None:

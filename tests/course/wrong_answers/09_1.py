@@ -41,3 +41,9 @@ def reversed_divergence(student_logits, teacher_logits, labels):
     """wrong way round"""
     counted = labels[:, 1:] != -100
     return _kl(teacher_logits[:, :-1], student_logits[:, :-1])[counted].mean()
+
+
+def late_mask(student_logits, teacher_logits, labels):
+    """the mask is one too late"""
+    log_q, log_p = student_logits[:, :-1].log_softmax(-1), teacher_logits[:, :-1].log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)[labels[:, :-1] != -100].mean()
