@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import aiohttp
 import anthropic
 import httpx2
 import openai
@@ -75,7 +76,13 @@ class _Connection:
         convert it forth and back. (It also lacks what some version or server calls by another name.)
         """
         self._client = self._client or self._connect()
-        response = await self._client.post(path, body=request, cast_to=httpx2.Response)
+        try:
+            response = await self._client.post(path, body=request, cast_to=httpx2.Response)
+        except (openai.APITimeoutError, anthropic.APITimeoutError) as error:
+            if not _broken_connection(error):
+                raise
+            sdk = openai if isinstance(error, openai.APITimeoutError) else anthropic
+            raise sdk.APIConnectionError(request=error.request) from None
         return _parse(response.content)
 
     async def close(self) -> None:
@@ -294,6 +301,15 @@ def _check_numbers(
         raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
     if max_retries < 0:
         raise ValueError(f"max_retries must be 0 or more, got {max_retries}")
+
+
+def _broken_connection(error: BaseException | None) -> bool:
+    """Whether a connection was reset or closed. The transport calls that a time-out as well, so look at the causes."""
+    while error is not None:
+        if isinstance(error, aiohttp.ClientConnectionError):
+            return not isinstance(error, TimeoutError)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _parse(body: bytes) -> dict[str, Any]:

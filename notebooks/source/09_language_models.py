@@ -261,7 +261,7 @@ assert seconds["fused"] < 1.2 * seconds["dense"]
 # %% [markdown]
 # The copy of the head and its gradient are in both. The rest of the fused one is two buffers of one chunk of rows, however
 # many tokens there are; that of the dense one is six tensors of 101 MB, which grow with the tokens. The assertion says that
-# the fused one is not slower; `make bench` measures it beside other libraries' losses (`data/results/fused-loss.md`).
+# the fused one is not slower; `make bench` measures it beside other libraries' losses.
 #
 # ## A teacher on disk
 #
