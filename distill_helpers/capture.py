@@ -148,6 +148,7 @@ def _capture_transformer(
         if f"hidden.{i}" in wanted:
             stack.enter_context(_hook(layer.register_forward_hook(_keep_output(features, f"hidden.{i}"))))
     if wanted & {name for name in known if name.split(".")[0] in _ATTENTION}:
+        stack.enter_context(_attention_lock)
         stack.enter_context(_capture_attention(model, layers, wanted, features))
 
 
@@ -173,14 +174,6 @@ def _capture_attention(
     model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
 ) -> Iterator[None]:
     """Put a recorder between the model and its attention function, by transformers' own `AttentionInterface`."""
-    with _attention_lock, _recorders_of(model, layers, wanted, features):
-        yield
-
-
-@contextlib.contextmanager
-def _recorders_of(
-    model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
-) -> Iterator[None]:
     owned = {part: i for i, layer in enumerate(layers) for part in layer.modules()}
     if any(part in _recorders for part in owned):
         raise ValueError(f"this {type(model).__name__} is being captured already; use one capture at a time")

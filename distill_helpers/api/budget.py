@@ -10,8 +10,6 @@ from distill_helpers.api.teacher_answers import Usage
 
 __all__ = ["Budget", "Ledger"]
 
-_NOTHING = Usage()
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -44,8 +42,7 @@ class Ledger:
         budget: the limit.
         spent: by earlier runs.
         cost_usd: of a usage; None where there are no prices, and then there is no limit in dollars either.
-        batched: what came of `spent` through the provider's batch API, at its discount.
-        batch_cost_usd: of that; default `cost_usd`.
+        discount_usd: taken off what `spent` costs, since a part of it came through the provider's batch API.
     """
 
     def __init__(
@@ -54,19 +51,17 @@ class Ledger:
         spent: Usage,
         cost_usd: Callable[[Usage], float] | None,
         *,
-        batched: Usage = _NOTHING,
-        batch_cost_usd: Callable[[Usage], float] | None = None,
+        discount_usd: float = 0.0,
     ) -> None:
         self.usage = spent
-        self._budget, self._cost_usd = budget, cost_usd
-        self._batched, self._batch_cost_usd = batched, batch_cost_usd or cost_usd
+        self._budget, self._cost_usd, self._discount_usd = budget, cost_usd, discount_usd
         self._reserved, self._on_their_way = Usage(), 0
         self._changed = asyncio.Condition()
 
     @property
     def cost_usd(self) -> float | None:
         """Of the answers so far; None without prices."""
-        return self._cost_of(self.usage)
+        return None if self._cost_usd is None else self._cost_usd(self.usage) - self._discount_usd
 
     async def reserve(self, most: Usage) -> bool:
         """Set aside the most that a call may use. False when the budget has no room for it and never will."""
@@ -91,10 +86,6 @@ class Ledger:
         worst = self.usage + self._reserved + most
         if self._budget.tokens is not None and worst.input_tokens + worst.output_tokens > self._budget.tokens:
             return False
-        cost = self._cost_of(worst)
-        return self._budget.usd is None or cost is None or cost <= self._budget.usd
-
-    def _cost_of(self, usage: Usage) -> float | None:
-        if self._cost_usd is None or self._batch_cost_usd is None:
-            return None
-        return self._cost_usd(usage - self._batched) + self._batch_cost_usd(self._batched)
+        if self._budget.usd is None or self._cost_usd is None:
+            return True
+        return self._cost_usd(worst) - self._discount_usd <= self._budget.usd

@@ -173,14 +173,11 @@ class APIDistillationDataCollector:
         price = self._price
         if price is None:
             return Ledger(budget, journal.usage(), None)
-        return Ledger(
-            budget,
-            journal.usage(),
-            partial(cost_usd, price=price),
-            batched=journal.usage(batch=True),
-            # A price table without the discount does not say what the batch cost: the full price is the safe side.
-            batch_cost_usd=partial(cost_usd, price=price, batch=price.batch_discount is not None),
-        )
+        discount_usd = 0.0  # where the table has none it does not say what the batch cost: the safe side
+        if price.batch_discount is not None:
+            batched = journal.usage(batch=True)
+            discount_usd = cost_usd(batched, price) - cost_usd(batched, price, batch=True)
+        return Ledger(budget, journal.usage(), partial(cost_usd, price=price), discount_usd=discount_usd)
 
     def _check(self, max_concurrent: int, budget: Budget, stop_after_failures: int) -> None:
         for name, number in {"max_concurrent": max_concurrent, "stop_after_failures": stop_after_failures}.items():

@@ -11,8 +11,8 @@ Peers: TRL's dense loss (GKD) and its tiled one (`DistillationTrainer`), Liger's
 logits). Those that take a mask of labels compute the masked rows as well: that is their way. For the teacher's 64
 likeliest tokens instead of its hidden states: Axolotl's chunked loss on logits, and its fused one on Liger's base.
 
-"products alone" is no loss: the four matrix products that each of the losses needs, chunk by chunk into one buffer. No
-way can be faster by more than it is.
+"products alone" is no loss: the matrix products that each of the losses needs, chunk by chunk into one buffer. None of
+them can take less time.
 """
 
 from __future__ import annotations

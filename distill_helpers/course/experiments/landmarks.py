@@ -81,11 +81,11 @@ def _student_of(shape: str, seed: int = 0) -> TextClassifier:
 
 def _hard_labels(shape: str, *, epochs: int = EPOCHS_FROM_RANDOM, random_weights: bool = True) -> Row:
     def train(_: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
-        student = _student_of(shape, training.seed)
+        seed = 0 if random_weights else training.seed  # of a random student the shape alone is used
+        student = _student_of(shape, seed)
         return hard_label_baseline(student, data, training, random_weights=random_weights)
 
     learning_rate = 1e-3 if shape == NARROW else 5e-4
-
     return Row(shape, learning_rate, train, epochs)
 
 
