@@ -34,7 +34,7 @@ from distill_helpers.token_targets import (
 __all__ = ["fused_distillation_loss"]
 
 #: Logits whose softmax and gradient are computed at a time on a CPU: their temporaries then stay in its caches.
-_CPU_BLOCK = 2**18
+_CPU_BLOCK = 2**19
 #: Rows of a half-precision head whose gradient is computed at a time and added in fp32.
 _HALF_ROWS = 2**14
 
@@ -74,7 +74,7 @@ def fused_distillation_loss(
         vocabulary_size: rows of both heads that are tokens; those behind it are padding and left out of both softmaxes.
             Needed where the heads differ in their rows.
         chunk_size: rows of logits held at a time; default as many as make the two buffers as large as the student's
-            head, at least 64.
+            head, with targets three quarters of that in the one buffer, at least 64.
 
     Returns:
         A scalar, fp32; 0, with zero gradients, when nothing counts.
@@ -151,7 +151,9 @@ class _Job:
     ) -> None:
         self.size = _common_vocabulary(len(head.weight), _rows_of(teacher), vocabulary_size)
         self.student, self.student_head = _cast("student", student, head, self.size)
-        self.chunk_size = min(chunk_size or max(64, student.shape[-1] // 2), max(1, len(student)))
+        live = isinstance(teacher, _TeacherLogits)
+        default = max(64, student.shape[-1] * (4 if live else 3) // 8)
+        self.chunk_size = min(chunk_size or default, max(1, len(student)))
         if isinstance(teacher, _TeacherLogits):
             teacher.prepare(self.size, self.chunk_size)
         self.teacher = teacher

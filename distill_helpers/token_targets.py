@@ -224,7 +224,7 @@ def target_divergence(
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
     _check(student_logits, targets, divergence, temperature)
     if isinstance(targets, TopKTargets):
-        outcomes, _ = _student_outcomes(student_logits.float(), targets)
+        outcomes, _, _ = _student_outcomes(student_logits.float(), targets)
         return soft_target_divergence(outcomes, _teacher_outcomes(targets), **settings)
     if isinstance(targets, SampledTargets):
         log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
@@ -251,10 +251,10 @@ def target_divergence_and_gradient(
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
     _check(student_logits, targets, divergence, temperature)
     if isinstance(targets, TopKTargets):
-        outcomes, others = _student_outcomes(student_logits.float(), targets)
+        outcomes, weights, total = _student_outcomes(student_logits.float(), targets)
         value, gradient = divergence_and_gradient(outcomes, _teacher_outcomes(targets), **settings)
         # The bucket's logit is T · logsumexp(others / T), whose derivative is their softmax.
-        spread = others.sub_(outcomes[:, -1:]).div_(temperature).exp_().mul_(gradient[:, -1:])
+        spread = weights.mul_(gradient[:, -1:] / total)
         return value, spread.scatter_(1, targets.token_ids.long(), gradient[:, :-1])
     if isinstance(targets, SampledTargets):
         log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
@@ -266,12 +266,21 @@ def target_divergence_and_gradient(
     return divergence_and_gradient(student_logits, _logits_of(targets), **settings)
 
 
-def _student_outcomes(logits: Tensor, targets: TopKTargets) -> tuple[Tensor, Tensor]:
-    """The student's logits of the k tokens and of the bucket, (tokens, k + 1); and those in the bucket, else −inf."""
+def _student_outcomes(logits: Tensor, targets: TopKTargets) -> tuple[Tensor, Tensor, Tensor]:
+    """The student's logits of the k tokens and of the bucket, (tokens, k + 1).
+
+    Beside them the softmax of the tokens in the bucket, not yet divided by its total: numerators, (tokens, vocabulary),
+    0 for the k tokens, and total, (tokens, 1).
+    """
     ids, temperature = targets.token_ids.long(), targets.temperature
     others = logits.scatter(1, ids, -math.inf)
-    bucket = temperature * torch.logsumexp(others / temperature, dim=1, keepdim=True)
-    return torch.cat([logits.gather(1, ids), bucket], dim=1), others
+    if temperature != 1:
+        others = others / temperature
+    highest = others.detach().amax(dim=1, keepdim=True)
+    weights = others.sub_(highest).exp_()
+    total = weights.sum(dim=1, keepdim=True)
+    bucket = temperature * (highest + total.log())
+    return torch.cat([logits.gather(1, ids), bucket], dim=1), weights, total
 
 
 def _teacher_outcomes(targets: TopKTargets) -> Tensor:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from distill_helpers.api.journal import Failure
+from distill_helpers.api.sdk_connection import MalformedAnswerError
 from distill_helpers.api.teacher_answers import TeacherAnswer
-from distill_helpers.api.teachers import AnthropicTeacher, MalformedAnswerError, OpenAITeacher, Teacher
+from distill_helpers.api.teachers import AnthropicTeacher, OpenAITeacher, Teacher
 
 __all__ = ["ENVELOPE", "BatchDialect", "NotAsked", "batch_dialect"]
 

@@ -8,30 +8,17 @@ journal. `base_url` sends the calls to any compatible server: vLLM, Ollama, llam
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-import aiohttp
 import anthropic
-import httpx2
 import openai
 
+from distill_helpers.api.sdk_connection import MalformedAnswerError, SDKConnection
 from distill_helpers.api.teacher_answers import COMPLETE, TRUNCATED, TeacherAnswer, TokenLogprob, Usage
 
-__all__ = ["AnthropicTeacher", "MalformedAnswerError", "OpenAITeacher", "Teacher", "make_teacher"]
-
-# At DEBUG both SDKs log the bodies of requests, which are the customers' texts. Whoever wants that sets the level of
-# these loggers; a root logger at DEBUG alone does not.
-for _name in ("openai", "anthropic"):
-    if logging.getLogger(_name).level == logging.NOTSET:
-        logging.getLogger(_name).setLevel(logging.INFO)
-
-
-class MalformedAnswerError(ValueError):
-    """A response with a good status whose body is not what the provider documents. Names no text."""
+__all__ = ["AnthropicTeacher", "OpenAITeacher", "Teacher", "make_teacher"]
 
 
 class Teacher(Protocol):
@@ -52,43 +39,6 @@ class Teacher(Protocol):
 
     async def close(self) -> None:
         """Close the connections; another request opens new ones."""
-
-
-class _Connection:
-    """An SDK's client, made again after it was closed: its connections belong to one event loop.
-
-    Its transport is the SDK's own over aiohttp, which takes two thirds of the default one's CPU time for a call: at a
-    hundred calls at a time that time is what limits a collection.
-    """
-
-    def __init__(
-        self,
-        client: Callable[..., openai.AsyncOpenAI | anthropic.AsyncAnthropic],
-        transport: Callable[[], httpx2.AsyncClient],
-    ) -> None:
-        self._connect = lambda: client(http_client=transport())
-        self._client: openai.AsyncOpenAI | anthropic.AsyncAnthropic | None = self._connect()  # a missing key shows now
-
-    async def post(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of the response, a JSON object.
-
-        The request is complete, and a batch's results are read from JSON as well: so the SDK's typed method would only
-        convert it forth and back. (It also lacks what some version or server calls by another name.)
-        """
-        self._client = self._client or self._connect()
-        try:
-            response = await self._client.post(path, body=request, cast_to=httpx2.Response)
-        except (openai.APITimeoutError, anthropic.APITimeoutError) as error:
-            if not _broken_connection(error):
-                raise
-            sdk = openai if isinstance(error, openai.APITimeoutError) else anthropic
-            raise sdk.APIConnectionError(request=error.request) from None
-        return _parse(response.content)
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
 
 
 class OpenAITeacher:
@@ -140,7 +90,7 @@ class OpenAITeacher:
             self._body["temperature"] = temperature
         if top_logprobs is not None:
             self._body |= {"logprobs": True, "top_logprobs": top_logprobs}
-        self._connection = _Connection(
+        self._connection = SDKConnection(
             partial(openai.AsyncOpenAI, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries),
             openai.DefaultAioHttpClient,
         )
@@ -220,7 +170,7 @@ class AnthropicTeacher:
             self._body["system"] = system_prompt
         if temperature is not None:
             self._body["temperature"] = temperature
-        self._connection = _Connection(
+        self._connection = SDKConnection(
             partial(
                 anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
             ),
@@ -301,25 +251,6 @@ def _check_numbers(
         raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
     if max_retries < 0:
         raise ValueError(f"max_retries must be 0 or more, got {max_retries}")
-
-
-def _broken_connection(error: BaseException | None) -> bool:
-    """Whether a connection was reset or closed. The transport calls that a time-out as well, so look at the causes."""
-    while error is not None:
-        if isinstance(error, aiohttp.ClientConnectionError):
-            return not isinstance(error, TimeoutError)
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        response = json.loads(body)
-    except ValueError:  # the cause would carry the body
-        raise MalformedAnswerError(f"the response is not JSON ({len(body)} bytes)") from None
-    if not isinstance(response, dict):
-        raise MalformedAnswerError(f"the response is a JSON {type(response).__name__}, not an object")
-    return response
 
 
 @contextlib.contextmanager

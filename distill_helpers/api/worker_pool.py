@@ -20,9 +20,9 @@ __all__ = ["TeacherUnavailableError", "WorkerPool"]
 #: No key, no permission, no such model: no other input would fare better.
 _FATAL_STATUS = (401, 403, 404)
 
-#: Seconds between the starts of two workers. Calls that start together and take equally long stay together: their
-#: answers come at once and share the processor, so that each is late by the time that all of them take.
-_STAGGER_S = 0.002
+#: Seconds between the starts of two calls, at least; about the processor's time for one. Calls that start together and
+#: take equally long stay together: their answers come at once and each is late by the time that all of them take.
+_APART_S = 0.00125
 
 
 class TeacherUnavailableError(RuntimeError):
@@ -45,9 +45,10 @@ class WorkerPool:
         self._teacher, self._journal, self._ledger, self._waiting, self._bar = teacher, journal, ledger, waiting, bar
         self._scribe = _Scribe(journal)
         self._stop_after_failures, self._failures_in_a_row = stop_after_failures, 0
+        self._next_start = 0.0  # on the loop's clock
 
     async def run(self, n: int) -> None:
-        workers = [asyncio.create_task(self._work(_STAGGER_S * number)) for number in range(n)]
+        workers = [asyncio.create_task(self._work()) for _ in range(n)]
         try:
             await asyncio.gather(*workers)
         finally:  # an error or an interrupt: what has been answered still gets to the disk
@@ -56,9 +57,9 @@ class WorkerPool:
             await asyncio.gather(*workers, return_exceptions=True)
             await self._scribe.finish()
 
-    async def _work(self, start_after: float) -> None:
-        await asyncio.sleep(start_after)
+    async def _work(self) -> None:
         for question in self._waiting:
+            await self._turn()
             if self.stopped is not None:
                 return
             request = self._teacher.request(question.text)
@@ -75,6 +76,13 @@ class WorkerPool:
             finally:
                 await self._ledger.settle(most, used)
             self._count(outcome)
+
+    async def _turn(self) -> None:
+        """Wait until the last call's start is `_APART_S` ago."""
+        now = asyncio.get_running_loop().time()
+        start = max(now, self._next_start)
+        self._next_start = start + _APART_S
+        await asyncio.sleep(start - now)
 
     async def _ask(self, request: Mapping[str, Any]) -> TeacherAnswer | Failure:
         try:

@@ -1,12 +1,13 @@
 import torch
 
 
-def chunked_gradients(hidden, head, p, chunk_size):
+def chunked_gradients(hidden, head, log_p, chunk_size):
     of_hidden, of_head = torch.zeros_like(hidden), torch.zeros_like(head)
     for start in range(0, len(hidden), chunk_size):
         rows = slice(start, start + chunk_size)
-        q = (hidden[rows] @ head.t()).softmax(-1)
-        gradient = (q - p[rows]) / len(hidden)
+        log_q = (hidden[rows] @ head.t()).log_softmax(-1)
+        q, ratio = log_q.exp(), log_q - log_p[rows]
+        gradient = q * (ratio - (q * ratio).sum(-1, keepdim=True)) / len(hidden)
         of_hidden[rows] = gradient @ head
         of_head += gradient.t() @ hidden[rows]
     return of_hidden, of_head

@@ -11,7 +11,7 @@
 # - *prune* a language model and *heal* it, by a teacher's distributions or by text alone;
 # - *choose* between forward and reverse KL, and between somebody else's text and the student's own.
 #
-# **Time:** about 45 minutes of reading and 35 of exercises; the cells run in about two minutes on two CPU cores.
+# **Time:** about 45 minutes of reading and 45 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
 # [07 · Landmark systems](07_landmark_systems.ipynb). **Before:** [08 · API distillation](08_api_distillation.ipynb). On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
@@ -61,6 +61,7 @@ from distill_helpers.llm import (
     precompute_token_targets,
 )
 from distill_helpers.losses import IGNORE_INDEX
+from distill_helpers.models import LanguageModel
 from distill_helpers.output_heads import last_hidden_states, output_head
 
 logging.disable_progress_bar()
@@ -454,7 +455,19 @@ print("the package's batch has the same prompts, and learns at the same position
 # ## When the tokenizers differ
 #
 # A teacher of another family splits text into other tokens: position t of the one is no position of the other, and token
-# 4,711 is another word. Code that only compares vocabulary *sizes* trains on nonsense and says nothing. Here it is refused.
+# 4,711 is another word. Code that only compares vocabulary *sizes* trains on nonsense and says nothing. Here it is refused,
+# by the trainer and by what writes targets. Below SmolLM2 pretends to read the help desk's word pieces:
+
+# %%
+word_pieces = dh.load_course_model("help-desk-teacher", device="cpu").tokenizer
+try:
+    precompute_token_targets(LanguageModel(teacher.model, word_pieces), few, "top_k", cache_dir=cache)
+except ValueError as refusal:
+    print(refusal)
+else:
+    raise AssertionError("a teacher with another tokenizer was accepted")
+
+# %% [markdown]
 # Two things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`, sequence level,
 # or notebook 08). Or one compares how *sure* both are, with the probabilities **sorted**: the universal logit distance
 # (ULD, Boizard et al., arXiv 2402.12030). It pairs the t-th token of both answers and cuts the longer to the $n$ tokens of the
@@ -505,10 +518,11 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #
 # ## Exercises
 #
-# ### Exercise 09.1 · Shift, mask, mean (★★, 8 min)
+# ### Exercise 09.1 · The loss of an accumulated step (★★, 10 min)
 #
-# The forward KL at T = 1 of a batch of language models' logits, (batch, sequence, vocabulary), for `labels` with −100 where
-# nothing is to be learnt. One number.
+# A step is accumulated over several batches, since one would not fit. `batches` is a list of (student's logits, teacher's
+# logits, labels): logits (batch, sequence, vocabulary), labels (batch, sequence) with −100 where nothing is to be learnt; the
+# lengths differ. Return the forward KL at T = 1 of the whole step, as if it had been one batch.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -518,7 +532,8 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #
 # <details><summary>Hint 2</summary>
 #
-# A value for each position first, (batch, sequence − 1); then pick those that count, and take their mean.
+# A value for each position first, (batch, sequence − 1); then pick those that count. What do you have to know of all batches
+# before you can divide?
 #
 # </details>
 #
@@ -526,30 +541,31 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 
 
 # %%
-def token_loss(student_logits, teacher_logits, labels):
+def accumulated_loss(batches):
     """A scalar."""
     ...
 
 
-check("09.1", token_loss)
+check("09.1", accumulated_loss)
 
 # %% [markdown]
-# ### Exercise 09.2 · A gradient in chunks (★★★, 12 min)
+# ### Exercise 09.2 · Reverse KL in chunks (★★★, 20 min)
 #
-# `hidden` is (tokens, width), `head` (vocabulary, width), `p` the teacher's probabilities, (tokens, vocabulary). Return the
-# gradients of the mean forward KL with respect to `hidden` and `head`, without ever having more than `chunk_size` rows of
-# logits.
+# `hidden` is (tokens, width), `head` (vocabulary, width), `log_p` the teacher's log-probabilities, (tokens, vocabulary). Return
+# the gradients of the mean **reverse** KL, $\mathrm{KL}(q \,\|\, p)$, with respect to `hidden` and `head`, without ever having more
+# than `chunk_size` rows of logits. First find the gradient with respect to a row of logits $z$, where $q = \mathrm{softmax}(z)$.
 #
 # <details><summary>Hint 1</summary>
 #
-# With respect to a row of logits it is (q − p) / tokens. With respect to `hidden` multiply that by `head`; the head's own is
-# its transpose times `hidden`.
+# $\partial q_i / \partial z_j = q_i (1[i = j] - q_j)$, and the derivative of $\sum_i q_i (\log q_i - \log p_i)$ with respect to $q_i$
+# is $\log q_i - \log p_i + 1$. Multiply and sum over $i$: what becomes of the 1?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Each chunk writes its own rows of the one gradient, and adds to the whole of the other.
+# With respect to $z_j$ it is $q_j \, (\log q_j - \log p_j - \mathrm{KL})$, with the row's own KL, divided by the tokens. Each chunk
+# writes its own rows of the one gradient, and adds to the whole of the other.
 #
 # </details>
 #
@@ -557,7 +573,7 @@ check("09.1", token_loss)
 
 
 # %%
-def chunked_gradients(hidden, head, p, chunk_size):
+def chunked_gradients(hidden, head, log_p, chunk_size):
     """(gradient of hidden, gradient of head)"""
     ...
 
@@ -579,6 +595,13 @@ check("09.2", chunked_gradients)
 # <details><summary>Hint 2</summary>
 #
 # What is left, 1 minus the sum, is an outcome like the others, for both.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# A sure teacher leaves nothing, and in fp32 its probabilities may sum to 1.0000001: keep what is left from going below a tiny
+# number (`clamp`).
 #
 # </details>
 #

@@ -14,9 +14,10 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_server import anthropic_answer, openai_answer
@@ -26,7 +27,9 @@ from distill_helpers.api.budget import Budget
 from distill_helpers.api.collector import APIDistillationDataCollector, Collection, TeacherUnavailableError
 from distill_helpers.api.journal import Failure, read_journal, request_key
 from distill_helpers.api.pricing import PriceTable
-from distill_helpers.api.teacher_answers import Usage
+from distill_helpers.api.teacher_answers import TeacherAnswer, Usage
+from distill_helpers.api.teachers import OpenAITeacher
+from distill_helpers.api.worker_pool import _APART_S
 
 DIALECTS = ["openai", "anthropic"]
 CUSTOMER = "".join(("Mei", "er of Ulm"))  # in two pieces, since a traceback shows the lines of this file
@@ -291,6 +294,27 @@ def test_concurrency_is_constant(start_fault_server: StartServer, tmp_path: Path
     start = time.perf_counter()
     collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4, max_retries=0, timeout_s=1.0)
     assert time.perf_counter() - start < 3.0  # 60 answers by three workers take 1 s
+
+
+class Clocked(OpenAITeacher):
+    """Notes when each call starts."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.starts: list[float] = []
+
+    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
+        self.starts.append(time.perf_counter())
+        return await super().ask(request)
+
+
+def test_calls_do_not_start_together(server: FaultServer, tmp_path: Path) -> None:
+    teacher = Clocked("faulty-1", api_key=KEY, base_url=f"{server.url}/v1", max_tokens=50)
+    texts = [f"text {i}" for i in range(120)]
+    APIDistillationDataCollector(teacher).collect(texts, tmp_path / "j", max_concurrent=40, progress=False)
+    assert len(teacher.starts) == 120
+    # The event loop's clock rounds: over many calls the distance is kept, between two only nearly.
+    assert all(teacher.starts[i + 20] - teacher.starts[i] > 18 * _APART_S for i in range(100))
 
 
 def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def kept(markup: str) -> list[bool]:
 def test_filters_over_their_range(parameters: tuple[float, float, int], stay: list[bool]) -> None:
     markup = filters(*parameters)
     assert kept(markup) == stay
-    assert f"<b>{sum(stay)} of 5 messages are kept.</b>" in markup
+    assert f"<b>{sum(stay)} of 5 messages are kept</b>" in markup
     assert "<td>0.40</td>" in markup  # of the topic asked for, not of the likelier one
     assert "&lt;b&gt;the&lt;/b&gt;" in markup
 
@@ -164,7 +164,7 @@ def test_the_reading_says_what_the_log_says() -> None:
             int((difference > 0).sum()),
         )
 
-    wide, narrow = "hard labels, 2 × 384", "hard labels, 3 × 192"
+    wide, narrow, pruned = "hard labels, 2 × 384", "hard labels, 3 × 192", "hard labels, 3 × 384, half the neurons"
     assert gain("DistilBERT", wide)[0] == gain("MiniLM", wide)[0] == "5.5"
     assert gain(f"{wide}, from the teacher", wide) == ("4.6", "0.4", 5)
     assert gain("DistilBERT", f"{wide}, from the teacher")[:2] == ("0.9", "0.5")
@@ -172,6 +172,7 @@ def test_the_reading_says_what_the_log_says() -> None:
     assert gain(f"{narrow}, from the teacher", narrow)[0] == "3.4"
     assert gain("TinyBERT", f"{narrow}, from the teacher")[0] == "1.1"
     assert gain("MiniLMv2", f"{narrow}, from the teacher")[2] == 0
+    assert gain("prune and heal", f"{pruned}, from the teacher") == ("1.3", "0.3", 5)
     assert gain("DistilBERT", "DistilBERT from random weights")[:2] == ("5.3", "0.7")
     assert gain("DistilBERT", "DistilBERT without soft targets")[:2] == ("0.2", "0.2")
     assert gain("TinyBERT", "TinyBERT without attention")[:2] == ("0.6", "0.3")

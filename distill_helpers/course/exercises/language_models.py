@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.divergences import mean_divergence
 from distill_helpers.llm import compute_token_level_distillation_loss
 from distill_helpers.losses import IGNORE_INDEX
 from distill_helpers.token_targets import TopKTargets, target_divergence
@@ -16,52 +17,70 @@ from distill_helpers.token_targets import TopKTargets, target_divergence
 __all__ = ["CHECKS"]
 
 
-def _check_token_loss(attempt: Attempt) -> str:
+def _check_accumulated_loss(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(9)
-    student, teacher = (2 * torch.randn(2, 6, 11, generator=generator) for _ in range(2))
-    labels = torch.tensor([[-100, -100, 4, 7, 2, -100], [-100, 3, 9, 1, 5, 8]])
+    labels = (
+        torch.tensor([[-100, -100, 4, 7, 2, -100], [-100, 3, 9, 1, 5, 8]]),
+        torch.tensor([[-100, -100, -100, -100, 6, 2, -100, -100]]),
+    )
+    batches = [
+        (*(2 * torch.randn(*of_batch.shape, 11, generator=generator) for _ in range(2)), of_batch)
+        for of_batch in labels
+    ]
 
     def kl(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         log_q, log_p = own.log_softmax(-1), others.log_softmax(-1)
         return (log_p.exp() * (log_p - log_q)).sum(-1)
 
-    counted = labels[:, 1:] != IGNORE_INDEX
-    values = kl(student[:, :-1], teacher[:, :-1])
-    unshifted = kl(student, teacher)
-    rows = [values[row][counted[row]].mean() for row in range(2)]
-    got = attempt(student.clone(), teacher.clone(), labels.clone())
+    def joined(values_of: Callable[..., torch.Tensor]) -> torch.Tensor:
+        return torch.cat([values_of(*batch).flatten() for batch in batches])
+
+    def right(student: torch.Tensor, teacher: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
+        return kl(student[:, :-1], teacher[:, :-1])[of_batch[:, 1:] != IGNORE_INDEX]
+
+    counted = joined(right)
+    everything = joined(lambda q, p, _: kl(q[:, :-1], p[:, :-1]))
+    batch_means = [compute_token_level_distillation_loss(*batch)["total_loss"] for batch in batches]
+    rows = [
+        right(q[row : row + 1], p[row : row + 1], y[row : row + 1]).mean()
+        for q, p, y in batches
+        for row in range(len(y))
+    ]
     compare(
-        got,
-        compute_token_level_distillation_loss(student, teacher, labels)["total_loss"],
+        attempt([tuple(part.clone() for part in batch) for batch in batches]),
+        (8 * batch_means[0] + 2 * batch_means[1]) / 10,
         {
-            "not shifted: the logits at t are about token t + 1, so the mask of the labels is one too late": unshifted[
-                labels != IGNORE_INDEX
-            ].mean(),
-            "the mask is one too late: whether position t counts is said by labels[:, 1:]": values[
-                labels[:, :-1] != IGNORE_INDEX
-            ].mean(),
-            "prompt and padding count in yours": values.mean(),
-            "divide by the tokens that count, not by all positions": (values * counted).sum() / counted.numel(),
-            "divide by the number of tokens, not of sequences": values[counted].sum() / 2,
+            "a mean of the batches' means: two tokens weigh as much as eight": sum(batch_means) / 2,
+            "the sum of the batches' means: divide once, by the tokens of all": sum(batch_means),
+            "this is the last batch alone": batch_means[-1],
+            "not shifted: the logits at t are about token t + 1, so the mask of the labels is one too late": joined(
+                lambda q, p, y: kl(q, p)[y != IGNORE_INDEX]
+            ).mean(),
+            "the mask is one too late: whether position t counts is said by labels[:, 1:]": joined(
+                lambda q, p, y: kl(q[:, :-1], p[:, :-1])[y[:, :-1] != IGNORE_INDEX]
+            ).mean(),
+            "prompt and padding count in yours": everything.mean(),
+            "divide by the tokens that count, not by all positions": counted.sum() / len(everything),
+            "divide by the number of tokens, not of sequences": counted.sum() / len(rows),
             "a mean of the sequences' means: tokens of short completions would weigh more": torch.stack(rows).mean(),
-            "the labels are shifted the wrong way: position t predicts token t + 1": kl(student[:, 1:], teacher[:, 1:])[
-                labels[:, :-1] != IGNORE_INDEX
-            ].mean(),
-            "the divergence is the wrong way round: the teacher's distribution comes first": kl(
-                teacher[:, :-1], student[:, :-1]
-            )[counted].mean(),
+            "the labels are shifted the wrong way: position t predicts token t + 1": joined(
+                lambda q, p, y: kl(q[:, 1:], p[:, 1:])[y[:, :-1] != IGNORE_INDEX]
+            ).mean(),
+            "the divergence is the wrong way round: the teacher's distribution comes first": joined(
+                lambda q, p, y: right(p, q, y)
+            ).mean(),
         },
     )
-    return "eight tokens of twelve positions count, each once, and each is predicted by the position before it"
+    return "ten tokens count, each once, whichever batch they came in: as if it had been one batch"
 
 
 def _check_chunks(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(10)
-    hidden, head = torch.randn(10, 4, generator=generator), torch.randn(13, 4, generator=generator)
-    p = (2 * torch.randn(10, 13, generator=generator)).softmax(-1)
+    n, chunk, vocabulary = 10, 3, 13
+    hidden, head = (torch.randn(rows, 4, generator=generator) for rows in (n, vocabulary))
+    log_p = (2 * torch.randn(n, vocabulary, generator=generator)).log_softmax(-1)
     right_hidden, right_head = hidden.clone().requires_grad_(), head.clone().requires_grad_()
-    loss = -(p * (right_hidden @ right_head.t()).log_softmax(-1)).sum(-1).mean()
-    loss.backward()
+    mean_divergence(right_hidden @ right_head.t(), log_p, divergence="reverse_kl").backward()
     largest = 0
 
     class Watched(torch.Tensor):
@@ -69,39 +88,35 @@ def _check_chunks(attempt: Attempt) -> str:
         def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal largest
             result = super().__torch_function__(func, types, args, kwargs or {})
-            if isinstance(result, torch.Tensor) and result.dim() == 2 and result.shape[1] == 13:
+            if isinstance(result, torch.Tensor) and result.dim() == 2 and result.shape[1] == vocabulary:
                 largest = max(largest, result.shape[0] if func is not torch.Tensor.t else 0)
             return result
 
-    got: Any = attempt(hidden.clone().as_subclass(Watched), head.clone(), p.clone(), 3)
+    got: Any = attempt(hidden.clone().as_subclass(Watched), head.clone(), log_p.clone(), chunk)
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("return two gradients: of the hidden states and of the head")
     of_hidden, of_head = (torch.as_tensor(g).as_subclass(torch.Tensor) for g in got)
     assert right_hidden.grad is not None
     assert right_head.grad is not None
-    q = (hidden @ head.t()).softmax(-1)
-    compare(
-        of_hidden,
-        right_hidden.grad,
-        {
-            "divide by the number of tokens: the loss is a mean": 10 * right_hidden.grad,
-            "the sign: the gradient with respect to a logit is q − p": -right_hidden.grad,
-            "each chunk is divided by its own size: divide by all tokens": ((q - p) @ head)
-            / torch.tensor([3.0] * 9 + [1.0])[:, None],
-        },
-    )
-    compare(
-        of_head,
-        right_head.grad,
-        {
-            "the head's gradient is a sum over all chunks; this is the last one's": (q - p)[9:].t() @ hidden[9:] / 10,
-            "divide by the number of tokens: the loss is a mean": 10 * right_head.grad,
-            "the sign: the gradient with respect to a logit is q − p": -right_head.grad,
-        },
-    )
-    if largest > 3:
+    log_q = (hidden @ head.t()).log_softmax(-1)
+    q, ratio = log_q.exp(), log_q - log_p
+    of_row = q * (ratio - (q * ratio).sum(-1, keepdim=True))
+    sizes = torch.tensor([float(chunk)] * 9 + [1.0])[:, None]
+    mistakes = {
+        "this is forward KL's gradient, q − p; reverse KL weighs log q − log p by q": (q - log_p.exp()) / n,
+        "q (log q − log p) is not all: q depends on each logit of its row, so the row's KL goes off": q * ratio / n,
+        "divide by the number of tokens: the loss is a mean": of_row,
+        "the sign: where the student is surer than the teacher the gradient is positive": -of_row / n,
+        "each chunk is divided by its own size: divide by all tokens": of_row / sizes,
+    }
+    if of_hidden.shape == hidden.shape and not of_hidden[9:].any():
+        raise Wrong("the last row of the gradient of hidden is 0: ten tokens are three chunks of three, and one of one")
+    compare(of_hidden, right_hidden.grad, {words: gradient @ head for words, gradient in mistakes.items()})
+    last = {"the head's gradient is a sum over all chunks; this is the last one's": of_row[9:].t() @ hidden[9:] / n}
+    compare(of_head, right_head.grad, last | {words: g.t() @ hidden for words, g in mistakes.items()})
+    if largest > chunk:
         raise Wrong(
-            f"right, but {largest} rows of logits were there at once, and the chunk size is 3: loop over chunks"
+            f"right, but {largest} rows of logits were there at once, and the chunk size is {chunk}: loop over chunks"
         )
     return "the gradient is complete before the next chunk's logits are made, so no more than three rows ever existed"
 
@@ -109,14 +124,21 @@ def _check_chunks(attempt: Attempt) -> str:
 def _check_bucket(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(11)
     student, teacher = (torch.randn(5, 12, generator=generator) for _ in range(2))
+    teacher[-1, 0] += 30  # a sure teacher: in fp32 nothing is left for the bucket
     targets = TopKTargets.of(teacher, 3, dtype=torch.float32)
     ids, p = targets.token_ids.long(), targets.log_probs.exp()
     q = student.softmax(-1).gather(1, ids)
     inside = (p * (p.log() - q.log())).sum(-1)
-    rest_p, rest_q = 1 - p.sum(-1), 1 - q.sum(-1)
+    rest_p, rest_q = targets.log_tail.exp(), 1 - q.sum(-1)
     sorted_q = student.softmax(-1).topk(3, dim=1).values
+    got = attempt(student.clone(), ids.clone(), p.clone())
+    if isinstance(got, torch.Tensor) and got.isnan().any():
+        raise Wrong(
+            "not a number where the teacher is sure: its k probabilities sum to 1 there, or by rounding to a little"
+            " more, and 0 · log 0 is 0"
+        )
     compare(
-        attempt(student.clone(), ids.clone(), p.clone()),
+        got,
         target_divergence(student, targets),
         {
             "the bucket is missing: what lies outside the k tokens counts as one more outcome": inside,
@@ -175,7 +197,7 @@ def _check_bytes(attempt: Attempt) -> str:
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
-    "1": _check_token_loss,
+    "1": _check_accumulated_loss,
     "2": _check_chunks,
     "3": _check_bucket,
     "4": _check_bytes,

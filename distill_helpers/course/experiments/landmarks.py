@@ -116,7 +116,8 @@ BASELINES = {f"hard labels, {shape}": _hard_labels(shape) for shape in (WIDE, NA
 BASELINES[f"hard labels, {WIDE}, as many steps"] = _hard_labels(WIDE, epochs=EPOCHS_AS_MANY_STEPS)
 #: What the start alone brings: copied layers, or the teacher's embeddings where the layers are random.
 BASELINES |= {
-    f"hard labels, {shape}, from the teacher": _hard_labels(shape, random_weights=False) for shape in (WIDE, NARROW)
+    f"hard labels, {shape}, from the teacher": _hard_labels(shape, random_weights=False)
+    for shape in (WIDE, NARROW, PRUNED)
 }
 #: The papers' ablations, and the data-driven recipe with fewer messages and the writer's topics; each name begins
 #: with its recipe's.

@@ -101,7 +101,8 @@ def render_student(layers: int, width: int, heads: int, feed_forward: int, vocab
     return (
         _sizes_picture(shape)
         + f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        + f"<p>Embeddings are {100 * embeddings / total:.0f}% of this student. Pooler and head are not counted.</p>"
+        + f"<p>Embeddings are {100 * embeddings / total:.0f}% of this student. Pooler and head are not counted."
+        + f" Attention heads add nothing: the {heads} here divide the same {width} channels, {width // heads} each.</p>"
     )
 
 
@@ -149,7 +150,9 @@ def render_filters(
             f"<td style='text-align:left'>{html.escape(message.text)}</td></tr>"
         )
     return (
-        f"<p><b>{len(kept)} of {len(messages)} messages are kept.</b></p>"
+        f"<p><b>{len(kept)} of {len(messages)} messages are kept</b>: {min_words} words or more, no other message"
+        f" with a cosine of {max_similarity:.2f} or more, and a probability of {min_confidence:.2f} or more for the"
+        f" topic.</p>"
         + _table(("rule", "removed", "left"), rules)
         + _table(("verdict", "asked for", "teacher's probability", "message"), "".join(lines))
     )

@@ -1,49 +1,73 @@
+import torch
+
+
 def _kl(own, others):
     log_q, log_p = own.log_softmax(-1), others.log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def not_shifted(student_logits, teacher_logits, labels):
+def _counted(student_logits, teacher_logits, labels):
+    return _kl(student_logits[:, :-1], teacher_logits[:, :-1])[labels[:, 1:] != -100]
+
+
+def mean_of_batches(batches):
+    """two tokens weigh as much as eight"""
+    return sum(_counted(*batch).mean() for batch in batches) / len(batches)
+
+
+def sum_of_batches(batches):
+    """the sum of the batches' means"""
+    return sum(_counted(*batch).mean() for batch in batches)
+
+
+def overwritten(batches):
+    """the last batch alone"""
+    for batch in batches:
+        loss = _counted(*batch).mean()
+    return loss
+
+
+def not_shifted(batches):
     """not shifted"""
-    return _kl(student_logits, teacher_logits)[labels != -100].mean()
+    return torch.cat([_kl(q, p)[labels != -100] for q, p, labels in batches]).mean()
 
 
-def everything_counts(student_logits, teacher_logits, labels):
+def everything_counts(batches):
     """prompt and padding"""
-    return _kl(student_logits[:, :-1], teacher_logits[:, :-1]).mean()
+    return torch.cat([_kl(q[:, :-1], p[:, :-1]).flatten() for q, p, _ in batches]).mean()
 
 
-def divided_by_all(student_logits, teacher_logits, labels):
+def divided_by_all(batches):
     """not by all positions"""
-    counted = labels[:, 1:] != -100
-    return (_kl(student_logits[:, :-1], teacher_logits[:, :-1]) * counted).sum() / counted.numel()
+    total = sum(_counted(*batch).sum() for batch in batches)
+    return total / sum(labels[:, 1:].numel() for *_, labels in batches)
 
 
-def divided_by_sequences(student_logits, teacher_logits, labels):
+def divided_by_sequences(batches):
     """not of sequences"""
-    counted = labels[:, 1:] != -100
-    return _kl(student_logits[:, :-1], teacher_logits[:, :-1])[counted].sum() / len(labels)
+    return sum(_counted(*batch).sum() for batch in batches) / sum(len(labels) for *_, labels in batches)
 
 
-def mean_of_means(student_logits, teacher_logits, labels):
+def mean_of_means(batches):
     """sequences' means"""
-    counted = labels[:, 1:] != -100
-    values = _kl(student_logits[:, :-1], teacher_logits[:, :-1])
-    return sum(values[row][counted[row]].mean() for row in range(len(labels))) / len(labels)
+    means = [
+        _counted(q[row : row + 1], p[row : row + 1], labels[row : row + 1]).mean()
+        for q, p, labels in batches
+        for row in range(len(labels))
+    ]
+    return sum(means) / len(means)
 
 
-def the_other_shift(student_logits, teacher_logits, labels):
+def the_other_shift(batches):
     """the wrong way: position t"""
-    return _kl(student_logits[:, 1:], teacher_logits[:, 1:])[labels[:, :-1] != -100].mean()
+    return torch.cat([_kl(q[:, 1:], p[:, 1:])[labels[:, :-1] != -100] for q, p, labels in batches]).mean()
 
 
-def reversed_divergence(student_logits, teacher_logits, labels):
+def reversed_divergence(batches):
     """wrong way round"""
-    counted = labels[:, 1:] != -100
-    return _kl(teacher_logits[:, :-1], student_logits[:, :-1])[counted].mean()
+    return torch.cat([_counted(p, q, labels) for q, p, labels in batches]).mean()
 
 
-def late_mask(student_logits, teacher_logits, labels):
+def late_mask(batches):
     """the mask is one too late"""
-    log_q, log_p = student_logits[:, :-1].log_softmax(-1), teacher_logits[:, :-1].log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)[labels[:, :-1] != -100].mean()
+    return torch.cat([_kl(q[:, :-1], p[:, :-1])[labels[:, :-1] != -100] for q, p, labels in batches]).mean()

@@ -1,53 +1,70 @@
 import torch
 
 
-def _gradients(hidden, head, p, chunk_size, scale):
+def _reverse(logits, log_p):
+    log_q = logits.log_softmax(-1)
+    ratio = log_q - log_p
+    return log_q.exp() * (ratio - (log_q.exp() * ratio).sum(-1, keepdim=True))
+
+
+def _gradients(hidden, head, log_p, chunk_size, of_logits, until=None):
     of_hidden, of_head = torch.zeros_like(hidden), torch.zeros_like(head)
-    for start in range(0, len(hidden), chunk_size):
+    for start in range(0, until or len(hidden), chunk_size):
         rows = slice(start, start + chunk_size)
-        q = (hidden[rows] @ head.t()).softmax(-1)
-        gradient = (q - p[rows]) * scale
+        gradient = of_logits(hidden[rows] @ head.t(), log_p[rows])
         of_hidden[rows] = gradient @ head
         of_head += gradient.t() @ hidden[rows]
     return of_hidden, of_head
 
 
-def a_sum(hidden, head, p, chunk_size):
+def a_sum(hidden, head, log_p, chunk_size):
     """the loss is a mean"""
-    return _gradients(hidden, head, p, chunk_size, 1.0)
+    return _gradients(hidden, head, log_p, chunk_size, _reverse)
 
 
-def uphill(hidden, head, p, chunk_size):
+def uphill(hidden, head, log_p, chunk_size):
     """the sign"""
-    return _gradients(hidden, head, p, chunk_size, -1 / len(hidden))
+    return _gradients(hidden, head, log_p, chunk_size, lambda z, p: -_reverse(z, p) / len(hidden))
 
 
-def by_its_own_size(hidden, head, p, chunk_size):
+def forward_kl(hidden, head, log_p, chunk_size):
+    """this is forward KL's gradient"""
+    return _gradients(hidden, head, log_p, chunk_size, lambda z, p: (z.softmax(-1) - p.exp()) / len(hidden))
+
+
+def without_the_row(hidden, head, log_p, chunk_size):
+    """is not all: q depends"""
+
+    def of_logits(z, p):
+        return z.softmax(-1) * (z.log_softmax(-1) - p) / len(hidden)
+
+    return _gradients(hidden, head, log_p, chunk_size, of_logits)
+
+
+def by_its_own_size(hidden, head, log_p, chunk_size):
     """its own size"""
-    of_hidden, of_head = torch.zeros_like(hidden), torch.zeros_like(head)
-    for start in range(0, len(hidden), chunk_size):
-        rows = slice(start, start + chunk_size)
-        q = (hidden[rows] @ head.t()).softmax(-1)
-        gradient = (q - p[rows]) / len(q)
-        of_hidden[rows] = gradient @ head
-        of_head += gradient.t() @ hidden[rows]
-    return of_hidden, of_head
+    return _gradients(hidden, head, log_p, chunk_size, lambda z, p: _reverse(z, p) / len(z))
 
 
-def the_last_chunk_alone(hidden, head, p, chunk_size):
+def whole_chunks_alone(hidden, head, log_p, chunk_size):
+    """the last row of the gradient of hidden is 0"""
+    whole = len(hidden) // chunk_size * chunk_size
+    return _gradients(hidden, head, log_p, chunk_size, lambda z, p: _reverse(z, p) / len(hidden), whole)
+
+
+def the_last_chunk_alone(hidden, head, log_p, chunk_size):
     """the last one's"""
-    of_hidden, _ = _gradients(hidden, head, p, chunk_size, 1 / len(hidden))
+    of_hidden, _ = _gradients(hidden, head, log_p, chunk_size, lambda z, p: _reverse(z, p) / len(hidden))
     start = (len(hidden) - 1) // chunk_size * chunk_size
-    q = (hidden[start:] @ head.t()).softmax(-1)
-    return of_hidden, (q - p[start:]).t() @ hidden[start:] / len(hidden)
+    return of_hidden, _reverse(hidden[start:] @ head.t(), log_p[start:]).t() @ hidden[start:] / len(hidden)
 
 
-def all_at_once(hidden, head, p, chunk_size):
+def all_at_once(hidden, head, log_p, chunk_size):
     """rows of logits were there at once"""
-    gradient = ((hidden @ head.t()).softmax(-1) - p) / len(hidden)
+    gradient = _reverse(hidden @ head.t(), log_p) / len(hidden)
     return gradient @ head, gradient.t() @ hidden
 
 
-def one_gradient(hidden, head, p, chunk_size):
+def one_gradient(hidden, head, log_p, chunk_size):
     """two gradients"""
-    return _gradients(hidden, head, p, chunk_size, 1 / len(hidden))[0]
+    return _gradients(hidden, head, log_p, chunk_size, lambda z, p: _reverse(z, p) / len(hidden))[0]

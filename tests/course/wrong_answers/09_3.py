@@ -21,12 +21,19 @@ def both_renormalised(student_logits, ids, p):
 def its_own_tokens(student_logits, ids, p):
     """gather it at the teacher's"""
     q = student_logits.softmax(-1).topk(ids.shape[1], dim=1).values
-    rest_p, rest_q = 1 - p.sum(-1), 1 - q.sum(-1)
+    rest_p, rest_q = (1 - p.sum(-1)).clamp(min=1e-12), 1 - q.sum(-1)
     return (p * (p / q).log()).sum(-1) + rest_p * (rest_p / rest_q).log()
 
 
 def a_mean(student_logits, ids, p):
     """not their mean"""
     q = student_logits.softmax(-1).gather(1, ids)
-    rest_p, rest_q = 1 - p.sum(-1), 1 - q.sum(-1)
+    rest_p, rest_q = (1 - p.sum(-1)).clamp(min=1e-12), 1 - q.sum(-1)
     return ((p * (p / q).log()).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
+
+
+def a_bucket_of_nan(student_logits, ids, p):
+    """not a number"""
+    q = student_logits.softmax(-1).gather(1, ids)
+    rest_p, rest_q = 1 - p.sum(-1), 1 - q.sum(-1)
+    return (p * (p / q).log()).sum(-1) + rest_p * (rest_p / rest_q).log()
