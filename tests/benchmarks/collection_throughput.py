@@ -28,13 +28,13 @@ from distill_helpers.api.collector import APIDistillationDataCollector
 from distill_helpers.api.teachers import OpenAITeacher
 
 ANSWER_S = 0.2
-SERVER = Path(__file__).parents[1] / "api" / "fault_server.py"
+SERVER = Path(__file__).with_name("fixed_delay_server.py")
 
 
 @contextmanager
 def slow_server(folder: Path) -> Iterator[str]:
-    """Base URL of a server that answers after 200 ms; it keeps no log, which would cost it time."""
-    process = subprocess.Popen([sys.executable, SERVER, folder / "port", "/dev/null", str(ANSWER_S)])
+    """Base URL of a server that answers after 200 ms."""
+    process = subprocess.Popen([sys.executable, SERVER, folder / "port", str(ANSWER_S)])
     try:
         while not (folder / "port").exists():
             time.sleep(0.05)

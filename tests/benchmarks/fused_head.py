@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REPEATS = 3
+REPEATS = 5
 IGNORED = -100
 
 
@@ -307,7 +307,7 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [list(table), ["---"] * table.shape[1], *rows])
 
 
-def page(table: pd.DataFrame) -> str:
+def page(table: pd.DataFrame, rounds: int) -> str:
     """Both tables, with what they are of."""
     sizes = "; ".join(
         f"{name}: {case.vocabulary:,} tokens in the vocabulary, {case.tokens:,} in the batch, widths"
@@ -316,7 +316,7 @@ def page(table: pd.DataFrame) -> str:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "liger-kernel", "trl", "axolotl", "torchtune"))
     return (
-        f"# A distillation loss with both output heads, forward and backward\n\n`make bench`, fp32 on"
+        f"# A distillation loss with both output heads, forward and backward\n\n`make bench` ({rounds} rounds), fp32 on"
         f" {torch.get_num_threads()} threads of a CPU; {versions}. {sizes}. `masked` is the share of tokens that do not"
         f" count. What is measured, and how, is said in `tests/benchmarks/fused_head.py`.\n\n"
         f"{markdown(beside_the_best(table))}\n\nAll ways:\n\n{markdown(table.drop(columns='gradient'))}\n"
@@ -340,7 +340,7 @@ def main() -> None:
     table = compare(arguments.cases, arguments.divergences, arguments.masked, arguments.names, arguments.rounds)
     print(table.to_string(index=False, float_format="{:.3g}".format))
     if arguments.save:
-        arguments.save.write_text(page(table), encoding="utf-8")
+        arguments.save.write_text(page(table, arguments.rounds), encoding="utf-8")
 
 
 if __name__ == "__main__":
