@@ -316,7 +316,7 @@ def page(table: pd.DataFrame, rounds: int) -> str:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "liger-kernel", "trl", "axolotl", "torchtune"))
     return (
-        f"# A distillation loss with both output heads, forward and backward\n\n`make bench` ({rounds} rounds), fp32 on"
+        f"# A distillation loss with both output heads, forward and backward\n\n`make bench`, rounds: {rounds}, fp32 on"
         f" {torch.get_num_threads()} threads of a CPU; {versions}. {sizes}. `masked` is the share of tokens that do not"
         f" count. What is measured, and how, is said in `tests/benchmarks/fused_head.py`.\n\n"
         f"{markdown(beside_the_best(table))}\n\nAll ways:\n\n{markdown(table.drop(columns='gradient'))}\n"
