@@ -174,8 +174,8 @@ FAULTS = (
     Fault(
         "the bucket of top-k targets forgotten",
         "token_targets.py",
-        ".exp_().mul_(gradient[:, -1:])",
-        ".exp_().mul_(0.0)",
+        "weights.mul_(gradient[:, -1:] / total)",
+        "weights.mul_(0.0)",
         ("test_token_targets.py",),
     ),
     Fault(
