@@ -50,7 +50,7 @@ results: $(READY) ## the long runs behind the tables; what is in the logs is not
 	$(BIN)/python -m distill_helpers.course.results help-desk
 	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))
 
-bench: ## the fused loss beside its peers, in an environment of its own (.venv-bench); about three quarters of an hour
+bench: ## the fused loss beside its peers, in an environment of its own (.venv-bench); over an hour
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --disable-pip-version-check -e ".[bench]" -c constraints.txt
 	@# Of Axolotl the loss alone: what else it needs would replace torch.
