@@ -486,7 +486,7 @@ dots["model"] = dots["model"].str.replace("3 × 384, half the neurons", "pruned"
 picture = dot_figure(
     dots,
     "accuracy",
-    title=f"{' and '.join(best)} lose{'s' * (len(best) == 1)} nothing that {len(desk.test):,} messages can show",
+    title=f"{' and '.join(best)} match{'es' * (len(best) == 1)} the teacher",
     label="test accuracy (%), a dot for each seed",
     references={"teacher": teacher_score},
 )
