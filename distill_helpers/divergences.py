@@ -39,9 +39,8 @@ __all__ = [
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p‖q) over the last dimension, with the convention 0·log 0 = 0."""
-    impossible = log_p == -math.inf
     # Both -inf (a class that neither may choose) would give -inf + inf = NaN; p is 0 there, and so is the term.
-    log_ratio = torch.where(impossible, 0.0, log_p) - torch.where(impossible, 0.0, log_q)
+    log_ratio = torch.where(log_p == -math.inf, 0.0, log_p - log_q)
     return (log_p.exp() * log_ratio).sum(dim=-1)
 
 

@@ -8,8 +8,6 @@ for the logits, two for the gradients of hidden states and head; three where the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,18 +21,12 @@ from distill_helpers.divergences import (
     masked_mean,
     named_divergence,
 )
+from distill_helpers.logit_chunks import LogitChunks, TeacherLogits, common_vocabulary, of_vocabulary, vocabulary_of
 from distill_helpers.output_heads import OutputHead, logits_of
-from distill_helpers.token_targets import (
-    DenseTargets,
-    TokenTargets,
-    target_divergence,
-    target_divergence_and_gradient,
-)
+from distill_helpers.token_targets import TokenTargets, target_divergence
 
 __all__ = ["fused_distillation_loss"]
 
-#: Logits whose softmax and gradient are computed at a time on a CPU: their temporaries then stay in its caches.
-_CPU_BLOCK = 2**19
 #: Rows of a half-precision head whose gradient is computed at a time and added in fp32.
 _HALF_ROWS = 2**14
 
@@ -51,6 +43,7 @@ def fused_distillation_loss(
     num_items: Tensor | int | None = None,
     vocabulary_size: int | None = None,
     chunk_size: int | None = None,
+    compiled: bool = False,
     **options: Any,
 ) -> Tensor:
     """`divergences.mean_divergence` of the logits that two heads make of hidden states, never holding all logits.
@@ -73,8 +66,11 @@ def fused_distillation_loss(
         num_items: divide by it instead of by the rows that count, as under gradient accumulation.
         vocabulary_size: rows of both heads that are tokens; those behind it are padding and left out of both softmaxes.
             Needed where the heads differ in their rows.
-        chunk_size: rows of logits held at a time; default as many as make the two buffers as large as the student's
-            head, with targets three quarters of that in the one buffer, at least 64.
+        chunk_size: rows of logits held at a time, at most; the chunks are of one size. Default: half the student's
+            width, so that the two buffers are as large as its head, or the power of two that makes 128 MB in fp32 of a
+            buffer, whichever is more.
+        compiled: let `torch.compile` fuse what happens between the products, with teacher logits or dense targets.
+            Needs a C++ compiler on a CPU, Triton on a GPU, and seconds at the first call.
 
     Returns:
         A scalar, fp32; 0, with zero gradients, when nothing counts.
@@ -92,7 +88,7 @@ def fused_distillation_loss(
         raise ValueError("pass a teacher_head with hidden states, and none with targets")
     student = _packed(student_hidden, mask)
     head = _as_head(student_head)
-    teacher: _TeacherLogits | TokenTargets
+    teacher: TeacherLogits | TokenTargets
     if isinstance(teacher_hidden, TokenTargets):
         if len(teacher_hidden) != len(student):
             raise ValueError(f"{len(teacher_hidden)} rows of targets, but {len(student)} positions count")
@@ -104,91 +100,27 @@ def fused_distillation_loss(
                 f" {tuple(teacher_hidden.shape)} must be of the same positions"
             )
         assert teacher_head is not None
-        teacher = _TeacherLogits(_packed(teacher_hidden.detach(), mask), _as_head(teacher_head))
+        teacher = TeacherLogits(_packed(teacher_hidden.detach(), mask), _as_head(teacher_head))
     settings = {"divergence": divergence, "temperature": temperature, **options}
-    if isinstance(head, OutputHead) and not (isinstance(teacher, _TeacherLogits) and not teacher.fused):
-        job = _Job(student, head, teacher, vocabulary_size, chunk_size, settings)
-        total = _FusedDivergence.apply(job.student, head.weight, head.bias, job)
-        return masked_mean(total[None], num_items=max(len(student), 1) if num_items is None else num_items)
+    if isinstance(head, OutputHead) and not (isinstance(teacher, TeacherLogits) and not teacher.fused):
+        job = LogitChunks(student, head, teacher, vocabulary_size, chunk_size, settings, compiled=compiled)
+        return masked_mean(
+            _fused_total(job, head)[None], num_items=max(len(student), 1) if num_items is None else num_items
+        )
     values = _by_autograd(student, head, teacher, vocabulary_size, chunk_size or 64, settings)
     return masked_mean(values, num_items=num_items)
 
 
-class _TeacherLogits:
-    """A teacher's logits, made a few rows at a time."""
-
-    def __init__(self, hidden: Tensor, head: OutputHead | nn.Module) -> None:
-        self.hidden, self.head = hidden, head
-        self._buffer: Tensor | None = None
-
-    @property
-    def fused(self) -> bool:
-        """Whether the head is a plain product."""
-        return isinstance(self.head, OutputHead)
-
-    def prepare(self, size: int, n_rows: int) -> None:
-        """Cast to the dtype of the computation, and make room for the logits of so many rows."""
-        assert isinstance(self.head, OutputHead)
-        self.hidden, self.head = _cast("teacher", self.hidden, self.head, size)
-        self._buffer = self.hidden.new_empty(n_rows, size)
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        hidden = self.hidden[rows]
-        return logits_of(self.head, hidden, None if self._buffer is None else self._buffer[: len(hidden)])
-
-
-class _Job:
-    """A fused pass: its inputs in the dtype of the computation, and the walk over its chunks."""
-
-    def __init__(
-        self,
-        student: Tensor,
-        head: OutputHead,
-        teacher: _TeacherLogits | TokenTargets,
-        vocabulary_size: int | None,
-        chunk_size: int | None,
-        settings: dict[str, Any],
-    ) -> None:
-        self.size = _common_vocabulary(len(head.weight), _rows_of(teacher), vocabulary_size)
-        self.student, self.student_head = _cast("student", student, head, self.size)
-        live = isinstance(teacher, _TeacherLogits)
-        default = max(64, student.shape[-1] * (4 if live else 3) // 8)
-        self.chunk_size = min(chunk_size or default, max(1, len(student)))
-        if isinstance(teacher, _TeacherLogits):
-            teacher.prepare(self.size, self.chunk_size)
-        self.teacher = teacher
-        self.settings = settings
-
-    def chunks(self, student: Tensor, *, with_gradient: bool) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows, their divergences, and the gradient of the sum of these with respect to what the head multiplies."""
-        n = len(student)
-        buffer = student.new_empty(self.chunk_size, self.size)
-        for start in range(0, n, self.chunk_size):
-            rows = slice(start, min(start + self.chunk_size, n))
-            logits = buffer[: rows.stop - start]
-            self.student_head.logits(student[rows], out=logits)
-            yield rows, self._in_place(logits, _of_vocabulary(self.teacher[rows], self.size), with_gradient), logits
-
-    def _in_place(self, logits: Tensor, targets: Tensor | TokenTargets, with_gradient: bool) -> Tensor:
-        values = []
-        n_rows = max(1, _CPU_BLOCK // self.size) if logits.device.type == "cpu" else len(logits)
-        for start in range(0, len(logits), n_rows):
-            block = slice(start, start + n_rows)
-            x = logits[block]
-            if with_gradient:
-                value, gradient = target_divergence_and_gradient(x, targets[block], **self.settings)
-                x.copy_(self.student_head.gradient_before(gradient, x))
-            else:
-                value = target_divergence(x, targets[block], **self.settings)
-            values.append(value)
-        return torch.cat(values)
+@torch.compiler.disable  # a loop over chunks that somebody's compiled training step would trace: slower than as it is
+def _fused_total(job: LogitChunks, head: OutputHead) -> Tensor:
+    return _FusedDivergence.apply(job.student, head.weight, head.bias, job)
 
 
 class _FusedDivergence(torch.autograd.Function):
     """The sum of the rows' divergences. The gradients are computed in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: LogitChunks) -> Tensor:
         needs = ctx.needs_input_grad
         # Sums over many rows: in half precision the last ones would be rounded away.
         of_hidden = torch.empty_like(hidden) if needs[0] else None
@@ -222,7 +154,7 @@ class _FusedDivergence(torch.autograd.Function):
 def _by_autograd(
     student: Tensor,
     head: OutputHead | nn.Module,
-    teacher: _TeacherLogits | TokenTargets,
+    teacher: TeacherLogits | TokenTargets,
     vocabulary_size: int | None,
     chunk_size: int,
     settings: dict[str, Any],
@@ -233,28 +165,13 @@ def _by_autograd(
         logits = logits_of(head, student)
         with torch.no_grad():
             targets = teacher[rows]
-        n_targets = targets.shape[1] if isinstance(targets, Tensor) else _rows_of(targets)
-        size = _common_vocabulary(logits.shape[-1], n_targets, vocabulary_size)
-        return target_divergence(logits[:, :size], _of_vocabulary(targets, size), **settings)
+        n_targets = targets.shape[1] if isinstance(targets, Tensor) else vocabulary_of(targets)
+        size = common_vocabulary(logits.shape[-1], n_targets, vocabulary_size)
+        return target_divergence(logits[:, :size], of_vocabulary(targets, size), **settings)
 
     parts = [slice(start, start + chunk_size) for start in range(0, len(student), chunk_size)]
     values = [checkpoint(divergences, rows, student[rows], use_reentrant=False) for rows in parts]
     return torch.cat(values) if values else student.sum(dim=-1).float()
-
-
-def _rows_of(teacher: _TeacherLogits | TokenTargets) -> int | None:
-    """How many tokens the teacher's vocabulary has; None where that is not known, or not before it has spoken."""
-    if isinstance(teacher, DenseTargets):
-        return teacher.logits.shape[1]
-    head = teacher.head if isinstance(teacher, _TeacherLogits) else None
-    return len(head.weight) if isinstance(head, OutputHead) else None
-
-
-def _of_vocabulary(targets: Tensor | TokenTargets, size: int) -> Tensor | TokenTargets:
-    """Without the padded rows of the vocabulary."""
-    if isinstance(targets, DenseTargets):
-        return targets.logits[:, :size]
-    return targets[:, :size] if isinstance(targets, Tensor) else targets
 
 
 def _as_head(head: Tensor | OutputHead | nn.Module) -> OutputHead | nn.Module:
@@ -271,35 +188,6 @@ def _packed(hidden: Tensor, mask: Tensor | None) -> Tensor:
         return hidden.reshape(-1, hidden.shape[-1])
     check_mask(mask, hidden.shape[:-1])
     return hidden[mask]
-
-
-def _common_vocabulary(student_rows: int, teacher_rows: int | None, vocabulary_size: int | None) -> int:
-    teacher_rows = student_rows if teacher_rows is None else teacher_rows
-    if vocabulary_size is None:
-        if student_rows != teacher_rows:
-            raise ValueError(
-                f"the student's head has {student_rows} rows, the teacher's {teacher_rows}; if the tokenizers are the"
-                " same and the rest is padding, pass vocabulary_size=len(tokenizer)"
-            )
-        return student_rows
-    if not 1 <= vocabulary_size <= min(student_rows, teacher_rows):
-        raise ValueError(
-            f"vocabulary_size must lie in 1 to {min(student_rows, teacher_rows)}, the smaller head's rows, got"
-            f" {vocabulary_size}"
-        )
-    return vocabulary_size
-
-
-def _cast(who: str, hidden: Tensor, head: OutputHead, size: int) -> tuple[Tensor, OutputHead]:
-    """Hidden states and the head's first rows in the dtype of the computation: autocast's, else the one they share."""
-    if hidden.shape[-1] != head.weight.shape[1]:
-        raise ValueError(f"the {who}'s hidden states are {hidden.shape[-1]} wide, its head {head.weight.shape[1]}")
-    device = hidden.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.weight.dtype
-    if hidden.dtype != dtype and not torch.is_autocast_enabled(device):
-        raise ValueError(f"the {who}'s hidden states are {hidden.dtype}, its head is {dtype}")
-    bias = None if head.bias is None else head.bias.detach()[:size].to(dtype)
-    return hidden.to(dtype), replace(head, weight=head.weight.detach()[:size].to(dtype), bias=bias)
 
 
 def _sums_dtype(tensor: Tensor) -> torch.dtype:

@@ -224,7 +224,7 @@ def target_divergence(
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
     _check(student_logits, targets, divergence, temperature)
     if isinstance(targets, TopKTargets):
-        outcomes, _, _ = _student_outcomes(student_logits.float(), targets)
+        outcomes, _ = _student_outcomes(student_logits.float(), targets)
         return soft_target_divergence(outcomes, _teacher_outcomes(targets), **settings)
     if isinstance(targets, SampledTargets):
         log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
@@ -251,11 +251,10 @@ def target_divergence_and_gradient(
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
     _check(student_logits, targets, divergence, temperature)
     if isinstance(targets, TopKTargets):
-        outcomes, weights, total = _student_outcomes(student_logits.float(), targets)
+        outcomes, shares = _student_outcomes(student_logits.float(), targets)
         value, gradient = divergence_and_gradient(outcomes, _teacher_outcomes(targets), **settings)
         # The bucket's logit is T · logsumexp(others / T), whose derivative is their softmax.
-        spread = weights.mul_(gradient[:, -1:] / total)
-        return value, spread.scatter_(1, targets.token_ids.long(), gradient[:, :-1])
+        return value, shares.mul_(gradient[:, -1:]).scatter_(1, targets.token_ids.long(), gradient[:, :-1])
     if isinstance(targets, SampledTargets):
         log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
         value = _estimate(log_q, targets)
@@ -266,21 +265,19 @@ def target_divergence_and_gradient(
     return divergence_and_gradient(student_logits, _logits_of(targets), **settings)
 
 
-def _student_outcomes(logits: Tensor, targets: TopKTargets) -> tuple[Tensor, Tensor, Tensor]:
+def _student_outcomes(logits: Tensor, targets: TopKTargets) -> tuple[Tensor, Tensor]:
     """The student's logits of the k tokens and of the bucket, (tokens, k + 1).
 
-    Beside them the softmax of the tokens in the bucket, not yet divided by its total: numerators, (tokens, vocabulary),
-    0 for the k tokens, and total, (tokens, 1).
+    Beside them the softmax of the tokens in the bucket, (tokens, vocabulary), 0 for the k tokens.
     """
     ids, temperature = targets.token_ids.long(), targets.temperature
     others = logits.scatter(1, ids, -math.inf)
     if temperature != 1:
         others = others / temperature
-    highest = others.detach().amax(dim=1, keepdim=True)
-    weights = others.sub_(highest).exp_()
-    total = weights.sum(dim=1, keepdim=True)
-    bucket = temperature * (highest + total.log())
-    return torch.cat([logits.gather(1, ids), bucket], dim=1), weights, total
+    shares = others.softmax(dim=1)
+    # logsumexp without another pass of exponentials: the largest share is e^(highest − logsumexp).
+    bucket = temperature * (others.amax(dim=1, keepdim=True) - shares.amax(dim=1, keepdim=True).log())
+    return torch.cat([logits.gather(1, ids), bucket], dim=1), shares
 
 
 def _teacher_outcomes(targets: TopKTargets) -> Tensor:

@@ -46,9 +46,11 @@ def test_value_and_gradient_are_those_of_autograd_in_fp64(name, options, seed, c
     expected = divergence_in_fp64(exact, teacher.double(), name, temperature, **options)
     expected.sum().backward()
     value, gradient = divergence_and_gradient(student, teacher, divergence=name, temperature=temperature, **options)
-    # Where the gradient is next to nothing, the rounding of the log-probabilities is all there is.
+    # Where the gradient is next to nothing, the rounding of the log-probabilities is all there is; they are as large as
+    # the largest logit over T, and their gradient is times T.
+    rounding = torch.finfo(torch.float32).eps * float(torch.maximum(student.abs(), teacher.abs()).max())
     error = float((gradient.double() - exact.grad).norm())
-    assert error <= 1e-5 * max(float(exact.grad.norm()), 0.2 * temperature)
+    assert error <= 1e-5 * max(float(exact.grad.norm()), 0.2 * temperature) + rounding
     torch.testing.assert_close(value.double(), expected.detach(), rtol=1e-4, atol=1e-5 * temperature**2)
     torch.testing.assert_close(
         value, soft_target_divergence(student, teacher, divergence=name, temperature=temperature, **options)

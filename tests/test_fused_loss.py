@@ -1,6 +1,8 @@
 """The fused loss against autograd on all logits in fp64; what it never holds; what it refuses."""
 
 import math
+from shutil import which
+from unittest import mock
 
 import pytest
 import torch
@@ -210,7 +212,7 @@ def test_no_tensor_of_tokens_times_vocabulary_exists(wrapped):
     student.requires_grad_()
     with LargestTensor() as seen:
         fused_distillation_loss(student, layer, teacher, teacher_head, chunk_size=16).backward()
-    assert seen.numel <= 16 * 1000
+    assert seen.numel <= 16 * 1024  # a row is filled up to a multiple of 64
     with LargestTensor() as seen:
         mean_divergence(student @ head.t(), teacher @ teacher_head.t()).backward()
     assert seen.numel >= 256 * 1000
@@ -219,8 +221,43 @@ def test_no_tensor_of_tokens_times_vocabulary_exists(wrapped):
 def test_without_gradients_none_is_computed(monkeypatch):
     tensors = random_inputs()
     expected = fused_distillation_loss(tensors[0].clone().requires_grad_(), *tensors[1:])
-    monkeypatch.setattr("distill_helpers.fused_loss.target_divergence_and_gradient", None)
+    monkeypatch.setattr("distill_helpers.logit_chunks.target_divergence_and_gradient", None)
     torch.testing.assert_close(fused_distillation_loss(*tensors), expected.detach())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("divergence", ["forward_kl", "generalized_jsd"])
+def test_compiled_it_gives_the_same(divergence):
+    """By its own option, and in a training step that somebody compiles whole."""
+    tensors = random_inputs(length=40)
+
+    def gradients(loss_of, **options):
+        student, head = (tensor.clone().requires_grad_() for tensor in tensors[:2])
+        loss = loss_of(student, head, *tensors[2:], divergence=divergence, chunk_size=7, **options)
+        loss.backward()
+        return loss.detach(), student.grad, head.grad
+
+    expected = gradients(fused_distillation_loss)
+    with mock.patch("distill_helpers.logit_chunks.target_divergence_and_gradient", None):
+        torch.testing.assert_close(gradients(fused_distillation_loss, compiled=True), expected)
+    torch.testing.assert_close(gradients(torch.compile(fused_distillation_loss)), expected)
+
+
+def test_rows_of_logits_begin_at_whole_cache_lines_and_chunks_are_of_one_size():
+    student, head, teacher, teacher_head = random_inputs(batch=1, length=10)
+    sizes = []
+
+    class Buffers(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = (kwargs or {}).get("out")
+            if function is torch.ops.aten.mm.out and out.shape[1] == len(head):
+                sizes.append((len(out), out.stride(0) % 64, out.data_ptr() % 64))
+            return function(*args, **(kwargs or {}))
+
+    with Buffers():
+        fused_distillation_loss(student, head, teacher, teacher_head, chunk_size=8)
+    assert sizes == 4 * [(5, 0, 0)]
 
 
 def small_model(**options):
