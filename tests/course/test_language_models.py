@@ -5,12 +5,13 @@ import re
 import pytest
 import torch
 
-from distill_helpers import DistillationConfig, HiddenTargets, TopKTargets, target_divergence
+from distill_helpers import DistillationConfig, TopKTargets, target_divergence
+from distill_helpers.course.experiments.healing import summary
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
 from distill_helpers.output_heads import OutputHead
-from distill_helpers.token_targets import DenseTargets, target_divergence_and_gradient
+from distill_helpers.token_targets import target_divergence_and_gradient
 
 V = 40
 IDS = [3, 7, 7, 1, 25, 30]
@@ -138,15 +139,16 @@ def test_quiz_truncation() -> None:
     assert key("truncation") == "the k likeliest tokens, renormalised"
 
 
-def test_quiz_bytes() -> None:
-    logits = torch.zeros(1, 49_152)
-    sizes = {
-        "all logits": DenseTargets.of(logits).bytes_per_token,
-        "the hidden states": HiddenTargets(torch.zeros(1, 576, dtype=torch.float16)).bytes_per_token,
-        "the 64 likeliest tokens and a bucket": TopKTargets.of(logits, 64).bytes_per_token,
-    }
-    assert list(sizes.values()) == [98_304, 1_152, 388]
-    assert key("bytes") == min(sizes, key=sizes.__getitem__)
+def test_quiz_judges() -> None:
+    table = summary().loc[["hard labels", "forward KL"]]
+    spread = table["± sd of that"].max()
+    assert table["perplexity"].round().nunique() == 1
+    assert abs(table["teacher's perplexity of what it writes"].diff().iloc[-1]) < spread
+    assert [f"{value:.1f}" for value in table["KL to the teacher"]] == ["1.8", "1.0"]
+    assert key("judges").startswith("the KL to the teacher")
+    whys = " ".join(choice.why for choice in QUIZ["judges"].choices)
+    written = table["teacher's perplexity of what it writes"].round().astype(int)
+    assert f"{written.iloc[0]} and {written.iloc[1]}" in whys
 
 
 def test_quiz_on_policy() -> None:

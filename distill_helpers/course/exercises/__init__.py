@@ -133,11 +133,20 @@ def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | 
     if actual.shape != right.shape:
         raise Wrong(f"the shape is {tuple(actual.shape)}, expected {tuple(right.shape)}")
     if not _close(actual, right):
-        raise Wrong(f"got {_short(actual)}, expected {_short(right)}")
+        raise Wrong(f"got {_short(actual)}, expected {_short(right)}{_where(actual, right)}")
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def _where(actual: Tensor, right: Tensor) -> str:
+    """The first entry that is wrong, where what is printed looks the same."""
+    if actual.dim() == 0 or _short(actual) != _short(right):
+        return ""
+    wrong = ~torch.isclose(actual, right, rtol=1e-4, atol=1e-7)
+    place = tuple(int(i) for i in wrong.nonzero()[0])
+    return f"; at {list(place)}: {actual[place].item():.4g} and {right[place].item():.4g}"
 
 
 def _short(values: Tensor) -> str:

@@ -20,7 +20,7 @@ __all__ = ["CHECKS"]
 def _check_accumulated_loss(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(9)
     labels = (
-        torch.tensor([[-100, -100, 4, 7, 2, -100], [-100, 3, 9, 1, 5, 8]]),
+        torch.tensor([[-100, -100, 4, 7, 2, -100], [6, 3, 9, 1, 5, 8]]),
         torch.tensor([[-100, -100, -100, -100, 6, 2, -100, -100]]),
     )
     batches = [
@@ -41,6 +41,9 @@ def _check_accumulated_loss(attempt: Attempt) -> str:
     counted = joined(right)
     everything = joined(lambda q, p, _: kl(q[:, :-1], p[:, :-1]))
     batch_means = [compute_token_level_distillation_loss(*batch)["total_loss"] for batch in batches]
+    labelled = [int((of_batch != IGNORE_INDEX).sum()) for *_, of_batch in batches]  # 9 and 2: one has no logits
+    no_logits = "the first label of the text without a prompt has no logits before it: count behind the shift"
+    log_q = joined(lambda q, p, y: -(p.softmax(-1) * q.log_softmax(-1)).sum(-1)[:, :-1][y[:, 1:] != IGNORE_INDEX])
     rows = [
         right(q[row : row + 1], p[row : row + 1], y[row : row + 1]).mean()
         for q, p, y in batches
@@ -61,6 +64,11 @@ def _check_accumulated_loss(attempt: Attempt) -> str:
             ).mean(),
             "prompt and padding count in yours": everything.mean(),
             "divide by the tokens that count, not by all positions": counted.sum() / len(everything),
+            "a sum: divide by the tokens that count": counted.sum(),
+            no_logits: counted.sum() / sum(labelled),
+            f"{no_logits} (as the batches' weights, too)": (labelled[0] * batch_means[0] + labelled[1] * batch_means[1])
+            / sum(labelled),
+            "this is the cross-entropy: the teacher's own entropy goes off": log_q.mean(),
             "divide by the number of tokens, not of sequences": counted.sum() / len(rows),
             "a mean of the sequences' means: tokens of short completions would weigh more": torch.stack(rows).mean(),
             "the labels are shifted the wrong way: position t predicts token t + 1": joined(
@@ -92,9 +100,13 @@ def _check_chunks(attempt: Attempt) -> str:
                 largest = max(largest, result.shape[0] if func is not torch.Tensor.t else 0)
             return result
 
-    got: Any = attempt(hidden.clone().as_subclass(Watched), head.clone(), log_p.clone(), chunk)
+    # Autograd would keep the softmaxes of all chunks until one backward pass.
+    with torch.inference_mode():
+        got: Any = attempt(hidden.clone().as_subclass(Watched), head.clone(), log_p.clone(), chunk)
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("return two gradients: of the hidden states and of the head")
+    if [tuple(torch.as_tensor(g).shape) for g in got] == [tuple(head.shape), tuple(hidden.shape)]:
+        raise Wrong("the gradient of the hidden states comes first, that of the head second")
     of_hidden, of_head = (torch.as_tensor(g).as_subclass(torch.Tensor) for g in got)
     assert right_hidden.grad is not None
     assert right_head.grad is not None
@@ -105,6 +117,7 @@ def _check_chunks(attempt: Attempt) -> str:
     mistakes = {
         "this is forward KL's gradient, q − p; reverse KL weighs log q − log p by q": (q - log_p.exp()) / n,
         "q (log q − log p) is not all: q depends on each logit of its row, so the row's KL goes off": q * ratio / n,
+        "the 1 of hint 1 is still there: summed over i it goes away": q * (ratio + 1) / n,
         "divide by the number of tokens: the loss is a mean": of_row,
         "the sign: where the student is surer than the teacher the gradient is positive": -of_row / n,
         "each chunk is divided by its own size: divide by all tokens": of_row / sizes,
@@ -137,6 +150,10 @@ def _check_bucket(attempt: Attempt) -> str:
             "not a number where the teacher is sure: its k probabilities sum to 1 there, or by rounding to a little"
             " more, and 0 · log 0 is 0"
         )
+    reverse = (q * (q.log() - p.log())).sum(-1) + rest_q * (rest_q / rest_p).log()
+    # Without the sure teacher's row, where it depends on what was clamped.
+    if isinstance(got, torch.Tensor) and got.shape == (5,) and torch.allclose(got[:-1], reverse[:-1], rtol=1e-4):
+        raise Wrong("the divergence is the wrong way round: the teacher's probabilities are the weights")
     compare(
         got,
         target_divergence(student, targets),
@@ -147,6 +164,9 @@ def _check_bucket(attempt: Attempt) -> str:
             )
             .mul((p / p.sum(-1, keepdim=True)).log() - q.log())
             .sum(-1),
+            "softmax over all tokens first, then gather: among the k alone nothing would be left for the bucket": (
+                p * (p.log() - student.gather(1, ids).log_softmax(-1))
+            ).sum(-1),
             "both renormalised: how much lies outside the k tokens is not compared then": F.kl_div(
                 (q / q.sum(-1, keepdim=True)).log(), p / p.sum(-1, keepdim=True), reduction="none"
             ).sum(-1),

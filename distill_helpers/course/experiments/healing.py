@@ -113,7 +113,7 @@ def pruned_student() -> LanguageModel:
 
 
 class Healed(NamedTuple):
-    """A student, and the mean of its training loss over the first ten steps (a third of them warm-up)."""
+    """A student, and the mean of its training loss over the first ten steps (of a warm-up of 15)."""
 
     student: LanguageModel
     early_loss: float

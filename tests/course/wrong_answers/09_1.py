@@ -71,3 +71,25 @@ def reversed_divergence(batches):
 def late_mask(batches):
     """the mask is one too late"""
     return torch.cat([_kl(q[:, :-1], p[:, :-1])[labels[:, :-1] != -100] for q, p, labels in batches]).mean()
+
+
+def a_sum(batches):
+    """a sum: divide"""
+    return sum(_counted(*batch).sum() for batch in batches)
+
+
+def divided_by_all_labels(batches):
+    """has no logits before it"""
+    return sum(_counted(*batch).sum() for batch in batches) / sum((labels != -100).sum() for *_, labels in batches)
+
+
+def weighted_by_all_labels(batches):
+    """as the batches' weights"""
+    weights = [int((labels != -100).sum()) for *_, labels in batches]
+    return sum(w * _counted(*batch).mean() for w, batch in zip(weights, batches, strict=True)) / sum(weights)
+
+
+def cross_entropy(batches):
+    """this is the cross-entropy"""
+    values = [-(p.softmax(-1) * q.log_softmax(-1)).sum(-1)[:, :-1][labels[:, 1:] != -100] for q, p, labels in batches]
+    return torch.cat(values).mean()

@@ -37,3 +37,23 @@ def a_bucket_of_nan(student_logits, ids, p):
     q = student_logits.softmax(-1).gather(1, ids)
     rest_p, rest_q = 1 - p.sum(-1), 1 - q.sum(-1)
     return (p * (p / q).log()).sum(-1) + rest_p * (rest_p / rest_q).log()
+
+
+def the_wrong_way_round(student_logits, ids, p):
+    """wrong way round"""
+    q = student_logits.softmax(-1).gather(1, ids)
+    rest_p, rest_q = ((1 - inside.sum(-1)).clamp(min=1e-12) for inside in (p, q))
+    return (q * (q / p).log()).sum(-1) + rest_q * (rest_q / rest_p).log()
+
+
+def softmax_of_the_gathered(student_logits, ids, p):
+    """then gather"""
+    q = student_logits.gather(1, ids).softmax(-1)
+    return (p * (p / q).log()).sum(-1)
+
+
+def clamped_too_high(student_logits, ids, p):
+    """; at [4]"""
+    q = student_logits.softmax(-1).gather(1, ids)
+    rest_p, rest_q = ((1 - inside.sum(-1)).clamp(min=1e-4) for inside in (p, q))
+    return (p * (p / q).log()).sum(-1) + rest_p * (rest_p / rest_q).log()
