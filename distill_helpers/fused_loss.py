@@ -67,10 +67,11 @@ def fused_distillation_loss(
         vocabulary_size: rows of both heads that are tokens; those behind it are padding and left out of both softmaxes.
             Needed where the heads differ in their rows.
         chunk_size: rows of logits held at a time, at most; the chunks are of one size. Default: half the student's
-            width, so that the two buffers are as large as its head, or the power of two that makes 128 MB in fp32 of a
-            buffer, whichever is more.
-        compiled: let `torch.compile` fuse what happens between the products, with teacher logits or dense targets.
-            Needs a C++ compiler on a CPU, Triton on a GPU, and seconds at the first call.
+            width, so that the two buffers are as large as its head, or the power of two that fills up to 128 MB in
+            fp32 of a buffer, whichever is more; 64 where a head is called as a module.
+        compiled: let `torch.compile` fuse what happens between the products: of plain heads, with teacher logits or
+            dense targets; elsewhere it changes nothing. Needs a C++ compiler on a CPU, Triton on a GPU, and seconds at
+            the first call.
 
     Returns:
         A scalar, fp32; 0, with zero gradients, when nothing counts.
