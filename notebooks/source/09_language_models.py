@@ -266,7 +266,7 @@ pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, 
 # Beyond the head and its gradient, the fused one has two buffers of 64 rows and what is made of a few rows at a time, however
 # many tokens there are. The dense one has, with 512, six tensors as large as all logits: both models' logits, both logarithms of
 # their softmaxes, and what the divergence makes of these. The assertion allows the fused one three tenths more time, since one
-# timing is worth no more; it has fewer products, but smaller ones, which run slower. (Without `chunk_size` the package takes as
+# timing is worth no more; it has the same four products, but smaller ones, which run slower. (Without `chunk_size` the package takes as
 # many rows as make 128 MB of a buffer, or half the head if that is more.) `make bench` measures it beside other libraries'.
 #
 # ## A teacher on disk
@@ -428,7 +428,7 @@ teachers_own = log[log["method"] == TEACHER].iloc[0]
 fig = dot_figure(
     dots,
     "forward_kl",
-    title="Every divergence comes nearer to the teacher than the text alone",
+    title="Every divergence makes a nearer copy",
     label="KL to the teacher on unseen tales (nats a token)",
     references={"teacher": 0.0},
 )
