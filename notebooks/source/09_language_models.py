@@ -406,8 +406,8 @@ print(f"the mean loss of these ten steps: {early_loss:.0f} nats, the log's withi
 print("ten steps have more than halved the divergence from the teacher on tales that it has not seen")
 
 # %% [markdown]
-# Half of the damage is gone before the rate is at its peak: what each layer knew is still there, and what has to be learnt first
-# is how to read one another. The whole of it, five seeds a method, on every third window of eight tales that no student has
+# Half of the damage is gone before the rate is at its peak. Our guess: what each layer knew is still there, and the first to come
+# back is how to read one another. The whole of it, five seeds a method, on every third window of eight tales that no student has
 # read. Three judges look at them:
 #
 # - *perplexity*: how surprising the student finds the tales;
