@@ -103,8 +103,9 @@ class LogitChunks:
     def _in_place(self, logits: Tensor, targets: Tensor | TokenTargets, with_gradient: bool) -> Tensor:
         # One tensor for all: small ones, made between the blocks' large ones, would leave the heap in holes.
         values = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-        of_block = self._of_logits if isinstance(targets, Tensor) else target_divergence_and_gradient
-        block_size = _CPU_BLOCK if isinstance(targets, Tensor) else _CPU_BLOCK_SPARSE
+        of_block, block_size = self._of_logits, _CPU_BLOCK
+        if not isinstance(targets, Tensor):
+            of_block, block_size = target_divergence_and_gradient, _CPU_BLOCK_SPARSE
         n_rows = max(1, block_size // self.size) if logits.device.type == "cpu" else len(logits)
         for start in range(0, len(logits), n_rows):
             block = slice(start, start + n_rows)

@@ -137,15 +137,18 @@ def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | 
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-7)
+    return a.shape == b.shape and bool(_near(a, b).all())
+
+
+def _near(a: Tensor, b: Tensor) -> Tensor:
+    return torch.isclose(a, b, rtol=1e-4, atol=1e-7)
 
 
 def _where(actual: Tensor, right: Tensor) -> str:
     """The first entry that is wrong, where what is printed looks the same."""
     if actual.dim() == 0 or _short(actual) != _short(right):
         return ""
-    wrong = ~torch.isclose(actual, right, rtol=1e-4, atol=1e-7)
-    place = tuple(int(i) for i in wrong.nonzero()[0])
+    place = tuple(int(i) for i in (~_near(actual, right)).nonzero()[0])
     return f"; at {list(place)}: {actual[place].item():.4g} and {right[place].item():.4g}"
 
 
