@@ -11,7 +11,7 @@ from distill_helpers import (
     load_help_desk,
     trim_vocabulary,
 )
-from distill_helpers.models import base_encoder_path
+from distill_helpers.models.loading import base_encoder_path
 
 
 @pytest.fixture(scope="session")

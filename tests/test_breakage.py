@@ -1,4 +1,4 @@
-"""Faults planted on purpose are noticed. `python tests/breakage.py` prints by which tests."""
+"""Faults planted on purpose are noticed. `python tests/support/breakage.py` prints by which tests."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from breakage import FAULTS, ROOT, Fault, failing_tests, plant
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_place_of_a_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     file = ROOT / "distill_helpers" / fault.file
-    (tmp_path / fault.file).parent.mkdir(exist_ok=True)
+    (tmp_path / fault.file).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, tmp_path / fault.file)
     plant(fault, tmp_path)
     assert (tmp_path / fault.file).read_text() != file.read_text()

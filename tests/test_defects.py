@@ -44,8 +44,8 @@ from distill_helpers import (
     train_student_with_distillation,
     trim_vocabulary,
 )
-from distill_helpers.batching import predict_logits
-from distill_helpers.models import embedding_weight
+from distill_helpers.models.batching import predict_logits
+from distill_helpers.models.loading import embedding_weight
 
 
 def randn(*shape, seed=0):

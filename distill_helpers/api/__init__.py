@@ -13,29 +13,6 @@ The modules in the order in which one meets them:
 Install the extra `api` for it: `pip install distill-helpers[api]`.
 """
 
-from distill_helpers.api.budget import Budget
-from distill_helpers.api.collector import APIDistillationDataCollector, Collection, TaskExample
-from distill_helpers.api.journal import Journal, JournalRecord, read_journal
-from distill_helpers.api.pricing import estimate_api_distillation_cost, load_prices
-from distill_helpers.api.teacher_answers import TeacherAnswer, Usage
-from distill_helpers.api.teachers import AnthropicTeacher, OpenAITeacher, Teacher, make_teacher
-from distill_helpers.api.worker_pool import TeacherUnavailableError
+import lazy_loader
 
-__all__ = [
-    "APIDistillationDataCollector",
-    "AnthropicTeacher",
-    "Budget",
-    "Collection",
-    "Journal",
-    "JournalRecord",
-    "OpenAITeacher",
-    "TaskExample",
-    "Teacher",
-    "TeacherAnswer",
-    "TeacherUnavailableError",
-    "Usage",
-    "estimate_api_distillation_cost",
-    "load_prices",
-    "make_teacher",
-    "read_journal",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from distill_helpers.api.answer_quality import FilteredRecords, filter_records
-from distill_helpers.api.journal import JournalRecord, read_journal
-from distill_helpers.api.label_answers import Answers
-from distill_helpers.api.label_probabilities import (
+from distill_helpers.api.journal.journal import JournalRecord, read_journal
+from distill_helpers.api.labels.label_answers import Answers
+from distill_helpers.api.labels.label_probabilities import (
     LabelProbabilities,
     probabilities_from_logprobs,
     probabilities_from_samples,
 )
-from distill_helpers.distillation_dataset import DistillationDataset
-from distill_helpers.losses import IGNORE_INDEX
+from distill_helpers.api.review.answer_quality import FilteredRecords, filter_records
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.training.dataset import DistillationDataset
 
 __all__ = ["JournalDataset", "dataset_from_journal", "text_examples"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from distill_helpers.models import COURSE_MODELS
+from distill_helpers.models.loading import COURSE_MODELS
 
 __all__ = ["RESULTS", "append_run", "markdown_table", "read_log", "run_missing", "write_table"]
 

@@ -21,23 +21,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
-from distill_helpers.augmentation import augment_texts
-from distill_helpers.corpora import load_banking77, load_help_desk
-from distill_helpers.data import TextSplits
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.distillation_dataset import DistillationDataset
-from distill_helpers.evaluation import evaluate
-from distill_helpers.losses import IGNORE_INDEX
-from distill_helpers.manifest import write_manifest
-from distill_helpers.models import (
+from distill_helpers.data.augmentation import augment_texts
+from distill_helpers.data.corpora import load_banking77, load_help_desk
+from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
+from distill_helpers.evaluation.measures import evaluate
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.loading import (
     COURSE_MODELS,
     TextClassifier,
     base_encoder_path,
     load_text_classifier,
 )
-from distill_helpers.students import create_student
-from distill_helpers.targets import precompute_teacher_logits
-from distill_helpers.training import train_student_with_distillation
+from distill_helpers.models.manifest import write_manifest
+from distill_helpers.students.creation import create_student
+from distill_helpers.targets.logits import precompute_teacher_logits
+from distill_helpers.training.dataset import DistillationDataset
+from distill_helpers.training.train_student import train_student_with_distillation
 
 __all__ = [
     "SMALLEST",

@@ -27,9 +27,15 @@ from sklearn.pipeline import make_pipeline
 from distill_helpers.course.figures import dot_figure
 from distill_helpers.course.logs import RESULTS, append_run, markdown_table, read_log, run_missing
 from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
-from distill_helpers.data import TextSplits
-from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, measure_throughput, model_size
-from distill_helpers.models import COURSE_MODELS, load_text_classifier
+from distill_helpers.data.labelled_texts import TextSplits
+from distill_helpers.evaluation.measures import (
+    classification_metrics,
+    evaluate,
+    measure_latency,
+    measure_throughput,
+    model_size,
+)
+from distill_helpers.models.loading import COURSE_MODELS, load_text_classifier
 
 __all__ = [
     "BASELINE",

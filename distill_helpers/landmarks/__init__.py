@@ -6,20 +6,6 @@ general-purpose model on a large corpus first; here teacher and texts are the ta
 and in Minitron, and every docstring says what differs. The switches are those of the papers' ablations.
 """
 
-from distill_helpers.landmarks.data_driven import data_driven
-from distill_helpers.landmarks.distilbert import distilbert
-from distill_helpers.landmarks.minilm import minilm
-from distill_helpers.landmarks.prune_and_heal import prune_and_heal
-from distill_helpers.landmarks.stages import Training, hard_label_baseline, random_twin
-from distill_helpers.landmarks.tinybert import tinybert
+import lazy_loader
 
-__all__ = [
-    "Training",
-    "data_driven",
-    "distilbert",
-    "hard_label_baseline",
-    "minilm",
-    "prune_and_heal",
-    "random_twin",
-    "tinybert",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from distill_helpers.architectures import transformer_layers
-from distill_helpers.augmentation import augment_texts
-from distill_helpers.data import TextSplits
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.distillation_dataset import DistillationDataset
-from distill_helpers.feature_cache import precompute_teacher_features
-from distill_helpers.feature_terms import FeatureTerms, ModelShape
-from distill_helpers.layer_maps import alternating_layers
-from distill_helpers.losses import IGNORE_INDEX
-from distill_helpers.models import TextClassifier
-from distill_helpers.students import cut_layers
-from distill_helpers.targets import precompute_teacher_logits
-from distill_helpers.training import DistilledStudent, train_student_with_distillation
+from distill_helpers.data.augmentation import augment_texts
+from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.feature_terms import FeatureTerms
+from distill_helpers.losses.layer_maps import alternating_layers
+from distill_helpers.models.architectures import ModelShape, transformer_layers
+from distill_helpers.models.loading import TextClassifier
+from distill_helpers.students.creation import cut_layers
+from distill_helpers.targets.features import precompute_teacher_features
+from distill_helpers.targets.logits import precompute_teacher_logits
+from distill_helpers.training.dataset import DistillationDataset
+from distill_helpers.training.train_student import DistilledStudent, train_student_with_distillation
 
 __all__ = [
     "Training",

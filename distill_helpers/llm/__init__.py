@@ -10,27 +10,9 @@
     )
     trainer.train()
 
-The loss itself, without the tokens × vocabulary logits, is `distill_helpers.fused_loss`.
+The loss itself, without the tokens × vocabulary logits, is `distill_helpers.llm.fused_loss`.
 """
 
-from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
-from distill_helpers.llm.cross_tokenizer import universal_logit_distance
-from distill_helpers.llm.evaluation import evaluate_language_model
-from distill_helpers.llm.on_policy import on_policy_batch
-from distill_helpers.llm.sequence_level import teacher_completions
-from distill_helpers.llm.token_level import compute_token_level_distillation_loss
-from distill_helpers.llm.token_target_store import TokenTargetStore, precompute_token_targets
-from distill_helpers.llm.trainer import LLMDistillationTrainer
+import lazy_loader
 
-__all__ = [
-    "CompletionCollator",
-    "CompletionDataset",
-    "LLMDistillationTrainer",
-    "TokenTargetStore",
-    "compute_token_level_distillation_loss",
-    "evaluate_language_model",
-    "on_policy_batch",
-    "precompute_token_targets",
-    "teacher_completions",
-    "universal_logit_distance",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from distill_helpers.batching import pad_batch
-from distill_helpers.data import check_texts
-from distill_helpers.losses import IGNORE_INDEX
-from distill_helpers.token_targets import TokenTargets
-
-if TYPE_CHECKING:
-    from distill_helpers.llm.token_target_store import TokenTargetStore
+from distill_helpers.data.labelled_texts import IGNORE_INDEX, check_texts
+from distill_helpers.llm.token_targets import TokenTargets
+from distill_helpers.models.batching import pad_batch
 
 __all__ = ["CompletionCollator", "CompletionDataset"]
+
+
+class SequenceTargets(Protocol):
+    """What a teacher says of each sequence of a data set; a `TokenTargetStore` is one."""
+
+    n_tokens: list[int]
+
+    def __getitem__(self, index: int, /) -> TokenTargets: ...
 
 
 class CompletionDataset(Dataset):
@@ -41,7 +45,7 @@ class CompletionDataset(Dataset):
         prompt_lengths: Sequence[int],
         tokenizer: PreTrainedTokenizerBase,
         *,
-        teacher_targets: TokenTargetStore | None = None,
+        teacher_targets: SequenceTargets | None = None,
     ) -> None:
         if not token_ids or len(token_ids) != len(prompt_lengths):
             raise ValueError(f"need a prompt length for each sequence, got {len(token_ids)} and {len(prompt_lengths)}")
@@ -109,7 +113,7 @@ class CompletionDataset(Dataset):
         pairs = zip(self.token_ids, self.prompt_lengths, strict=True)
         return [len(ids) - max(prompt, 1) for ids, prompt in pairs]
 
-    def with_targets(self, teacher_targets: TokenTargetStore) -> CompletionDataset:
+    def with_targets(self, teacher_targets: SequenceTargets) -> CompletionDataset:
         """The same sequences with a teacher's targets."""
         return CompletionDataset(self.token_ids, self.prompt_lengths, self.tokenizer, teacher_targets=teacher_targets)
 

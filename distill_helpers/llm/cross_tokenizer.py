@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.divergences import check_mask, masked_mean
+from distill_helpers.losses.divergences import check_mask, masked_mean
 
 __all__ = ["universal_logit_distance"]
 

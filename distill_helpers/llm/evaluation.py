@@ -8,12 +8,12 @@ import math
 import torch
 from torch import Tensor
 
-from distill_helpers.batching import evaluation_mode
-from distill_helpers.divergences import soft_target_divergence
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
+from distill_helpers.llm.output_heads import last_hidden_states, logits_of, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels
-from distill_helpers.models import LanguageModel
-from distill_helpers.output_heads import last_hidden_states, logits_of, output_head
+from distill_helpers.losses.divergences import soft_target_divergence
+from distill_helpers.models.batching import evaluation_mode
+from distill_helpers.models.loading import LanguageModel
 
 __all__ = ["evaluate_language_model"]
 

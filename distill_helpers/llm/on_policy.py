@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill_helpers.batching import evaluation_mode, pad_batch
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.llm.completion_dataset import CompletionCollator
-from distill_helpers.losses import IGNORE_INDEX
+from distill_helpers.models.batching import evaluation_mode, pad_batch
 
 __all__ = ["completed", "on_policy_batch", "prompts_of"]
 

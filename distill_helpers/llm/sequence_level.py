@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from distill_helpers.data import check_texts
+from distill_helpers.data.labelled_texts import check_texts
 from distill_helpers.llm.on_policy import completed
-from distill_helpers.models import LanguageModel
-from distill_helpers.target_cache import weights_fingerprint
-from distill_helpers.written_batches import WrittenBatches
+from distill_helpers.llm.resumable_texts import WrittenBatches
+from distill_helpers.models.loading import LanguageModel
+from distill_helpers.targets.cache import weights_fingerprint
 
 __all__ = ["teacher_completions"]
 

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.fused_loss import fused_distillation_loss
-from distill_helpers.losses import IGNORE_INDEX, DistillationLoss, causal_shift
-from distill_helpers.output_heads import OutputHead
-from distill_helpers.token_targets import HiddenTargets, TokenTargets, TopKTargets
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.llm.fused_loss import fused_distillation_loss
+from distill_helpers.llm.output_heads import OutputHead
+from distill_helpers.llm.token_targets import HiddenTargets, TokenTargets, TopKTargets
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_loss import DistillationLoss, causal_shift
 
 __all__ = [
     "completion_hidden_states",

@@ -19,16 +19,15 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distill_helpers.batching import evaluation_mode
-from distill_helpers.distillation_trainer import check_vocabulary
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
+from distill_helpers.llm.output_heads import last_hidden_states, logits_of, output_head
 from distill_helpers.llm.token_level import completion_hidden_states
-from distill_helpers.models import LanguageModel, pick_device
-from distill_helpers.output_heads import last_hidden_states, logits_of, output_head
-from distill_helpers.target_cache import cache_key, read_or_compute
-from distill_helpers.token_targets import DenseTargets, HiddenTargets, SampledTargets, TokenTargets, TopKTargets
+from distill_helpers.llm.token_targets import DenseTargets, HiddenTargets, SampledTargets, TokenTargets, TopKTargets
+from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary, evaluation_mode
+from distill_helpers.models.loading import LanguageModel, pick_device
+from distill_helpers.targets.cache import cache_key, read_or_compute
 
-__all__ = ["KINDS", "OTHER_TOKENIZER", "TokenTargetStore", "precompute_token_targets"]
+__all__ = ["KINDS", "TokenTargetStore", "precompute_token_targets"]
 
 #: What can be kept of a token.
 KINDS: dict[str, type[TokenTargets]] = {
@@ -37,11 +36,6 @@ KINDS: dict[str, type[TokenTargets]] = {
     "sampled": SampledTargets,
     "dense": DenseTargets,
 }
-#: What to do where teacher and student do not share their tokens.
-OTHER_TOKENIZER = (
-    "use a teacher of the student's family, let the teacher write text (`teacher_completions`), or compare sorted"
-    " probabilities (`universal_logit_distance`)"
-)
 #: Bytes of one file at most, unless a single sequence has more: what an interruption can cost.
 SHARD_BYTES = 2**26
 #: Tokens whose logits are made at a time.

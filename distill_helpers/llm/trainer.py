@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.distillation_trainer import DistillationTrainer, check_vocabulary
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
 from distill_helpers.llm.on_policy import on_policy_batch
+from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
-from distill_helpers.llm.token_target_store import OTHER_TOKENIZER
-from distill_helpers.models import LanguageModel
-from distill_helpers.output_heads import last_hidden_states, output_head
-from distill_helpers.token_targets import HiddenTargets, TokenTargets
+from distill_helpers.llm.token_targets import HiddenTargets, TokenTargets
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary
+from distill_helpers.models.loading import LanguageModel
+from distill_helpers.training.trainer import DistillationTrainer
 
 __all__ = ["LLMDistillationTrainer"]
 

@@ -42,7 +42,6 @@ from IPython.display import HTML
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.batching import predict_logits
 from distill_helpers.course.exercises import check
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.quiz import render_quiz
@@ -50,6 +49,7 @@ from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
 from distill_helpers.evaluation import answer
 from distill_helpers.models import COURSE_MODELS, base_encoder_path, pick_device
+from distill_helpers.models.batching import predict_logits
 
 logging.disable_progress_bar()
 assert base_encoder_path().is_dir()  # the encoder's weights are there, and are the published ones

@@ -41,8 +41,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.augmentation import drop_words
-from distill_helpers.batching import predict_logits
 from distill_helpers.course import logs, recipes, results
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments import digits, withheld_digit
@@ -52,6 +50,8 @@ from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.dark_knowledge import render_bias
 from distill_helpers.course.widgets.response_distillation import render_soft_targets
+from distill_helpers.data.augmentation import drop_words
+from distill_helpers.models.batching import predict_logits
 
 # %%
 logging.disable_progress_bar()

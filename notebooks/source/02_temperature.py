@@ -41,7 +41,6 @@ from IPython.display import HTML
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.batching import predict_logits
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments import capacity
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
@@ -51,6 +50,7 @@ from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.temperature import render_reliability, render_temperature
 from distill_helpers.evaluation import expected_calibration_error
+from distill_helpers.models.batching import predict_logits
 
 logging.disable_progress_bar()
 desk = dh.load_help_desk()

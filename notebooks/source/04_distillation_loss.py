@@ -33,7 +33,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.batching import encode_texts, predict_logits
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments.alpha import LABELS, run, summary
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
@@ -42,6 +41,7 @@ from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.distillation_loss import GRID, bell, fit_bell, mean_and_sd, render_modes, two_peaks
+from distill_helpers.models.batching import encode_texts, predict_logits
 
 logging.disable_progress_bar()
 desk = dh.load_help_desk()

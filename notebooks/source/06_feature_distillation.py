@@ -44,7 +44,6 @@ from transformers import PrinterCallback, TrainingArguments
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.batching import encode_texts, pad_batch
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments.feature_terms import RESPONSE, TERMS, feature_config, summary
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
@@ -53,6 +52,7 @@ from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.feature_distillation import MAPS, entry_pairs, render_attention, render_layer_map
+from distill_helpers.models.batching import encode_texts, pad_batch
 
 # %%
 logging.disable_progress_bar()
@@ -707,7 +707,7 @@ for name, gain in changes.items():
 # So **start with the response loss**, and spend the first effort on more text. When do features pay? Where the response
 # has nothing to say: MiniLM and TinyBERT's first stage teach *before* there is a task, on text without classes, when there are no
 # logits to match. TinyBERT's ablation finds a lot there: without the losses of the Transformer layers the mean of
-# four scores falls from 75.6 to 56.3 (Table 3). That is another setting than this one, and no contradiction; `distill_helpers.landmarks.tinybert`
+# four scores falls from 75.6 to 56.3 (Table 3). That is another setting than this one, and no contradiction; `distill_helpers.landmarks.tinybert_recipe`
 # is its recipe. If you add a term here, tune its weight on validation messages, and use several seeds.
 #
 # ## Exercises

@@ -50,8 +50,8 @@ from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.landmark_systems import PUBLISHED, parameter_counts, render_filters, render_student
 from distill_helpers.landmarks import Training, distilbert, tinybert
+from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages, write_messages
 from distill_helpers.models import load_language_model
-from distill_helpers.synthetic_data import SyntheticMessage, filter_messages, write_messages
 
 # %%
 logging.disable_progress_bar()

@@ -51,11 +51,11 @@ from distill_helpers.api import (
     load_prices,
     read_journal,
 )
-from distill_helpers.api.batch_calibration import batch_calibrated
+from distill_helpers.api.labels.label_bias import batch_calibrated
 
 # %%
-from distill_helpers.api.label_probabilities import probabilities_from_logprobs, probabilities_from_samples
-from distill_helpers.api.local_server import local_server
+from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs, probabilities_from_samples
+from distill_helpers.api.teachers.llama_server import local_server
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments.queue_teacher import (
     ANSWERS,
@@ -132,7 +132,7 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 # %%
 import hashlib
 
-from distill_helpers.api.journal import request_key
+from distill_helpers.api.journal.journal import request_key
 
 
 def key(request, sample=0):
@@ -164,7 +164,7 @@ journal = work / "answers.jsonl"
 job = f"""
 import distill_helpers as dh
 from distill_helpers.api import APIDistillationDataCollector
-from distill_helpers.api.local_server import LocalServer
+from distill_helpers.api.teachers.llama_server import LocalServer
 from distill_helpers.course.experiments.queue_teacher import messages_of, queue_teacher
 from pathlib import Path
 desk = dh.load_help_desk()
@@ -497,7 +497,7 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 
 # %% [markdown]
 # For a classifier the prompt is the bill: a shorter prompt, or a cached one, saves what shorter answers never could.
-# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batch_submission` writes the request
+# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batches.submission` writes the request
 # files and merges the results into the same journal, under the same keys.
 #
 # ## Before you use the answers
@@ -506,7 +506,7 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 #   compete with the provider's. They change, and what is allowed inside a company may not be allowed in a product. The
 #   licences of open models differ too: some allow it outright (SmolLM2's is Apache-2.0), some attach conditions to the
 #   name or use of what you train. Have this answered before the first call, in writing.
-# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts; they are your
+# - **Look at a hundred answers.** `distill_helpers.api.review.sheet` draws them and keeps your verdicts; they are your
 #   verified labels, and tell you how right the teacher is. Nothing else on this page could have told you that the
 #   teacher is right in about a third of cases.
 # - **Mind whose text you send.** What leaves your machine is your customers' text.
@@ -678,7 +678,7 @@ for name in order:
 # |---|---|---|
 # | behind an API you cannot have logits and must use hard labels | outdated: OpenAI's API gives up to 20 log-probabilities a token for many models, Gemini's for some, servers of open models for all; Anthropic's none. Where there are none, samples give soft labels too | *Soft labels from an API* |
 # | API distillation reaches 85–92% of the teacher, white-box 90–97% | no source; here it depends on the teacher, not on the way | *What it does to a student* |
-# | GPT-4o costs $0.005 and $0.015 for a thousand tokens, "late 2024" | stale by then: $2.50 and $10 a million from August 2024 | `distill_helpers/api/prices.toml`, dated, with its sources |
+# | GPT-4o costs $0.005 and $0.015 for a thousand tokens, "late 2024" | stale by then: $2.50 and $10 a million from August 2024 | `distill_helpers/api/costs/prices.toml`, dated, with its sources |
 # | 10,000 to 50,000 examples cost $500 to $5,000 | inconsistent: its own estimator gives $5.50 a thousand, so $55 to $275; the system prompt is not counted in either | *What it costs* |
 # | on an error the collector stores an empty answer | a failure is a record with its cause and status, never an example | *Every answer is kept* |
 # | it saves its progress every so often, so that a job can be resumed | a rerun of its collector asks everything again and doubles lines; a key makes a rerun ask what is missing | *Kill it* |

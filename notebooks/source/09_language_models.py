@@ -60,9 +60,9 @@ from distill_helpers.llm import (
     on_policy_batch,
     precompute_token_targets,
 )
+from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.losses import IGNORE_INDEX
 from distill_helpers.models import LanguageModel
-from distill_helpers.output_heads import last_hidden_states, output_head
 
 logging.disable_progress_bar()
 with capture_output():  # the loader's own bars would stay in the saved page

@@ -10,9 +10,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import running_fault_server
 from running_fault_server import FaultServer
 
-from distill_helpers.api.pricing import Price, PriceTable
+from distill_helpers.api.costs.pricing import Price, PriceTable
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def start_fault_server(tmp_path: Path) -> Iterator[Callable[[float], FaultServer
     def start(delay: float = 0.0) -> FaultServer:
         folder = tmp_path / f"server {len(running)}"
         folder.mkdir()
-        script = Path(__file__).with_name("fault_server.py")
+        script = Path(running_fault_server.__file__).with_name("fault_server.py")
         running.append(subprocess.Popen([sys.executable, script, folder / "port", folder / "log", str(delay)]))
         for _ in range(600):
             if (folder / "port").exists():

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import openai
 
-from distill_helpers.api.collector import APIDistillationDataCollector
-from distill_helpers.api.teachers import OpenAITeacher
+from distill_helpers.api.collecting.collector import APIDistillationDataCollector
+from distill_helpers.api.teachers.providers import OpenAITeacher
 
 ANSWER_S = 0.2
 SERVER = Path(__file__).with_name("fixed_delay_server.py")

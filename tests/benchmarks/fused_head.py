@@ -69,8 +69,8 @@ class Inputs(NamedTuple):
 
 def package(inputs: Inputs, divergence: str, *, compiled: bool = False) -> Tensor:
     """Ours."""
-    from distill_helpers.fused_loss import fused_distillation_loss
-    from distill_helpers.token_targets import TopKTargets
+    from distill_helpers.llm.fused_loss import fused_distillation_loss
+    from distill_helpers.llm.token_targets import TopKTargets
 
     mask = None if bool(inputs.mask.all()) else inputs.mask
     if divergence == TOP:

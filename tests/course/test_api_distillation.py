@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from distill_helpers.api import TeacherAnswer, Usage, estimate_api_distillation_cost, load_prices
-from distill_helpers.api.batch_calibration import batch_calibrated, matched_to_prior
-from distill_helpers.api.price_table import Price, PriceTable
+from distill_helpers.api.costs.price_table import Price, PriceTable
+from distill_helpers.api.labels.label_bias import batch_calibrated, matched_to_prior
 from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, summary
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.quiz import Question, load_quiz

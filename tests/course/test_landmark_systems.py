@@ -9,7 +9,6 @@ from scipy import stats
 from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
-from distill_helpers.architectures import transformer_layers
 from distill_helpers.course.experiments.landmarks import EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.notebooks import SOURCES
@@ -23,7 +22,8 @@ from distill_helpers.course.widgets.landmark_systems import (
     render_student,
 )
 from distill_helpers.landmarks import Training, data_driven
-from distill_helpers.synthetic_data import SyntheticMessage, filter_messages
+from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages
+from distill_helpers.models.architectures import transformer_layers
 
 
 def bert(shape: Shape) -> BertModel:

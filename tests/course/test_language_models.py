@@ -9,9 +9,9 @@ from distill_helpers import DistillationConfig, TopKTargets, target_divergence
 from distill_helpers.course.experiments.healing import summary
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
+from distill_helpers.llm.output_heads import OutputHead
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
-from distill_helpers.output_heads import OutputHead
-from distill_helpers.token_targets import target_divergence_and_gradient
+from distill_helpers.llm.token_targets import target_divergence_and_gradient
 
 V = 40
 IDS = [3, 7, 7, 1, 25, 30]

@@ -21,7 +21,7 @@ from distill_helpers.course.results import (
     read_timing,
     summary,
 )
-from distill_helpers.models import COURSE_MODELS
+from distill_helpers.models.loading import COURSE_MODELS
 
 TASKS = ["help-desk", "banking77"]
 

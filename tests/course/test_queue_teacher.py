@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from distill_helpers import IGNORE_INDEX, load_help_desk
-from distill_helpers.api.journal import JournalRecord
-from distill_helpers.api.teacher_answers import TeacherAnswer, TokenLogprob, Usage
+from distill_helpers.api.journal.journal import JournalRecord
+from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
 from distill_helpers.course.experiments import queue_teacher
 from distill_helpers.course.experiments.queue_teacher import (
     ANSWERS,
@@ -22,7 +22,7 @@ from distill_helpers.course.experiments.queue_teacher import (
 )
 from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, REFERENCES, Arm, summary, targets_of
 from distill_helpers.course.logs import RESULTS, read_log
-from distill_helpers.data import LabelledTexts
+from distill_helpers.data.labelled_texts import LabelledTexts
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 
 from distill_helpers.course.quiz import load_quiz
 from distill_helpers.course.widgets.temperature import render_reliability, render_temperature
-from distill_helpers.evaluation import classification_metrics
+from distill_helpers.evaluation.measures import classification_metrics
 
 NAMES = ("graphics", "windows", "mac")
 TARGETS = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from distill_helpers.api.batch_calibration import batch_calibrated, matched_to_prior
-from distill_helpers.api.price_table import Price, PriceTable
-from distill_helpers.api.pricing import estimate_api_distillation_cost
+from distill_helpers.api.costs.price_table import Price, PriceTable
+from distill_helpers.api.costs.pricing import estimate_api_distillation_cost
+from distill_helpers.api.labels.label_bias import batch_calibrated, matched_to_prior
 from distill_helpers.course.exercises import Attempt, Wrong, compare
 
 __all__ = ["CHECKS"]

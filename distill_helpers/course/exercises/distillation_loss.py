@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.divergences import mean_divergence
-from distill_helpers.losses import IGNORE_INDEX, DistillationLoss
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_loss import DistillationLoss
+from distill_helpers.losses.divergences import mean_divergence
 
 __all__ = ["CHECKS"]
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.feature_losses import attention_score_loss, hidden_state_loss
-from distill_helpers.layer_maps import alternating_layers, layer_map
+from distill_helpers.losses.feature_losses import attention_score_loss, hidden_state_loss
+from distill_helpers.losses.layer_maps import alternating_layers, layer_map
 
 __all__ = ["CHECKS"]
 

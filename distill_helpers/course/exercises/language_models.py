@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.divergences import mean_divergence
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.llm import compute_token_level_distillation_loss
-from distill_helpers.losses import IGNORE_INDEX
-from distill_helpers.token_targets import TopKTargets, target_divergence
+from distill_helpers.llm.token_targets import TopKTargets, target_divergence
+from distill_helpers.losses.divergences import mean_divergence
 
 __all__ = ["CHECKS"]
 

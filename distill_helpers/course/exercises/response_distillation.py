@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.losses import IGNORE_INDEX, DistillationLoss
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_loss import DistillationLoss
 
 
 def _check_best_epoch(attempt: Attempt) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.evaluation import agreement
+from distill_helpers.evaluation.measures import agreement
 
 
 def _check_price_cut(attempt: Attempt) -> str:

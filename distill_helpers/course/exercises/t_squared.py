@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.divergences import soft_target_divergence
+from distill_helpers.losses.divergences import soft_target_divergence
 
 __all__ = ["CHECKS", "SUSPECTS", "factor_of"]
 

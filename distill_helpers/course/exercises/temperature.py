@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.evaluation import classification_metrics
+from distill_helpers.evaluation.measures import classification_metrics
 
 __all__ = ["CHECKS"]
 

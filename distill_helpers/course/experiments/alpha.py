@@ -23,8 +23,8 @@ from distill_helpers.course.experiments.digits import (
     train_teacher,
 )
 from distill_helpers.course.logs import read_log, run_missing, write_table
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.evaluation import agreement
+from distill_helpers.evaluation.measures import agreement
+from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["ALPHAS", "LABELS", "LOG", "corrupt", "run", "summary"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
 from distill_helpers.course.logs import read_log, run_missing, write_table
-from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["LOG", "TEMPERATURES", "WIDTHS", "run", "summary"]
 

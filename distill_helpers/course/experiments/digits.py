@@ -16,9 +16,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.corpora import ImageSplits, load_digits
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.losses import DistillationLoss
+from distill_helpers.data.corpora import ImageSplits, load_digits
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_loss import DistillationLoss
 
 __all__ = ["OPTIMIZERS", "error_count", "make_mlp", "predict", "teacher_for", "train_mlp", "train_teacher"]
 

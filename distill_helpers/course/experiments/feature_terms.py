@@ -18,12 +18,12 @@ import pandas as pd
 
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK, Task, get_task
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.evaluation import evaluate
+from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.landmarks import Training
 from distill_helpers.landmarks.stages import train_stage
-from distill_helpers.models import TextClassifier
-from distill_helpers.students import narrow_student
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.loading import TextClassifier
+from distill_helpers.students.creation import narrow_student
 
 __all__ = ["LOG", "RESPONSE", "SHARES", "TERMS", "feature_config", "run", "summary"]
 

@@ -21,10 +21,9 @@ import numpy as np
 import pandas as pd
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from distill_helpers.corpora import load_grimm_tales
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK
-from distill_helpers.distillation_config import DistillationConfig
+from distill_helpers.data.corpora import load_grimm_tales
 from distill_helpers.llm import (
     CompletionDataset,
     LLMDistillationTrainer,
@@ -33,8 +32,9 @@ from distill_helpers.llm import (
     precompute_token_targets,
 )
 from distill_helpers.llm.on_policy import completed
-from distill_helpers.models import LanguageModel, load_language_model
-from distill_helpers.pruning import prune
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.loading import LanguageModel, load_language_model
+from distill_helpers.students.pruning import prune
 
 __all__ = [
     "LOG",

@@ -19,11 +19,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from distill_helpers.architectures import transformer_layers
 from distill_helpers.course.logs import append_run, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK, Task, get_task
-from distill_helpers.data import TextSplits
-from distill_helpers.evaluation import classification_metrics, evaluate, measure_latency, model_size
+from distill_helpers.data.labelled_texts import TextSplits
+from distill_helpers.evaluation.measures import classification_metrics, evaluate, measure_latency, model_size
 from distill_helpers.landmarks import (
     Training,
     data_driven,
@@ -34,11 +33,12 @@ from distill_helpers.landmarks import (
     tinybert,
 )
 from distill_helpers.landmarks.stages import alternating_student
-from distill_helpers.models import TextClassifier, load_language_model
-from distill_helpers.pruning import prune
-from distill_helpers.students import narrow_student
-from distill_helpers.synthetic_data import SyntheticMessage, write_messages
-from distill_helpers.training import DistilledStudent
+from distill_helpers.llm.synthetic_data import SyntheticMessage, write_messages
+from distill_helpers.models.architectures import transformer_layers
+from distill_helpers.models.loading import TextClassifier, load_language_model
+from distill_helpers.students.creation import narrow_student
+from distill_helpers.students.pruning import prune
+from distill_helpers.training.train_student import DistilledStudent
 
 __all__ = ["ABLATIONS", "BASELINES", "LOG", "SYSTEMS", "make_student", "run", "summary", "synthetic_messages"]
 

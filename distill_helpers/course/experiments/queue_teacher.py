@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from distill_helpers.api import APIDistillationDataCollector, JournalRecord, OpenAITeacher, read_journal
-from distill_helpers.api.label_answers import label_named_in
-from distill_helpers.api.label_probabilities import probabilities_from_logprobs
-from distill_helpers.api.local_server import LocalServer, local_server
+from distill_helpers.api.labels.label_answers import label_named_in
+from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs
+from distill_helpers.api.teachers.llama_server import LocalServer, local_server
 from distill_helpers.course.logs import RESULTS
 from distill_helpers.course.recipes import WORK
-from distill_helpers.data import LabelledTexts, TextSplits
+from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits
 
 __all__ = ["ANSWERS", "LOG", "PARTS", "QueueAnswers", "examples_of", "messages_of", "queue_teacher", "read_answers"]
 
@@ -154,7 +154,7 @@ def collect(part: str, data: TextSplits, journal: Path) -> list[str]:
 
 
 def main() -> None:
-    from distill_helpers.corpora import load_help_desk
+    from distill_helpers.data.corpora import load_help_desk
 
     parser = argparse.ArgumentParser(description="Ask about the messages that the log lacks.")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))

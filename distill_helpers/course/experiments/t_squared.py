@@ -12,8 +12,8 @@ import pandas as pd
 
 from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
 from distill_helpers.course.logs import read_log, run_missing, write_table
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.evaluation import agreement
+from distill_helpers.evaluation.measures import agreement
+from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["LEARNING_RATES", "LOG", "TEMPERATURES", "run", "summary", "without_t_squared"]
 

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distill_helpers.api.batch_calibration import batch_calibrated
+from distill_helpers.api.labels.label_bias import batch_calibrated
 from distill_helpers.course.experiments.queue_teacher import QueueAnswers, read_answers
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import Task, fit_student, get_task
 from distill_helpers.course.results import read_results
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.evaluation import evaluate
-from distill_helpers.losses import IGNORE_INDEX
-from distill_helpers.models import TextClassifier
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.evaluation.measures import evaluate
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.loading import TextClassifier
 
 __all__ = ["ARMS", "LOG", "REFERENCES", "Arm", "Targets", "make_student", "run", "summary", "targets_of"]
 

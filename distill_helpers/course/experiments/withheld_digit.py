@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.corpora import ImageSplits
 from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
 from distill_helpers.course.logs import read_log, run_missing, write_table
-from distill_helpers.distillation_config import DistillationConfig
-from distill_helpers.divergences import check_temperature
+from distill_helpers.data.corpora import ImageSplits
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.divergences import check_temperature
 
 __all__ = ["LOG", "MODELS", "best_bias", "raise_bias", "run", "summary", "train_student", "without_ranking"]
 

@@ -6,8 +6,8 @@ import html
 
 import numpy as np
 
-from distill_helpers.api.batch_calibration import batch_calibrated
-from distill_helpers.api.pricing import PriceTable, estimate_api_distillation_cost, load_prices
+from distill_helpers.api.costs.pricing import PriceTable, estimate_api_distillation_cost, load_prices
+from distill_helpers.api.labels.label_bias import batch_calibrated
 from distill_helpers.course.figures import COLOURS, figure, figure_html
 
 __all__ = ["render_cost", "render_trust", "right_by_share"]

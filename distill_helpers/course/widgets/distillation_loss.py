@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.divergences import named_divergence
+from distill_helpers.losses.divergences import named_divergence
 
 __all__ = ["GRID", "bell", "fit_bell", "mean_and_sd", "render_modes", "two_peaks"]
 
@@ -51,7 +51,7 @@ def fit_bell(log_p_teacher: Tensor, divergence: str, **options: float) -> Tensor
 
     Args:
         log_p_teacher: (161,).
-        divergence: a key of `distill_helpers.divergences.DIVERGENCES`.
+        divergence: a key of `distill_helpers.losses.divergences.DIVERGENCES`.
         **options: its further arguments, such as `beta`.
 
     Raises:

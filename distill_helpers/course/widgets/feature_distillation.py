@@ -7,12 +7,12 @@ import html
 import torch
 from torch import Tensor
 
-from distill_helpers.batching import encode_texts, pad_batch
-from distill_helpers.capture import capture_features
 from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.feature_terms import ModelShape
-from distill_helpers.layer_maps import LAYER_MAPS, layer_map
-from distill_helpers.models import TextClassifier
+from distill_helpers.losses.layer_maps import LAYER_MAPS, layer_map
+from distill_helpers.models.architectures import ModelShape
+from distill_helpers.models.batching import encode_texts, pad_batch
+from distill_helpers.models.capture import capture_features
+from distill_helpers.models.loading import TextClassifier
 
 __all__ = ["MAPS", "MOST_LAYERS", "attention_shares", "entry_pairs", "render_attention", "render_layer_map"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.synthetic_data import SyntheticMessage, filter_messages
+from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages
 
 __all__ = ["PUBLISHED", "Shape", "parameter_counts", "render_filters", "render_student"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.figures import probability_bars
-from distill_helpers.token_targets import (
+from distill_helpers.llm.token_targets import (
     DenseTargets,
     HiddenTargets,
     SampledTargets,

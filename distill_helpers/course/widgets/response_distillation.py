@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.figures import probability_bars
-from distill_helpers.divergences import check_temperature
+from distill_helpers.losses.divergences import check_temperature
 
 __all__ = ["render_soft_targets"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill_helpers.batching import predict_logits
 from distill_helpers.course.figures import probability_bars
-from distill_helpers.models import TextClassifier
+from distill_helpers.models.batching import predict_logits
+from distill_helpers.models.loading import TextClassifier
 
 __all__ = ["render_business_case", "render_side_by_side"]
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.divergences import check_temperature, forward_kl
+from distill_helpers.losses.divergences import check_temperature, forward_kl
 
 __all__ = ["PAIRS", "SoftTargetNumbers", "render_t_squared", "soft_target_numbers"]
 

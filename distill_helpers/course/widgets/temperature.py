@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from distill_helpers.calibration import reliability_bins
 from distill_helpers.course.figures import COLOURS, figure, figure_html, probability_bars
-from distill_helpers.divergences import check_temperature
-from distill_helpers.evaluation import classification_metrics
+from distill_helpers.evaluation.calibration import reliability_bins
+from distill_helpers.evaluation.measures import classification_metrics
+from distill_helpers.losses.divergences import check_temperature
 
 __all__ = ["render_reliability", "render_temperature"]
 

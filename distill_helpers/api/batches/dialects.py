@@ -1,0 +1,125 @@
+"""What a request and a result look like in the batch files of OpenAI and Anthropic, and how large a file may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from distill_helpers.api.journal.journal import Failure
+from distill_helpers.api.teachers.answers import TeacherAnswer
+from distill_helpers.api.teachers.connection import MalformedAnswerError
+from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher, Teacher
+
+__all__ = ["ENVELOPE", "BatchDialect", "NotAsked", "batch_dialect"]
+
+#: What is around the requests when they are sent as one object.
+ENVELOPE = len('{"requests": []}')
+
+
+class NotAsked(NamedTuple):
+    """A request that the provider did not come to: no answer, and no failure either.
+
+    Attributes:
+        why: "expired" or "canceled".
+    """
+
+    why: str
+
+
+@dataclass(frozen=True)
+class BatchDialect:
+    """A provider's limits for one batch, its lines of requests and its lines of results.
+
+    Attributes:
+        max_requests, max_bytes: of a file.
+        line: a request's line, from its key and body.
+        body: under which name the line has the body.
+        outcome: what a line of results says; `KeyError` and `TypeError` for a line of another shape.
+    """
+
+    max_requests: int
+    max_bytes: int
+    line: Callable[[str, Mapping[str, Any]], dict[str, Any]]
+    body: str
+    outcome: Callable[[Mapping[str, Any], Teacher], TeacherAnswer | Failure | NotAsked]
+
+
+def _openai_line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def _openai_outcome(line: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure | NotAsked:
+    if line.get("error"):
+        code = line["error"]["code"] or "APIError"
+        return _NOT_ASKED.get(code) or Failure(code)
+    status = line["response"]["status_code"]
+    if status == 200:
+        return _answer(line["response"]["body"], teacher)
+    return Failure(_CAUSES.get(status, "InternalServerError" if status >= 500 else "APIStatusError"), status)
+
+
+def _anthropic_line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"custom_id": key, "params": body}
+
+
+def _anthropic_outcome(line: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure | NotAsked:
+    result = line["result"]
+    if result["type"] == "succeeded":
+        return _answer(result["message"], teacher)
+    if result["type"] == "errored":
+        kind = result["error"]["error"]["type"]
+        status = _ANTHROPIC_STATUS.get(kind)
+        return Failure(kind) if status is None else Failure(_CAUSES.get(status, "InternalServerError"), status)
+    return _NOT_ASKED[result["type"]]
+
+
+def _answer(body: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure:
+    try:
+        return teacher.read(body)
+    except MalformedAnswerError as error:
+        return Failure(type(error).__name__)
+
+
+#: The exception that a live call raises, in both SDKs.
+_CAUSES = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+_ANTHROPIC_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "api_error": 500,
+}
+_EXPIRED, _CANCELED = NotAsked("expired"), NotAsked("canceled")
+_NOT_ASKED = {
+    "batch_expired": _EXPIRED,
+    "batch_cancelled": _CANCELED,
+    "expired": _EXPIRED,
+    "canceled": _CANCELED,
+}
+# The limits: openai.types.batch_create_params, and platform.claude.com/docs/en/build-with-claude/batch-processing.
+# A key has 64 characters, which is as many as Anthropic allows for a custom_id.
+_OPENAI = BatchDialect(50_000, 200_000_000, _openai_line, "body", _openai_outcome)
+_ANTHROPIC = BatchDialect(100_000, 256_000_000, _anthropic_line, "params", _anthropic_outcome)
+
+
+def batch_dialect(teacher: Teacher) -> BatchDialect:
+    """The dialect of a teacher's provider.
+
+    Raises:
+        ValueError: a teacher of another kind.
+    """
+    if isinstance(teacher, OpenAITeacher):
+        return _OPENAI
+    if isinstance(teacher, AnthropicTeacher):
+        return _ANTHROPIC
+    raise ValueError(f"no batch API is known for a {type(teacher).__name__}; collect live, or use a provider's teacher")

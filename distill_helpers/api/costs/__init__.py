@@ -1,0 +1,5 @@
+"""What it costs: dated prices, estimates before a collection, a limit that holds while it runs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from .budget import (
+    Budget as Budget,
+)
+from .price_table import (
+    Price as Price,
+    PriceTable as PriceTable,
+    load_prices as load_prices,
+)
+from .pricing import (
+    cost_usd as cost_usd,
+    estimate_api_distillation_cost as estimate_api_distillation_cost,
+    worst_case_usage as worst_case_usage,
+)

@@ -1,0 +1,10 @@
+"""Messages in three splits: your own files, a Hugging Face data set, or the course's data sets.
+
+* `labelled_texts`: `LabelledTexts`, `TextSplits`, and the loaders of your own data;
+* `corpora`: the course's data sets, which are installed as packages (`installed_files` finds and checks their files);
+* `augmentation`: new messages for the teacher to label; `near_duplicates`: texts that say the same thing.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

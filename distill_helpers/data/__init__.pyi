@@ -1,0 +1,27 @@
+from .augmentation import (
+    augment_texts as augment_texts,
+    drop_words as drop_words,
+    splice as splice,
+)
+from .corpora import (
+    HELP_DESK_QUEUES as HELP_DESK_QUEUES,
+    ImageSplits as ImageSplits,
+    Tales as Tales,
+    cut_windows as cut_windows,
+    load_banking77 as load_banking77,
+    load_digits as load_digits,
+    load_grimm_tales as load_grimm_tales,
+    load_help_desk as load_help_desk,
+    load_newsgroups as load_newsgroups,
+)
+from .labelled_texts import (
+    IGNORE_INDEX as IGNORE_INDEX,
+    LabelledTexts as LabelledTexts,
+    TextSplits as TextSplits,
+    load_csv as load_csv,
+    load_hf_dataset as load_hf_dataset,
+    split_off as split_off,
+)
+from .near_duplicates import (
+    deduplicate as deduplicate,
+)

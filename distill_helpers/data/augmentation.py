@@ -1,0 +1,68 @@
+"""New messages for the teacher to label, made from the ones there are.
+
+The labels stay right whatever happens to the words, because the teacher labels the result. That is why a transfer set
+may be rougher than an augmented training set (TinyBERT, arXiv 1909.10351, section 3.2; Beyer et al., arXiv 2106.05237).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from distill_helpers.data.labelled_texts import check_texts
+
+__all__ = ["augment_texts", "drop_words", "splice"]
+
+
+def drop_words(text: str, share: float, rng: random.Random) -> str:
+    """The text without a random share of its words (each with this probability); at least one word stays."""
+    words = text.split()
+    kept = [word for word in words if rng.random() >= share]
+    return " ".join(kept or [rng.choice(words)])
+
+
+def splice(first: str, second: str, rng: random.Random) -> str:
+    """The beginning of one text and the end of another, each cut at a random word: a message between two classes."""
+    head, tail = first.split(), second.split()
+    return " ".join(head[: rng.randint(1, len(head))] + tail[rng.randint(0, len(tail) - 1) :])
+
+
+def augment_texts(
+    texts: Sequence[str], n_new: int, *, spliced: float = 0.5, dropped_words: float = 0.15, seed: int = 0
+) -> list[str]:
+    """New texts, distinct from each other and from the given ones.
+
+    Args:
+        texts: the training messages, without labels.
+        n_new: how many to make.
+        spliced: share of the new texts made of two messages (`splice`); the others are one message each.
+        dropped_words: probability with which each word of a new text is dropped (`drop_words`).
+        seed: the result is a function of it.
+
+    Raises:
+        ValueError: no text or an empty one, shares outside [0, 1], a negative number, or texts so few and short that
+            no more new ones can be made of them.
+    """
+    check_texts(texts)
+    for name, share in (("spliced", spliced), ("dropped_words", dropped_words)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share}")
+    if n_new < 0:
+        raise ValueError(f"n_new must not be negative, got {n_new}")
+    rng = random.Random(seed)
+    seen = set(texts)
+    made: list[str] = []
+    failures = 0
+    while len(made) < n_new:
+        text = rng.choice(texts)
+        if rng.random() < spliced:
+            text = splice(text, rng.choice(texts), rng)
+        text = drop_words(text, dropped_words, rng)
+        if text in seen:
+            failures += 1
+            if failures > 1000 + 100 * n_new:
+                raise ValueError(f"made only {len(made)} of {n_new} new texts from {len(texts)}; ask for fewer")
+            continue
+        seen.add(text)
+        made.append(text)
+    return made

@@ -1,0 +1,83 @@
+"""MiniLM and MiniLMv2."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from distill_helpers.data.labelled_texts import TextSplits
+from distill_helpers.landmarks.stages import (
+    Training,
+    alternating_student,
+    half_depth,
+    random_twin,
+    train_stage,
+    train_stage_on_features,
+)
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.architectures import ModelShape
+from distill_helpers.models.loading import TextClassifier
+from distill_helpers.students.creation import narrow_student
+from distill_helpers.training.train_student import DistilledStudent
+
+__all__ = ["minilm"]
+
+
+def minilm(
+    teacher: TextClassifier,
+    data: TextSplits,
+    training: Training | None = None,
+    *,
+    n_layers: int | None = None,
+    hidden_size: int | None = None,
+    n_heads: int | None = None,
+    version: int = 1,
+    relation_heads: int | None = None,
+    from_teacher: bool = True,
+    alpha: float = 0.0,
+) -> DistilledStudent:
+    """MiniLM (arXiv 2002.10957, section 3) and MiniLMv2 (arXiv 2012.15828, section 3.1): the last layer's attention.
+
+    Stage 1 matches, in the last layer alone, attention distributions and value relations (v1), or the relations of
+    queries, keys and values split into relation heads (v2), which leaves width and number of heads free. Stage 2
+    fine-tunes on the task. Differs: the teacher is fine-tuned already, and stage 1 reads the task's texts.
+
+    Args:
+        teacher, data, training: see `Training`.
+        n_layers: default half the teacher's.
+        hidden_size, n_heads: default the teacher's; others give a narrow student with random layers.
+        version: 1 or 2.
+        relation_heads: of version 2; default the teacher's heads, the paper takes more (48 for 12).
+        from_teacher: at equal width start from the teacher's alternating layers; False from random weights.
+        alpha: of stage 2; 0, the hard labels alone, is the paper's.
+
+    Raises:
+        ValueError: another version; `relation_heads` or other heads with version 1; what the functions it is made of
+            raise.
+    """
+    if version not in (1, 2):
+        raise ValueError(f"version must be 1 or 2, got {version!r}")
+    if version == 1 and relation_heads is not None:
+        raise ValueError("relation_heads belong to version 2; version 1 compares the attention heads one by one")
+    shape = ModelShape.of(teacher.model)
+    training = training or Training()
+    n_layers = half_depth(teacher, n_layers)
+    width, heads = hidden_size or shape.width, n_heads or shape.n_heads
+    if (width, heads) == (shape.width, shape.n_heads):
+        student = alternating_student(teacher, n_layers)
+        student = student if from_teacher else random_twin(student, training.seed)
+    else:
+        student = narrow_student(teacher, hidden_size=width, n_layers=n_layers, n_heads=heads, seed=training.seed)
+    last: Any = {"response_loss_weight": 0.0, "layer_mapping": ((n_layers - 1, shape.n_layers - 1),)}
+    if version == 1:
+        first = DistillationConfig(
+            attention_matching=True, attention_target="distributions", relations=("values",), **last
+        )
+    else:
+        first = DistillationConfig(
+            relations=("queries", "keys", "values"), relation_heads=relation_heads or shape.n_heads, **last
+        )
+    student = train_stage_on_features(student, teacher, data, first, training)
+    second = replace(training, n_transfer=0) if alpha == 0 else training
+    config = DistillationConfig(temperature=2.0, alpha=alpha)
+    return train_stage(student, teacher, data, config, second)

@@ -1,0 +1,12 @@
+"""What a student minimises. Needs torch alone.
+
+* `divergences`: KL and its relatives, the temperature and T²; `divergence_gradients`: their gradients in closed form;
+* `distillation_config`: the choices; `distillation_loss`: soft targets, hard labels and features in one loss;
+* `layer_maps`, `feature_losses`, `feature_terms`: matching what goes on inside the two models.
+
+The loss of language models, which never holds the logits of a batch, is `distill_helpers.llm.fused_loss`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+"""Models and their tokenizers: loading them, running them on texts, and looking inside them.
+
+* `loading`: `TextClassifier` and `LanguageModel`, from a folder, an installed package, or the Hub by choice;
+* `batching`: from texts to padded batches, and from batches to logits;
+* `architectures`: where a transformer keeps its layers and their parts;
+* `features`, `capture`: hidden states, queries, keys and values of a forward pass;
+* `manifest`: how a shipped model was made, and its hashes.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

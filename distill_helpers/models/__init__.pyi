@@ -1,0 +1,32 @@
+from .architectures import (
+    ModelShape as ModelShape,
+    transformer_layers as transformer_layers,
+)
+from .batching import (
+    encode_texts as encode_texts,
+    evaluation_mode as evaluation_mode,
+    pad_batch as pad_batch,
+    predict_logits as predict_logits,
+)
+from .capture import (
+    capture_features as capture_features,
+)
+from .features import (
+    EMBEDDINGS as EMBEDDINGS,
+    Features as Features,
+    attention_pairs as attention_pairs,
+)
+from .loading import (
+    LanguageModel as LanguageModel,
+    TextClassifier as TextClassifier,
+    base_encoder_path as base_encoder_path,
+    language_model_path as language_model_path,
+    load_course_model as load_course_model,
+    load_language_model as load_language_model,
+    load_text_classifier as load_text_classifier,
+    pick_device as pick_device,
+)
+from .manifest import (
+    read_manifest as read_manifest,
+    write_manifest as write_manifest,
+)

@@ -1,0 +1,181 @@
+"""Where a transformer keeps its parts: its layers, and their feed-forward halves, whatever the architecture calls them.
+
+The one place that knows BERT's `intermediate.dense` from DistilBERT's `ffn.lin1` and Llama's `mlp.up_proj`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+__all__ = [
+    "FeedForward",
+    "ModelShape",
+    "feed_forward",
+    "feed_forward_size",
+    "keep_layers",
+    "keep_layers_in_config",
+    "keep_neurons",
+    "set_feed_forward_size",
+    "transformer_layers",
+]
+
+_FEED_FORWARD = (
+    (("intermediate.dense",), "output.dense"),  # BERT, MiniLM, RoBERTa, ELECTRA, DeBERTa
+    (("ffn.lin1",), "ffn.lin2"),  # DistilBERT
+    (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),  # Llama, Mistral, Qwen, Gemma
+)
+_FEED_FORWARD_SIZE = ("intermediate_size", "hidden_dim")
+
+
+class FeedForward(NamedTuple):
+    """The feed-forward half of a layer: `up` maps the width to the neurons, `down` maps the neurons to the width."""
+
+    up: tuple[nn.Linear, ...]  # two in Llama: gate and up
+    down: nn.Linear
+
+
+class ModelShape(NamedTuple):
+    """The sizes that decide which features two models can share."""
+
+    n_layers: int
+    width: int
+    n_heads: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> ModelShape:
+        """The shape of an encoder or a decoder of transformers."""
+        config = model.config.get_text_config()
+        return cls(len(transformer_layers(model)), config.hidden_size, config.num_attention_heads)
+
+
+def transformer_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The list of a model's repeated layers (BERT's `encoder.layer`, Llama's `layers`, GPT-2's `h`), itself, no copy.
+
+    Raises:
+        TypeError: a model that has no such list, or several, or an encoder–decoder.
+    """
+    if model.config.is_encoder_decoder:
+        raise TypeError(
+            f"{type(model).__name__} has an encoder and a decoder; use a model that is one or the other, such as BERT"
+            " or Llama"
+        )
+    n_layers = model.config.get_text_config().num_hidden_layers
+    found = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+    if len(found) != 1:
+        raise TypeError(
+            f"{type(model).__name__} has {len(found)} lists of {n_layers} layers where one is needed; use an encoder or"
+            " a decoder of transformers"
+        )
+    return found[0]
+
+
+def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
+    """Remove all layers but these from a model and from its configuration. Changes `model`.
+
+    Args:
+        model: any that `transformer_layers` knows.
+        kept: 0-based indices, ascending.
+
+    Raises:
+        TypeError: as `transformer_layers`.
+    """
+    layers = transformer_layers(model)
+    for index in reversed(range(len(layers))):
+        if index not in kept:
+            del layers[index]
+    module: Any
+    for index, layer in enumerate(layers):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):  # its place in the cache of keys and values
+                module.layer_idx = index
+    keep_layers_in_config(model.config, kept)
+
+
+def keep_layers_in_config(config: PreTrainedConfig, kept: Sequence[int]) -> None:
+    """Make a configuration that of a model with these layers alone, lists with an entry per layer included."""
+    text: Any = config.get_text_config()
+    n_layers = text.num_hidden_layers
+    for name, value in vars(text).items():
+        # `layer_types`, `no_rope_layers`, `layers_block_type`; no list that is as long by chance (end tokens).
+        if "layer" in name and isinstance(value, list) and len(value) == n_layers:
+            setattr(text, name, [value[i] for i in kept])
+    text.num_hidden_layers = len(kept)
+
+
+def feed_forward(layer: nn.Module) -> FeedForward:
+    """The projections of a layer's feed-forward half, themselves, no copies.
+
+    Args:
+        layer: one of `transformer_layers`.
+
+    Raises:
+        TypeError: an architecture other than those of BERT, DistilBERT and Llama, a mixture of experts for instance.
+    """
+    modules = dict(layer.named_modules())
+    for up, down in _FEED_FORWARD:
+        found = [modules.get(name) for name in (*up, down)]
+        linear = [module for module in found if isinstance(module, nn.Linear)]
+        if len(linear) == len(found):
+            return FeedForward(tuple(linear[:-1]), linear[-1])
+    raise TypeError(
+        f"the feed-forward part of {type(layer).__name__} is not known; use an encoder of the BERT family or a decoder"
+        " of the Llama family"
+    )
+
+
+def keep_neurons(layer: nn.Module, neurons: Tensor) -> None:
+    """Remove all feed-forward neurons but these from a layer, weights and biases. Changes `layer`.
+
+    The configuration stays as it is, since it holds one size for all layers: see `set_feed_forward_size`.
+
+    Args:
+        layer: one of `transformer_layers`.
+        neurons: int64, (kept neurons,), their indices in the order that they get.
+
+    Raises:
+        TypeError: as `feed_forward`.
+    """
+    up, down = feed_forward(layer)
+    for linear in up:
+        linear.weight = _selected(linear.weight, 0, neurons)
+        if linear.bias is not None:
+            linear.bias = _selected(linear.bias, 0, neurons)
+        linear.out_features = len(neurons)
+    down.weight = _selected(down.weight, 1, neurons)  # its bias belongs to the width, not to the neurons
+    down.in_features = len(neurons)
+    module: Any
+    for module in layer.modules():
+        if hasattr(module, "intermediate_size"):  # Llama's `mlp` keeps a copy of it
+            module.intermediate_size = len(neurons)
+
+
+def _selected(parameter: Tensor, dim: int, indices: Tensor) -> nn.Parameter:
+    kept = parameter.detach().index_select(dim, indices.to(parameter.device))
+    return nn.Parameter(kept, requires_grad=parameter.requires_grad)
+
+
+def feed_forward_size(config: PreTrainedConfig) -> int:
+    """Neurons in each feed-forward layer, as the configuration says. Raises TypeError where it does not say it."""
+    return getattr(config.get_text_config(), _feed_forward_size_name(config))
+
+
+def set_feed_forward_size(config: PreTrainedConfig, size: int) -> None:
+    """Change how many feed-forward neurons each layer has. Raises TypeError as `feed_forward_size`."""
+    setattr(config.get_text_config(), _feed_forward_size_name(config), size)
+
+
+def _feed_forward_size_name(config: PreTrainedConfig) -> str:
+    text = config.get_text_config()
+    for name in _FEED_FORWARD_SIZE:
+        if hasattr(text, name):
+            return name
+    raise TypeError(
+        f"{type(text).__name__} has none of {', '.join(_FEED_FORWARD_SIZE)}; use an encoder of the BERT family or a"
+        " decoder of the Llama family"
+    )

@@ -1,0 +1,13 @@
+from .creation import (
+    create_student as create_student,
+    create_transformer as create_transformer,
+    cut_layers as cut_layers,
+    narrow_student as narrow_student,
+    project_embeddings as project_embeddings,
+    trim_vocabulary as trim_vocabulary,
+)
+from .pruning import (
+    feed_forward_importance as feed_forward_importance,
+    layer_importance as layer_importance,
+    prune as prune,
+)

@@ -1,0 +1,19 @@
+from .cache import (
+    SHARD_SIZE as SHARD_SIZE,
+    cache_key as cache_key,
+    read_or_compute as read_or_compute,
+    read_shard as read_shard,
+    settings_of as settings_of,
+    tensor_bytes as tensor_bytes,
+    weights_fingerprint as weights_fingerprint,
+    write_shard as write_shard,
+)
+from .features import (
+    TeacherFeatures as TeacherFeatures,
+    pad_features as pad_features,
+    precompute_teacher_features as precompute_teacher_features,
+    take_features as take_features,
+)
+from .logits import (
+    precompute_teacher_logits as precompute_teacher_logits,
+)

@@ -1,0 +1,59 @@
+"""The model card that is saved with a student: what it is, where it came from, how good it was in validation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from transformers import PreTrainedModel, TrainingArguments
+
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.loading import label_names_of
+
+__all__ = ["write_model_card"]
+
+
+def write_model_card(
+    folder: Path, model: PreTrainedModel, config: DistillationConfig, history: pd.DataFrame, args: TrainingArguments
+) -> Path:
+    """Write `README.md`, with the Hub's metadata header, into the folder of a saved student. Returns its path."""
+    if config.response_loss_weight > 0:
+        best = history.iloc[int(history["eval_accuracy"].argmax())]
+        result = f"validation accuracy | {best['eval_accuracy']:.4f}"
+    else:
+        best = history.iloc[int(history["eval_loss"].argmin())]
+        result = f"validation loss (features alone, the head is untrained) | {best['eval_loss']:.4f}"
+    settings = {
+        "epochs": args.num_train_epochs,
+        "learning rate": args.learning_rate,
+        "batch size": args.per_device_train_batch_size * args.gradient_accumulation_steps,
+        "seed": args.seed,
+    }
+    card = f"""---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [knowledge-distillation]
+---
+
+# Distilled {model.config.model_type} classifier
+
+{sum(p.numel() for p in model.parameters()):,} parameters, {model.config.num_labels} classes:
+{", ".join(map(str, label_names_of(model)))}.
+
+Trained with `distill_helpers.train_student_with_distillation` on the objective below.
+
+| | |
+|---|---|
+| objective | `{json.dumps(asdict(config))}` |
+"""
+    card += "".join(f"| {name} | {value} |\n" for name, value in settings.items())
+    card += f"""| best epoch | {best["epoch"]:g} of {args.num_train_epochs:g} |
+| {result} |
+
+The validation set chose the epoch, so this figure flatters the model; measure it on a test set that chose nothing.
+"""
+    path = folder / "README.md"
+    path.write_text(card, encoding="utf-8")
+    return path

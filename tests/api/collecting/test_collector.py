@@ -1,0 +1,471 @@
+"""The collector against a server that misbehaves: the job ends, nothing is lost, causes are recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import anthropic_answer, openai_answer
+from running_fault_server import KEY, FaultServer
+
+from distill_helpers.api.collecting.collector import APIDistillationDataCollector, Collection, TeacherUnavailableError
+from distill_helpers.api.collecting.worker_pool import _APART_S
+from distill_helpers.api.costs.budget import Budget
+from distill_helpers.api.costs.pricing import PriceTable
+from distill_helpers.api.journal.journal import Failure, read_journal, request_key
+from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
+from distill_helpers.api.teachers.providers import OpenAITeacher
+
+DIALECTS = ["openai", "anthropic"]
+CUSTOMER = "".join(("Mei", "er of Ulm"))  # in two pieces, since a traceback shows the lines of this file
+StartServer = Callable[[float], FaultServer]
+
+
+def collect(server: FaultServer, dialect: str, texts: list[str], path: Path, **options: object) -> Collection:
+    teacher_options = {k: options.pop(k) for k in ("max_retries", "timeout_s", "temperature") if k in options}
+    teacher = getattr(server, dialect)(**teacher_options)
+    return APIDistillationDataCollector(teacher).collect(texts, path, progress=False, **options)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_input_is_asked_once_and_answered_in_order(server: FaultServer, dialect: str, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    collection = collect(server, dialect, [*texts, "text 3"], tmp_path / "j.jsonl")
+    assert [example.input_text for example in collection.examples] == texts
+    assert all(example.teacher_output == f"answer to {example.input_text}" for example in collection.examples)
+    assert collection.examples[0].metadata["model"] == "faulty-1"
+    assert server.asked() == Counter(texts)
+    assert (collection.stopped, collection.not_asked, collection.usage.output_tokens) == (None, 0, 200)
+
+
+#: Fault, records that it leaves (a failure or the reason for which an answer is set aside), and how often it is asked.
+FAULTS = [
+    ("429 1 times", None, 2),
+    ("429 retry-after 1 times", None, 2),
+    ("500 1 times", None, 2),
+    ("503 1 times", None, 2),
+    ("reset 1 times", None, 2),
+    ("half an answer 1 times", None, 2),
+    ("slow", None, 1),
+    ("time-out 1 times", None, 2),
+    ("429", "RateLimitError 429", 3),
+    ("500", "InternalServerError 500", 3),
+    ("503", "InternalServerError 503", 3),
+    ("reset", "APIConnectionError", 3),
+    ("time-out", "APITimeoutError", 3),
+    ("400", "BadRequestError 400", 1),
+    ("malformed", "MalformedAnswerError", 1),
+    ("another shape", "MalformedAnswerError", 1),
+    ("empty", "empty", 1),
+    ("truncated", "length", 1),
+    ("refused", "refusal", 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_faults_are_met_and_recorded(server: FaultServer, dialect: str, tmp_path: Path) -> None:
+    """All of them in one job, between good requests, which must not suffer."""
+    good = [f"text {i}" for i in range(60)]
+    bad = {f"[{fault}] text": (kept, asked) for fault, kept, asked in FAULTS}
+    texts = [*good[:30], *bad, *good[30:]]
+    collection = collect(server, dialect, texts, tmp_path / "j.jsonl", max_concurrent=8)
+
+    healed = [text for text, (kept, _) in bad.items() if kept is None]
+    assert {e.input_text for e in collection.examples} == {*good, *healed}
+    names = {"InternalServerError 503": "ServiceUnavailableError 503"} if dialect == "anthropic" else {}
+    assert collection.set_aside == Counter(names.get(kept, kept) for kept, _ in bad.values() if kept)
+    assert collection.not_asked == 0
+    assert {text: server.asked()[text] for text in bad} == {text: asked for text, (_, asked) in bad.items()}
+    records = {record.input_text: record for record in read_journal(tmp_path / "j.jsonl")}
+    assert set(records) == set(texts)
+    assert records["[429] text"].failure == Failure("RateLimitError", 429)
+    truncated = records["[truncated] text"].answer
+    assert truncated is not None
+    assert (truncated.text, truncated.finish_reason, truncated.usable) == ("answer to", "length", False)
+
+
+def test_retry_after_is_waited_for(server: FaultServer, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    collection = collect(server, "openai", ["[429 retry-after 2 times] text"], tmp_path / "j.jsonl")
+    assert len(collection.examples) == 1
+    assert 2.0 <= time.perf_counter() - start < 4.5
+
+
+def test_a_rerun_asks_only_what_is_missing(server: FaultServer, tmp_path: Path) -> None:
+    first = [f"text {i}" for i in range(10)] + ["[400] text"]
+    collect(server, "openai", first, tmp_path / "j.jsonl")
+    collection = collect(server, "openai", [*first, "new"], tmp_path / "j.jsonl")
+    assert server.asked() == Counter([*first, "new"])
+    assert len(collection.examples) == 11
+    assert collection.set_aside == {"BadRequestError 400": 1}
+
+
+def test_failures_are_asked_again_on_request(server: FaultServer, tmp_path: Path) -> None:
+    texts = ["good", "[400 1 times] text", "[truncated] text"]
+    collect(server, "openai", texts, tmp_path / "j.jsonl")
+    collection = collect(server, "openai", texts, tmp_path / "j.jsonl", retry_failed=True)
+    assert [e.input_text for e in collection.examples] == texts[:2]
+    assert server.asked() == {"good": 1, "[400 1 times] text": 2, "[truncated] text": 1}
+    assert len(read_journal(tmp_path / "j.jsonl")) == 3
+
+
+def test_another_question_is_another_answer(server: FaultServer, tmp_path: Path) -> None:
+    """The journal serves another temperature, another model or another prompt beside the first."""
+    for temperature in (0.0, 1.0, 1.0):
+        collect(server, "openai", ["text"], tmp_path / "j.jsonl", temperature=temperature)
+    assert server.asked() == {"text": 2}
+
+
+def test_samples_of_one_input_are_asked_and_kept_apart(server: FaultServer, tmp_path: Path) -> None:
+    collection = collect(server, "openai", ["a", "b"], tmp_path / "j.jsonl", temperature=1.0, n_samples=3)
+    assert server.asked() == {"a": 3, "b": 3}
+    assert [e.metadata["sample"] for e in collection.examples] == [0, 1, 2] * 2
+    more = collect(server, "openai", ["a", "b"], tmp_path / "j.jsonl", temperature=1.0, n_samples=4)
+    assert server.asked() == {"a": 4, "b": 4}
+    assert len(more.examples) == 8
+
+
+@pytest.mark.parametrize(("fault", "status"), [("401", 401), ("404", 404)])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_key_or_no_model_ends_the_job_at_once(
+    server: FaultServer, dialect: str, fault: str, status: int, tmp_path: Path
+) -> None:
+    texts = ["good", f"[{fault}] secret text", *(f"text {i}" for i in range(200))]
+    with pytest.raises(TeacherUnavailableError, match=f"{status}") as caught:
+        collect(server, dialect, texts, tmp_path / "j.jsonl", max_concurrent=2)
+    assert sum(server.asked().values()) < 50
+    shown = "".join(map(str, (caught.value, caught.value.__cause__)))
+    assert caught.value.__suppress_context__
+    assert "secret" not in shown
+    assert f"[{fault}] secret text" not in {record.input_text for record in read_journal(tmp_path / "j.jsonl")}
+
+
+def test_a_teacher_that_is_down_ends_the_job(server: FaultServer, tmp_path: Path) -> None:
+    texts = ["good", *(f"[500] text {i}" for i in range(100))]
+    with pytest.warns(UserWarning, match="10 failures in a row"):
+        collection = collect(
+            server, "openai", texts, tmp_path / "j.jsonl", max_retries=0, max_concurrent=3, stop_after_failures=10
+        )
+    assert 10 <= collection.set_aside["InternalServerError 500"] <= 13
+    assert collection.not_asked == 100 - collection.set_aside["InternalServerError 500"]
+    assert "InternalServerError 500" in str(collection.stopped)
+
+
+def test_failures_between_answers_do_not_end_the_job(server: FaultServer, tmp_path: Path) -> None:
+    texts = [f"[400] text {i}" if i % 2 else f"text {i}" for i in range(60)]
+    collection = collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1, stop_after_failures=2)
+    assert (collection.stopped, len(collection.examples), collection.not_asked) == (None, 30, 0)
+
+
+@pytest.mark.parametrize("concurrent", [1, 7])
+def test_a_budget_in_tokens_is_never_passed_and_nearly_used(
+    start_fault_server: StartServer, tmp_path: Path, concurrent: int
+) -> None:
+    server = start_fault_server(0.01)
+    texts = [f"text {i}" for i in range(250)]
+    with pytest.warns(UserWarning, match="budget"):
+        collection = collect(
+            server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=concurrent, budget=Budget(tokens=3000)
+        )
+    used = collection.usage.input_tokens + collection.usage.output_tokens
+    assert 2600 <= used <= 3000  # one request may use some 350 tokens at most, and uses 15
+    assert len(collection.examples) == used // 15
+    assert collection.not_asked == 250 - len(collection.examples)
+    with pytest.warns(UserWarning, match="budget"):  # a rerun has the same budget, not another one
+        again = collect(server, "openai", texts, tmp_path / "j.jsonl", budget=Budget(tokens=3000))
+    assert again.usage == collection.usage
+
+
+def test_a_budget_in_dollars(server: FaultServer, tmp_path: Path, prices: PriceTable) -> None:
+    """At $1 for each of a million input and output tokens an answer costs $0.000015."""
+    collector = APIDistillationDataCollector(server.openai(), prices=prices)
+    with pytest.warns(UserWarning, match="budget"):
+        collection = collector.collect(
+            [f"text {i}" for i in range(200)], tmp_path / "j.jsonl", budget=Budget(usd=0.002), progress=False
+        )
+    assert collection.cost_usd is not None
+    assert 0.0016 <= collection.cost_usd <= 0.002
+    assert collection.cost_usd == pytest.approx(15e-6 * len(collection.examples))
+    bigger = collector.collect(
+        [f"text {i}" for i in range(200)], tmp_path / "j.jsonl", budget=Budget(usd=1.0), progress=False
+    )
+    assert len(bigger.examples) == 200
+
+
+def test_a_prompt_that_may_be_longer_than_its_price_is_for_is_refused_before_any_call(
+    server: FaultServer, tmp_path: Path, prices: PriceTable
+) -> None:
+    short = PriceTable([replace(price, max_prompt_tokens=2000) for price in prices])
+    collector = APIDistillationDataCollector(server.openai(), prices=short)
+    with pytest.raises(ValueError, match="prompts of up to 2000") as error:
+        collector.collect(["a", "b" * 1900], tmp_path / "journal", budget=Budget(usd=1), progress=False)
+    assert "bbb" not in str(error.value)
+    assert not server.asked()
+    fitting = collector.collect(["a", "b" * 100], tmp_path / "journal", budget=Budget(usd=1), progress=False)
+    assert len(fitting.examples) == 2
+    collector.collect(["b" * 1900], tmp_path / "other", progress=False)  # without a budget there is none to pass
+
+
+def test_a_model_without_a_price_has_no_cost_and_no_budget_in_dollars(server: FaultServer, tmp_path: Path) -> None:
+    assert collect(server, "openai", ["text"], tmp_path / "j.jsonl").cost_usd is None
+    with pytest.raises(ValueError, match=r"faulty-1.*prices"):
+        collect(server, "openai", ["text 2"], tmp_path / "j.jsonl", budget=Budget(usd=1.0))
+    assert server.asked() == {"text": 1}
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        ([], {}, "at least one"),
+        ("a text", {}, "list"),
+        (["a", " "], {}, r"texts\[1\] is empty"),
+        (["a", 3], {}, r"texts\[1\] is int"),
+        (["a", "half \ud800"], {}, r"texts\[1\] .*surrogate"),
+        (["a"], {"max_concurrent": 0}, "max_concurrent.*0"),
+        (["a"], {"n_samples": 0}, "n_samples.*0"),
+        (["a"], {"n_samples": 2}, "temperature 0"),
+        (["a"], {"stop_after_failures": 0}, "stop_after_failures"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_asked(
+    server: FaultServer, tmp_path: Path, texts: list[str], options: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        collect(server, "openai", texts, tmp_path / "j.jsonl", **options)
+    assert not server.asked()
+    assert not (tmp_path / "j.jsonl").exists()
+
+
+@pytest.mark.parametrize("limits", [{"usd": 0.0}, {"tokens": -1}, {"usd": float("nan")}])
+def test_a_budget_is_above_zero(limits: dict) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Budget(**limits)
+
+
+def test_a_teacher_is_named_or_ready(server: FaultServer) -> None:
+    with pytest.raises(ValueError, match=r"unknown provider 'gemini'.*anthropic.*openai"):
+        APIDistillationDataCollector("gemini", "pro")
+    with pytest.raises(ValueError, match="teacher_model"):
+        APIDistillationDataCollector("openai")
+    with pytest.raises(ValueError, match="ready teacher"):
+        APIDistillationDataCollector(server.openai(), system_prompt="be brief")
+    named = APIDistillationDataCollector(
+        "openai", "m", "be brief", temperature=None, max_tokens=7, base_url=server.url, api_key=KEY
+    )
+    assert named.teacher.request("x") == {
+        "model": "m",
+        "max_completion_tokens": 7,
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "x"}],
+    }
+
+
+def test_it_can_be_awaited_and_called_under_a_running_loop(server: FaultServer, tmp_path: Path) -> None:
+    """As in a notebook, whose own thread has a loop that runs; one teacher serves several loops."""
+    collector = APIDistillationDataCollector(server.openai())
+
+    async def notebook() -> tuple[Collection, Collection]:
+        called = collector.collect(["a"], tmp_path / "j.jsonl", progress=False)
+        return called, await collector.collect_distillation_data(["b"], tmp_path / "j.jsonl", progress=False)
+
+    called, awaited = asyncio.run(notebook())
+    assert (called.examples[0].input_text, awaited.examples[0].input_text) == ("a", "b")
+
+
+def test_concurrency_is_constant(start_fault_server: StartServer, tmp_path: Path) -> None:
+    """One slow answer in a job of four workers does not hold up the other three."""
+    server = start_fault_server(0.05)
+    texts = ["[time-out] text", *(f"text {i}" for i in range(60))]
+    start = time.perf_counter()
+    collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4, max_retries=0, timeout_s=1.0)
+    assert time.perf_counter() - start < 3.0  # 60 answers by three workers take 1 s
+
+
+class Clocked(OpenAITeacher):
+    """Notes when each call starts."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.starts: list[float] = []
+
+    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
+        self.starts.append(time.perf_counter())
+        return await super().ask(request)
+
+
+def test_calls_do_not_start_together(server: FaultServer, tmp_path: Path) -> None:
+    teacher = Clocked("faulty-1", api_key=KEY, base_url=f"{server.url}/v1", max_tokens=50)
+    texts = [f"text {i}" for i in range(100)]
+    APIDistillationDataCollector(teacher).collect(texts, tmp_path / "j", max_concurrent=100, progress=False)
+    assert len(teacher.starts) == 100
+    # No call is ahead of its turn, however late the first one was noted here.
+    assert teacher.starts[-1] - teacher.starts[0] > 99 * _APART_S - 0.03
+
+
+def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, tmp_path: Path) -> None:
+    server = start_fault_server(0.05)
+    texts = [f"text {i}" for i in range(500)]
+
+    def interrupt() -> None:
+        while len(server.asked()) < 20:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A shell's background job starts with interrupts ignored, and then Python does not handle them by itself.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=4)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    answered = {record.input_text for record in read_journal(tmp_path / "j.jsonl")}
+    assert 0 < len(answered) < 500
+    assert len(server.asked()) - len(answered) <= 4
+    collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=20)
+    assert sum(server.asked().values()) <= 504
+    assert all(server.asked()[text] == 1 for text in answered)
+
+
+def test_two_collections_do_not_share_a_journal(start_fault_server: StartServer, tmp_path: Path) -> None:
+    server = start_fault_server(0.5)
+    first = threading.Thread(target=collect, args=(server, "openai", ["a"], tmp_path / "j.jsonl"))
+    first.start()
+    while not server.asked():
+        time.sleep(0.01)
+    with pytest.raises(RuntimeError, match="being written"):
+        collect(server, "openai", ["b"], tmp_path / "j.jsonl")
+    first.join()
+    assert server.asked() == {"a": 1}
+
+
+_CHILD = """
+import os, sys, time
+from pathlib import Path
+from distill_helpers.api.collecting.collector import APIDistillationDataCollector
+from distill_helpers.api.teachers.providers import OpenAITeacher
+url, journal, n, concurrent = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+texts = [f"text {i}" for i in range(n)]
+for line in sys.stdin:  # each line asks for another process that does the job; forked, since an import takes seconds
+    child = os.fork()
+    if child == 0:
+        print(os.getpid(), flush=True)
+        teacher = OpenAITeacher("faulty-1", api_key="k", base_url=url, max_tokens=50)
+        APIDistillationDataCollector(teacher).collect(texts, journal, max_concurrent=concurrent, progress=False)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print("ended", status, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system can't")
+def test_killed_a_hundred_times_at_random_moments(start_fault_server: StartServer, tmp_path: Path) -> None:
+    """One job, killed with SIGKILL a hundred times and then left to its end."""
+    rng, server, journal = random.Random(0), start_fault_server(0.02), tmp_path / "j.jsonl"
+    n, concurrent, kills = 4000, 8, 100
+    arguments = [sys.executable, "-c", _CHILD, f"{server.url}/v1", str(journal), str(n), str(concurrent)]
+    nursery = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    answered_before: set[str] = set()
+    for number in range(kills + 1):
+        asked_before, log_before = server.asked(), server.log.stat().st_size
+        nursery.stdin.write("again\n")
+        child = int(nursery.stdout.readline())
+        if number < kills:
+            started = time.perf_counter()
+            while server.log.stat().st_size == log_before and time.perf_counter() - started < 30:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.15))
+            os.kill(child, signal.SIGKILL)
+        status = int(nursery.stdout.readline().split()[1])
+        assert status == (signal.SIGKILL if number < kills else 0), f"run {number} ended with {status}"
+        asked = server.asked() - asked_before
+        assert not answered_before & set(asked), "an answered request was asked again"
+        answered = {record.input_text for record in read_journal(journal)} if journal.exists() else set()
+        assert answered_before <= answered, "an answer was lost"
+        lost = set(asked) - answered
+        assert len(lost) <= concurrent, f"{len(lost)} requests lost at one kill"
+        answered_before = answered
+    nursery.stdin.close()
+    nursery.wait()
+    lines = journal.read_text().splitlines()
+    keys = [re.search(r'"key":"([0-9a-f]{64})"', line) for line in lines]
+    assert len(lines) == n
+    assert len({key[1] for key in keys if key}) == n
+    assert {record.input_text for record in read_journal(journal)} == {f"text {i}" for i in range(n)}
+    assert sum(server.asked().values()) <= n + kills * concurrent
+
+
+def test_no_key_and_no_text_in_anything_but_the_journal(
+    server: FaultServer, tmp_path: Path, capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run in which everything fails, with logging at its most talkative: what it prints, logs, warns and raises."""
+    caplog.set_level(logging.DEBUG)
+    faults = [fault for fault, kept, _ in FAULTS if kept and fault != "time-out"]
+    texts = [f"[{fault}] {CUSTOMER}" for fault in faults]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for dialect in DIALECTS:
+            teacher = getattr(server, dialect)(max_retries=0)
+            collector = APIDistillationDataCollector(teacher)
+            path = tmp_path / f"{dialect}.jsonl"
+            collector.collect(texts, path, stop_after_failures=3, max_concurrent=1)
+            with pytest.raises(TeacherUnavailableError) as caught:
+                collector.collect([f"[401] {CUSTOMER}"], path)
+            warnings.warn(str(caught.getrepr(style="long", funcargs=False)), stacklevel=1)
+    printed = capfd.readouterr()
+    logged = "\n".join(record.getMessage() + str(record.exc_info) for record in caplog.records)
+    everything = "\n".join([printed.out, printed.err, logged, *(str(w.message) for w in warned)])
+    assert "failures in a row" in everything
+    assert "TeacherUnavailableError" in everything
+    assert CUSTOMER not in everything
+    assert KEY not in everything
+    written = [file for file in tmp_path.rglob("*") if file.is_file() and file.parent == tmp_path]
+    assert {file.suffix for file in written} <= {".jsonl", ".lock"}
+    assert all(KEY.encode() not in file.read_bytes() for file in written)
+    assert "could not answer" not in "".join(file.read_text() for file in written)
+
+
+def test_keys_of_the_journal_are_the_requests_own(server: FaultServer, tmp_path: Path) -> None:
+    teacher = server.openai()
+    APIDistillationDataCollector(teacher).collect(["a"], tmp_path / "j.jsonl", progress=False)
+    assert read_journal(tmp_path / "j.jsonl")[0].key == request_key(teacher.request("a"))
+
+
+def test_cached_tokens_are_read_in_both_dialects(server: FaultServer) -> None:
+    """Anthropic counts them beside the input, OpenAI as a part of it."""
+    openai = openai_answer("text") | {
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+        }
+    }
+    anthropic = anthropic_answer("text") | {
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cache_read_input_tokens": 60,
+            "cache_creation_input_tokens": 30,
+        }
+    }
+    expected = Usage(100, 5, 60, 30)
+    assert server.openai().read(openai).usage == expected
+    assert server.anthropic().read(anthropic).usage == expected

@@ -1,0 +1,263 @@
+"""The landmark recipes: each runs on an encoder and on a decoder, does what its paper does, and its switches switch."""
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import tiny_teacher
+
+from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits
+from distill_helpers.landmarks import (
+    Training,
+    data_driven,
+    distilbert,
+    hard_label_baseline,
+    minilm,
+    prune_and_heal,
+    random_twin,
+    stages as stages_module,
+    tinybert,
+)
+from distill_helpers.landmarks.stages import alternating_student
+from distill_helpers.llm.synthetic_data import SyntheticMessage
+from distill_helpers.models.architectures import transformer_layers
+from distill_helpers.models.batching import predict_logits
+from distill_helpers.models.loading import TextClassifier, load_text_classifier
+
+RECIPES = {
+    "distilbert": distilbert,
+    "tinybert": lambda *args, **kwargs: tinybert(*args, hidden_size=16, **kwargs),
+    "minilm": minilm,
+    "minilm v2": lambda *args, **kwargs: minilm(
+        *args, version=2, hidden_size=16, n_heads=2, relation_heads=8, **kwargs
+    ),
+    "prune and heal": prune_and_heal,
+}
+
+
+@pytest.fixture(scope="module")
+def data(help_desk):
+    """30 messages of three queues for training, 12 for validation and test, and transfer texts."""
+
+    def part(texts, rows):
+        labels = [texts.labels[row] for row in rows]
+        classes = sorted(set(labels))
+        return LabelledTexts([texts.texts[row] for row in rows], [classes.index(label) for label in labels], NAMES)
+
+    by_class = [[i for i, y in enumerate(help_desk.train.labels) if y == label] for label in range(3)]
+    rows = [i for some in by_class for i in some[:18]]
+    train, rest = [r for k, r in enumerate(rows) if k % 18 < 10], [r for k, r in enumerate(rows) if k % 18 >= 10]
+    return TextSplits(
+        part(help_desk.train, train),
+        part(help_desk.train, rest[::2]),
+        part(help_desk.train, rest[1::2]),
+        tuple(help_desk.transfer[:40]),
+    )
+
+
+NAMES = ("graphics", "windows", "mac")
+
+
+@pytest.fixture(scope="module", params=["bert", "llama"])
+def teacher(request, base_tokenizer):
+    return tiny_teacher(request.param, base_tokenizer)
+
+
+@pytest.fixture
+def training(tmp_path):
+    return Training(
+        epochs=1, n_transfer=8, max_length=24, batch_size=16, device="cpu", output_dir=tmp_path / "run", progress=False
+    )
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """What each stage of a recipe was told: the configuration and the training set."""
+    seen = []
+    real = stages_module.train_student_with_distillation
+
+    def spy(student, train, validation, config, **kwargs):
+        seen.append((config, train))
+        return real(student, train, validation, config, **kwargs)
+
+    monkeypatch.setattr(stages_module, "train_student_with_distillation", spy)
+    return seen
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_on_an_encoder_and_on_a_decoder(name, teacher, data, training):
+    before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
+    result = RECIPES[name](teacher, data, training)
+    after = teacher.model.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items()), "the teacher was trained"
+    assert type(result.model) is type(teacher.model)
+    assert len(transformer_layers(result.model)) == 2
+    saved = load_text_classifier(training.output_dir, device="cpu")
+    assert saved.label_names == NAMES
+    # Nothing but the student is in the file: no projector.
+    fresh = random_twin(TextClassifier(result.model, result.tokenizer))
+    assert set(load_file(training.output_dir / "model.safetensors")) == set(fresh.model.state_dict())
+
+
+def test_every_recipe_makes_its_transfer_texts_where_the_data_have_none(teacher, data, training, stages):
+    prune_and_heal(teacher, dataclasses.replace(data, transfer=()), training)
+    ((_, train),) = stages
+    assert len(train) == len(data.train.texts) + training.n_transfer
+    assert train.labels[len(data.train.texts) :] == [-100] * training.n_transfer
+
+
+def test_distilbert_starts_from_alternating_layers_and_has_three_parts(teacher, data, training, stages):
+    distilbert(teacher, data, training)
+    ((config, _),) = stages
+    assert config.temperature == 2.0
+    soft = config.response_loss_weight * config.alpha
+    task = config.response_loss_weight * (1 - config.alpha)
+    assert (soft, task, config.cosine_loss_weight) == pytest.approx((5 / 8, 2 / 8, 1 / 8))
+    student = transformer_layers(alternating_student(teacher).model)
+    for own, others in zip(student, (0, 3), strict=True):
+        for a, b in zip(own.parameters(), transformer_layers(teacher.model)[others].parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("switch", "changed"),
+    [
+        ({"soft_weight": 0.0}, {"alpha": 0.0, "response_loss_weight": 2 / 3}),
+        ({"cosine_weight": 0.0}, {"cosine_loss_weight": 0.0, "response_loss_weight": 1.0}),
+        ({"task_weight": 0.0}, {"alpha": 1.0}),
+    ],
+)
+def test_distilberts_ablations_leave_a_part_out(teacher, data, training, stages, switch, changed):
+    distilbert(teacher, data, training, **switch)
+    ((config, _),) = stages
+    for name, value in changed.items():
+        assert getattr(config, name) == pytest.approx(value)
+
+
+def test_distilbert_from_random_weights_knows_nothing_of_the_teacher(teacher, data, training):
+    slow = dataclasses.replace(training, learning_rate=1e-12)
+    kept = distilbert(teacher, data, slow).model.state_dict()
+    random = distilbert(
+        teacher, data, dataclasses.replace(slow, output_dir=training.output_dir / "b"), from_teacher=False
+    )
+    weights = [name for name, value in kept.items() if value.dim() == 2]
+    assert weights
+    assert all(not torch.allclose(kept[name], random.model.state_dict()[name], atol=1e-3) for name in weights)
+
+
+def test_tinyberts_two_stages(teacher, data, training, stages):
+    tinybert(teacher, data, training, hidden_size=16)
+    (first, read), (second, _) = stages
+    assert first.response_loss_weight == 0
+    assert {name for name, weight in first.feature_weights.items() if weight} == {
+        "hidden_loss",
+        "attention_loss",
+        "embedding_loss",
+    }
+    assert first.attention_target == "scores"
+    assert first.layer_mapping == "uniform"
+    assert len(read) == len(data.train.texts) + 8
+    assert (second.temperature, second.alpha, second.uses_features) == (1.0, 1.0, False)
+
+
+def test_tinyberts_ablations(teacher, data, training, stages):
+    tinybert(teacher, data, training, hidden_size=16, attention=False, augmentation=False)
+    (first, read), (_, read_too) = stages
+    assert first.feature_weights["attention_loss"] == 0 < first.feature_weights["hidden_loss"]
+    assert len(read) == len(read_too) == len(data.train.texts)
+    stages.clear()
+    again = dataclasses.replace(training, output_dir=training.output_dir / "again")
+    tinybert(teacher, data, again, hidden_size=16, attention=False, hidden=False, embeddings=False)
+    assert [config.uses_features for config, _ in stages] == [False]
+
+
+def test_minilm_compares_only_the_last_layer(teacher, data, training, stages):
+    minilm(teacher, data, training)
+    (first, _), (second, read) = stages
+    assert first.layer_mapping == ((1, 3),)
+    assert (first.attention_target, first.relations) == ("distributions", ("values",))
+    assert first.response_loss_weight == 0
+    assert (second.alpha, second.uses_features) == (0.0, False)
+    assert -100 not in read.labels
+
+
+def test_minilm_v2_takes_other_heads_and_version_1_does_not(teacher, data, training, stages):
+    minilm(teacher, data, training, version=2, hidden_size=16, n_heads=2, relation_heads=8)
+    config = stages[0][0]
+    assert (config.relations, config.relation_heads) == (("queries", "keys", "values"), 8)
+    assert not config.attention_matching
+    with pytest.raises(ValueError, match="relation_heads"):
+        minilm(teacher, data, training, hidden_size=16, n_heads=2)
+    with pytest.raises(ValueError, match="version 2"):
+        minilm(teacher, data, training, relation_heads=8)
+    with pytest.raises(ValueError, match="3"):
+        minilm(teacher, data, training, version=3)
+
+
+def test_the_data_driven_student_learns_labels_and_never_what_the_filters_dropped(teacher, data, training, stages):
+    good = "my new graphics card shows nothing but a black picture on this old computer"
+    leaked = data.test.texts[0]
+    messages = [
+        SyntheticMessage(good, NAMES[0]),
+        SyntheticMessage(leaked, NAMES[1]),
+        SyntheticMessage("short", NAMES[2]),
+    ]
+    result = data_driven(teacher, data, messages, training, min_confidence=0.0)
+    ((config, train),) = stages
+    assert config.alpha == 0
+    assert train.teacher_logits is None
+    assert len(train) == len(data.train.texts) + 1
+    # The topic that the teacher finds likeliest, or the one that was asked for.
+    found = int(predict_logits(*teacher, [good]).argmax())
+    asked = (found + 1) % len(NAMES)
+    messages[0] = SyntheticMessage(good, NAMES[asked])
+    data_driven(teacher, data, messages, training, min_confidence=0.0)
+    data_driven(teacher, data, messages, training, min_confidence=0.0, relabel=False)
+    assert [stage[1].labels[0] for stage in stages] == [found, found, asked]
+    assert len(transformer_layers(result.model)) == 2
+    with pytest.raises(ValueError, match="none of 2"):
+        data_driven(teacher, data, messages[1:], training, min_confidence=0.0)
+
+
+def test_prune_and_heal_learns_from_logits_alone_and_is_smaller(teacher, data, training, stages):
+    result = prune_and_heal(teacher, data, training)
+    ((config, train),) = stages
+    assert (config.alpha, config.uses_features) == (1.0, False)
+    assert train.teacher_logits is not None
+    sizes = [sum(p.numel() for p in transformer_layers(m).parameters()) for m in (result.model, teacher.model)]
+    assert sizes[0] < sizes[1] / 2
+
+
+def test_the_baseline_is_random_and_sees_hard_labels_only(teacher, data, training, stages):
+    hard_label_baseline(alternating_student(teacher), data, training)
+    ((config, train),) = stages
+    assert config.alpha == 0
+    assert train.teacher_logits is None
+    assert train.labels == data.train.labels
+
+
+@pytest.mark.parametrize("random_weights", [True, False])
+def test_the_baseline_starts_where_it_is_told_to(monkeypatch, teacher, data, training, random_weights):
+    starts = []
+    monkeypatch.setattr("distill_helpers.landmarks.stages.train_stage", lambda student, *_: starts.append(student))
+    student = alternating_student(teacher)
+    hard_label_baseline(student, data, training, random_weights=random_weights)
+    pairs = zip(starts[0].model.parameters(), student.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) == (not random_weights)
+
+
+def test_a_live_teacher_and_cached_features_train_the_same_student(data, training, base_tokenizer):
+    teacher = tiny_teacher("bert", base_tokenizer)
+    kept = distilbert(teacher, data, training).model.state_dict()
+    live = dataclasses.replace(training, live_teacher=True, output_dir=training.output_dir / "live")
+    for name, value in distilbert(teacher, data, live).model.state_dict().items():
+        # The cache holds fp16.
+        assert torch.allclose(value, kept[name], atol=2e-3), name
+
+
+def test_bad_weights_and_too_few_transfer_texts_are_refused(teacher, data, training):
+    with pytest.raises(ValueError, match="positive"):
+        distilbert(teacher, data, training, soft_weight=0.0, task_weight=0.0, cosine_weight=0.0)
+    with pytest.raises(ValueError, match="40 transfer texts"):
+        distilbert(teacher, data, dataclasses.replace(training, n_transfer=41))

@@ -1,0 +1,71 @@
+"""What counts of a prompt and its completion."""
+
+import pytest
+import torch
+
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.llm import CompletionCollator, CompletionDataset
+
+
+def test_the_completion_counts_and_the_prompt_does_not(pairs, language_tokenizer, completions):
+    for row, (prompt, completion) in enumerate(zip(*pairs, strict=True)):
+        item = completions[row]
+        own = [token for token, label in zip(item["input_ids"], item["labels"], strict=True) if label != IGNORE_INDEX]
+        assert item["labels"][-len(own) :] == own
+        whole = language_tokenizer(completion, add_special_tokens=False)["input_ids"]
+        assert own[: len(whole)] == whole[: len(own)]
+        assert own[-1] == language_tokenizer.eos_token_id or len(item["input_ids"]) == 40
+        assert item["input_ids"][: len(item["input_ids"]) - len(own)] == language_tokenizer(prompt)["input_ids"]
+        assert completions.n_tokens[row] == len(own)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_has_no_label_on_either_side(completions, language_tokenizer, side, monkeypatch):
+    monkeypatch.setattr(language_tokenizer, "padding_side", side)
+    batch = CompletionCollator(language_tokenizer)([completions[row] for row in (0, 3)])
+    short = len(completions[3]["input_ids"])
+    assert batch["input_ids"].shape == batch["labels"].shape == (2, len(completions[0]["input_ids"]))
+    own = batch["labels"][1][batch["attention_mask"][1].bool()]
+    assert own.tolist() == completions[3]["labels"]
+    assert len(own) == short
+    assert (batch["labels"][1][~batch["attention_mask"][1].bool()] == IGNORE_INDEX).all()
+    assert (batch["labels"] != IGNORE_INDEX).sum() == completions.n_tokens[0] + completions.n_tokens[3]
+
+
+def test_plain_texts_are_learnt_whole_but_for_the_first_token(help_desk, language_tokenizer):
+    data = CompletionDataset.from_texts(help_desk.train.texts[:3], language_tokenizer, max_length=20)
+    assert data[0]["labels"] == data[0]["input_ids"]
+    assert data.n_tokens == [19, 19, 19]
+    continued = CompletionDataset.from_texts(
+        help_desk.train.texts[:3], language_tokenizer, prompt_tokens=6, max_length=20
+    )
+    assert continued[0]["labels"][:6] == [IGNORE_INDEX] * 6
+    assert continued.n_tokens == [14, 14, 14]
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "prompts", "message"),
+    [
+        ([[1, 2, 3], [4, 5]], [1, 2], "row 1 has no completion"),
+        ([[1, 2, 3], [4]], [1, 0], "row 1 has no completion"),
+        ([[1, 2, 3]], [1, 0], "a prompt length for each"),
+        ([], [], "a prompt length for each"),
+    ],
+)
+def test_sequences_without_anything_to_learn_are_refused(token_ids, prompts, message, language_tokenizer):
+    with pytest.raises(ValueError, match=message):
+        CompletionDataset(token_ids, prompts, language_tokenizer)
+
+
+def test_a_prompt_that_fills_the_length_and_empty_texts_are_refused(language_tokenizer):
+    with pytest.raises(ValueError, match="row 0 has no completion"):
+        CompletionDataset.from_pairs(["one two three four five six"], ["seven"], language_tokenizer, max_length=4)
+    with pytest.raises(ValueError, match="empty"):
+        CompletionDataset.from_pairs(["one"], [""], language_tokenizer)
+
+
+def test_a_batch_holds_tensors(completions, language_tokenizer):
+    batch = CompletionCollator(language_tokenizer)([completions[0]])
+    assert {name: value.dtype for name, value in batch.items()} == dict.fromkeys(
+        ("input_ids", "attention_mask", "labels"), torch.int64
+    )

@@ -1,0 +1,381 @@
+"""Messages that a language model writes: what the prompt holds, what an interruption costs, what filters remove."""
+
+import copy
+import json
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from distill_helpers import LabelledTexts
+from distill_helpers.llm import synthetic_data
+from distill_helpers.llm.synthetic_data import (
+    SyntheticMessage,
+    filter_messages,
+    list_prompt,
+    lower_case_words,
+    write_messages,
+)
+from distill_helpers.models.loading import load_language_model
+
+SCREEN, PRINTER = "comp.graphics", "comp.windows.x"
+
+
+@pytest.fixture(scope="module")
+def writer(small_tokenizer):
+    """A causal model with random weights: what it writes makes no sense, but is a function of what it reads."""
+    tokenizer = copy.deepcopy(small_tokenizer)
+    tokenizer.padding_side, tokenizer.model_max_length = "left", 512
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=None,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).eval(), tokenizer
+
+
+@pytest.fixture(scope="module")
+def write(writer, help_desk):
+    def call(n_per_topic=5, **options):
+        defaults = {"topics": [SCREEN, PRINTER], "batch_size": 3, "max_new_tokens": 8, "progress": False}
+        return write_messages(*writer, help_desk.train, n_per_topic, **defaults | options)
+
+    return call
+
+
+# The form
+
+
+def test_lower_case_words_leaves_letters_and_the_first_words():
+    assert lower_case_words("I'm using Windows 3.1 -- HELP!\n") == "i m using windows help"
+    assert lower_case_words("one two three", 2) == "one two"
+    assert len(lower_case_words("a " * 50).split()) == 26
+    assert len(lower_case_words("a " * 50, None).split()) == 50
+    assert lower_case_words("12 ...") == ""
+
+
+def test_the_help_desks_messages_have_this_form_already(help_desk):
+    for data in (help_desk.train, help_desk.validation, help_desk.test):
+        assert [lower_case_words(text) for text in data.texts] == data.texts
+
+
+def test_the_prompt_is_a_list_with_a_line_for_each_example():
+    assert list_prompt("printers", ["it smokes", "it rattles"]).split("\n") == [
+        "Messages that people wrote to a help desk about printers:",
+        "- it smokes",
+        "- it rattles",
+        "",
+    ]
+
+
+# Writing
+
+
+def test_each_topic_gets_its_messages(write):
+    messages = write()
+    assert len(messages) == 10
+    assert [m.topic for m in messages].count(SCREEN) == 5
+    assert all(m.text == lower_case_words(m.text) != "" for m in messages)
+
+
+def test_messages_are_a_function_of_the_seed_and_the_rest_of_the_program_is_not(write):
+    torch.manual_seed(1)
+    first, after = write(seed=1), torch.rand(1)
+    torch.rand(7)
+    assert write(seed=1) == first
+    assert write(seed=2) != first
+    torch.manual_seed(1)
+    assert torch.rand(1) == after
+
+
+def test_temperature_and_top_k_are_obeyed(write):
+    assert write(temperature=1e-4) == write(temperature=1e-4, top_k=1) == write(top_k=1)
+    assert write() != write(top_k=1)
+
+
+def test_openings_come_from_messages_of_the_topic_that_the_prompt_does_not_show(write, help_desk, monkeypatch):
+    prompts = []
+    monkeypatch.setattr(
+        synthetic_data, "list_prompt", lambda about, shown: prompts.append((about, shown)) or list_prompt(about, shown)
+    )
+    messages = write(topics={SCREEN: "screens", PRINTER: "printers"}, opening_words=4)
+    assert [about for about, _ in prompts] == ["screens", "printers"] * 2  # the topics take turns
+    names = {"screens": SCREEN, "printers": PRINTER}
+    of_topic = {
+        name: {t for t, label in zip(help_desk.train.texts, help_desk.train.labels, strict=True) if label == i}
+        for i, name in enumerate(help_desk.label_names)
+    }
+    for about, shown in prompts:
+        assert len(set(shown)) == 8
+        assert set(shown) <= of_topic[names[about]]
+    assert len({tuple(shown) for _, shown in prompts}) == 4  # other examples each time
+    for topic in names.values():
+        begun = {" ".join(m.text.split()[:4]) for m in messages if m.topic == topic}
+        assert len(begun) == 5
+        assert begun <= {" ".join(text.split()[:4]) for text in of_topic[topic]}
+
+
+def test_the_model_may_begin_by_itself(write, help_desk):
+    alone = write(opening_words=0, n_per_topic=12, batch_size=12)
+    openings = {" ".join(text.split()[:2]) for text in help_desk.train.texts}
+    assert any(" ".join(m.text.split()[:2]) not in openings for m in alone)
+
+
+def test_a_message_written_in_a_batch_is_the_one_written_alone(writer):
+    # The prompt is read once for the batch and openings of other lengths leave gaps behind it; neither may show.
+    model, tokenizer = writer
+    prompt, openings = (
+        list_prompt("windows", ["the window is black", "how do i set it"]),
+        ["re", "i have a problem", ""],
+    )
+    greedy = {"do_sample": False, "max_new_tokens": 10}
+    together = synthetic_data._continue(model, tokenizer, prompt, openings, [], 0, greedy)
+    assert len(set(together)) == 3
+    for opening, message in zip(openings, together, strict=True):
+        head = tokenizer(prompt)["input_ids"]
+        ids = head + tokenizer(f"- {opening}", add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            for _ in range(10):
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        alone = tokenizer.decode(ids[len(head) :], skip_special_tokens=True)
+        assert alone == f"- {message}"
+        assert message.startswith(opening)
+
+
+def test_a_message_ends_with_its_line(writer, monkeypatch):
+    model, tokenizer = writer
+    lines = ["- re my screen is black", "- re help\n- and another message", "- \nnothing"]
+    monkeypatch.setattr(tokenizer, "batch_decode", lambda *_, **__: lines)
+    texts = synthetic_data._continue(model, tokenizer, "a list", ["re", "re", ""], [], 0, {"max_new_tokens": 1})
+    assert texts == ["re my screen is black", "re help", ""]
+
+
+def test_tokens_with_a_line_break_stop_the_model(writer, write, monkeypatch):
+    tokenizer = writer[1]
+    stops = []
+    original = type(tokenizer).decode
+    monkeypatch.setattr(tokenizer, "decode", lambda ids, **k: "x\n" if ids == [7] else original(tokenizer, ids, **k))
+    monkeypatch.setattr(synthetic_data, "_continue", lambda *a: stops.extend(a[4]) or ["x"] * len(a[3]))
+    write(1, topics=[SCREEN])
+    assert stops == [7]  # this tokenizer has no token for the end of a text
+
+
+def test_normalise_is_the_callers_choice_and_empty_messages_are_left_out(write):
+    assert [m.text for m in write(normalise=str.upper)] == [m.text.upper() for m in write(normalise=str.lower)]
+    assert write(normalise=lambda _: " ") == []
+
+
+def test_the_model_is_left_in_its_mode(writer, write):
+    model = writer[0]
+    try:
+        model.train()
+        write(1)
+        assert model.training
+    finally:
+        model.eval()
+
+
+# The file
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_behind_its_last_batch(write, tmp_path, monkeypatch):
+    expected, file, batches = write(), tmp_path / "messages.jsonl", []
+    original = synthetic_data._continue
+
+    def killed_in_the_third(*arguments):
+        if len(batches) == 2:
+            raise KilledError
+        batches.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(synthetic_data, "_continue", killed_in_the_third)
+    with pytest.raises(KilledError):
+        write(file=file)
+    assert len(file.read_text().splitlines()) == 2
+    with file.open("a") as out:
+        out.write('{"key": "cut o')  # killed while writing
+    monkeypatch.setattr(synthetic_data, "_continue", lambda *a: batches.append(a) or original(*a))
+    assert write(file=file) == expected
+    assert len(batches) == 4
+    assert write(file=file) == expected
+    assert len(batches) == 4  # nothing was left to do
+    assert len([json.loads(line) for line in file.read_text().splitlines()]) == 4
+
+
+def test_a_finished_file_can_grow(write, tmp_path):
+    file = tmp_path / "messages.jsonl"
+    write(3, file=file)
+    before = file.read_text()
+    assert write(6, file=file) == write(6)
+    assert file.read_text().startswith(before)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"temperature": 0.5}, {"opening_words": 2}, {"topics": [SCREEN]}])
+def test_a_file_of_other_settings_is_refused(write, tmp_path, other):
+    file = tmp_path / "messages.jsonl"
+    write(1, file=file)
+    with pytest.raises(ValueError, match=r"messages\.jsonl was written with another model, examples or settings"):
+        write(1, file=file, **other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_per_topic": 0}, "n_per_topic must be at least 1, got 0"),
+        ({"examples_per_prompt": 0}, "examples_per_prompt must be at least 1"),
+        ({"opening_words": -1}, "opening_words must be at least 0, got -1"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"top_k": 0}, "top_k"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"topics": []}, "one or more topics"),
+        ({"topics": "comp.graphics"}, "one or more topics"),
+        ({"topics": ["printers"]}, "unknown topic 'printers'"),
+        ({"examples_per_prompt": 2000}, "has .* examples, 2001 are needed"),
+    ],
+)
+def test_bad_settings(write, options, message):
+    with pytest.raises(ValueError, match=message):
+        write(**options)
+
+
+def test_a_tokenizer_that_pads_on_the_right_is_refused(writer, small_tokenizer, help_desk):
+    with pytest.raises(ValueError, match="padding_side = 'left'"):
+        write_messages(writer[0], small_tokenizer, help_desk.train, 1)
+
+
+@pytest.mark.slow
+def test_the_courses_language_model_writes_the_same_messages_each_time(help_desk):
+    options = {"topics": [SCREEN, PRINTER], "max_new_tokens": 12, "batch_size": 2, "progress": False}
+    model, tokenizer = load_language_model(device="cpu")
+    messages = write_messages(model, tokenizer, help_desk.train, 2, **options)
+    assert len(messages) == 4
+    assert write_messages(model, tokenizer, help_desk.train, 2, **options) == messages
+    openings = {" ".join(text.split()[:3]) for text in help_desk.train.texts}
+    assert all(" ".join(m.text.split()[:3]) in openings for m in messages)
+    # Sentences of English words, not the noise that wrongly unpacked weights would make.
+    english = {word for text in help_desk.transfer for word in text.split()}
+    words = [word for m in messages for word in m.text.split()[3:]]
+    assert sum(word in english for word in words) > 0.6 * len(words) > 0
+
+
+# Filters
+
+NAMES = ("screen", "printer")
+GOOD = "the screen of my machine stays black although the fan runs and the light is on"
+OTHER = "when i draw a polygon with two holes the filled area shows strange stripes at its edges"
+KNOWN = "my printer prints every page twice since i installed the new driver for it last week"
+
+
+def filtered(*cases, known=None, **options):
+    """Each case: text, topic, the teacher's probability for that topic."""
+    messages = [SyntheticMessage(text, topic) for text, topic, _ in cases]
+    rows = [[p, 1 - p] if topic == NAMES[0] else [1 - p, p] for _, topic, p in cases]
+    return filter_messages(messages, torch.tensor(rows).log(), NAMES, known=known or {}, **options)
+
+
+def test_each_rule_removes_its_messages():
+    result = filtered(
+        (GOOD, "screen", 0.9),
+        ("black screen", "screen", 0.9),
+        ("help me " * 6, "screen", 0.9),
+        (KNOWN.replace("installed", "install"), "printer", 0.9),
+        (OTHER, "printer", 0.1),
+        (OTHER, "screen", 0.51),
+        (GOOD.replace("stays", "stayed"), "screen", 0.9),
+        (GOOD + " and so are the many other lights of my machine which", "screen", 0.9),
+        known={"training": [KNOWN], "test": ["nothing like it"]},
+        max_words=20,
+    )
+    assert result.rows == [0, 5]
+    assert result.messages == [SyntheticMessage(GOOD, "screen"), SyntheticMessage(OTHER, "screen")]
+    assert list(result.table.itertuples(name=None)) == [
+        ("written", 0, 8),
+        ("fewer than 8 words", 1, 7),
+        ("more than 20 words", 1, 6),
+        ("repeats itself", 1, 5),
+        ("copies training", 1, 4),
+        ("copies test", 0, 4),
+        ("teacher below 0.5", 1, 3),
+        ("near-duplicate", 1, 2),
+    ]
+
+
+def test_the_limits_can_be_moved():
+    assert filtered(("black screen", "screen", 0.2), min_words=2, min_confidence=0.2 - 1e-6).rows == [0]
+    assert filtered(("black screen", "screen", 0.2), min_words=2, min_confidence=0.3).rows == []
+    assert filtered(("help me " * 6, "screen", 0.9), min_distinct=2 / 12).rows == [0]
+    almost = GOOD.replace("stays", "stayed")
+    assert filtered((GOOD, "screen", 0.9), (almost, "screen", 0.9), max_similarity=1.0).rows == [0, 1]
+
+
+def test_a_message_about_another_topic_can_be_kept_as_what_it_is():
+    cases = (GOOD, "screen", 0.1), (OTHER, "printer", 0.6)
+    result = filtered(*cases, min_confidence=0.8, relabel=True)
+    assert result.messages == [SyntheticMessage(GOOD, "printer")]  # 0.9 for the other topic
+    assert filtered(*cases, min_confidence=0.8).messages == []
+
+
+def test_a_first_copy_that_the_teacher_refuses_does_not_take_the_second_with_it():
+    assert filtered((GOOD, "printer", 0.1), (GOOD, "screen", 0.9)).rows == [1]
+
+
+def test_nothing_left_is_a_result_too():
+    result = filtered(("black screen", "screen", 0.9), known={"training": [GOOD]})
+    assert result.messages == result.rows == []
+    assert result.table["left"].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_an_empty_set_of_known_texts_removes_nothing():
+    assert filtered((GOOD, "screen", 0.9), (GOOD, "screen", 0.9), known={"training": []}).table["removed"].tolist() == [
+        *(0, 0, 0, 0, 0, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"messages": []}, "non-empty"),
+        ({"messages": [SyntheticMessage(GOOD, "screen"), SyntheticMessage(" ", "screen")]}, "row 1"),
+        ({"messages": [SyntheticMessage(GOOD, "mouse")] * 2}, "unknown topic 'mouse'"),
+        ({"teacher_logits": torch.zeros(1, 2)}, r"shape \(1, 2\), need \(2, 2\)"),
+        ({"teacher_logits": torch.zeros(2, 3)}, r"shape \(2, 3\), need \(2, 2\)"),
+        ({"teacher_logits": torch.tensor([[0.0, 0.0], [0.0, float("nan")]])}, "row 1.*not finite"),
+        ({"min_words": 0}, "min_words"),
+        ({"max_words": 7}, "min_words <= max_words, got 8 and 7"),
+        ({"min_confidence": 1.5}, "min_confidence .* 1.5"),
+        ({"min_distinct": -0.5}, "min_distinct .* -0.5"),
+        ({"max_similarity": 0.0}, "threshold .* 0.0"),
+        ({"known": {"test": ["x", ""]}}, "row 1"),
+    ],
+)
+def test_bad_input_of_the_filters(change, message):
+    arguments = {
+        "messages": [SyntheticMessage(GOOD, "screen")] * 2,
+        "teacher_logits": torch.zeros(2, 2),
+        "label_names": NAMES,
+        "known": {"training": [KNOWN]},
+    }
+    with pytest.raises(ValueError, match=message):
+        filter_messages(**arguments | change)
+
+
+def test_examples_with_line_breaks_stay_on_their_line(writer, monkeypatch):
+    prompts = []
+    monkeypatch.setattr(synthetic_data, "list_prompt", lambda a, shown: prompts.append(shown) or list_prompt(a, shown))
+    examples = LabelledTexts([f"line {i}\nand another" for i in range(6)], [0, 1] * 3, NAMES)
+    write_messages(*writer, examples, 1, examples_per_prompt=2, max_new_tokens=2, progress=False)
+    assert len(prompts) == 2
+    assert not any("\n" in text for shown in prompts for text in shown)

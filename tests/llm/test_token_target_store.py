@@ -1,0 +1,163 @@
+"""Targets on disk: right, found again, resumed, read in parts, repaired."""
+
+import pickle
+
+import pytest
+import torch
+
+import distill_helpers.llm.token_target_store as store_module
+from distill_helpers.llm import CompletionCollator, precompute_token_targets
+from distill_helpers.llm.output_heads import last_hidden_states
+from distill_helpers.llm.token_level import completion_hidden_states
+from distill_helpers.llm.token_targets import DenseTargets, HiddenTargets, SampledTargets, TopKTargets
+
+
+@pytest.fixture(scope="module")
+def teacher(make_language_model):
+    return make_language_model(1)
+
+
+@pytest.fixture(scope="module")
+def exact(teacher, completions):
+    """Hidden states and logits of each sequence, read alone and without padding."""
+    collate = CompletionCollator(completions.tokenizer)
+    found = []
+    with torch.no_grad():
+        for row in range(len(completions)):
+            batch = collate([completions[row]])
+            labels = batch.pop("labels")
+            hidden = completion_hidden_states(last_hidden_states(teacher.model, **batch), labels)
+            found.append((hidden, completion_hidden_states(teacher.model(**batch).logits, labels)))
+    return found
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 4000)
+
+
+def compute(teacher, completions, folder, kind, **changes):
+    settings = {"cache_dir": folder, "k": 6, "draws": 7, "progress": False, "batch_size": 5, **changes}
+    return precompute_token_targets(teacher, completions, kind, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_each_sequence_gets_its_own_targets(teacher, completions, exact, tmp_path, small_shards, batch_size):
+    options = {"storage": torch.float32, "batch_size": batch_size}
+    hidden = compute(teacher, completions, tmp_path, "hidden", **options)
+    dense = compute(teacher, completions, tmp_path, "dense", **options)
+    top_k = compute(teacher, completions, tmp_path, "top_k", temperature=2.0, **options)
+    assert len(hidden.files) > 2
+    for row, (states, logits) in enumerate(exact):
+        assert isinstance(hidden[row], HiddenTargets)
+        torch.testing.assert_close(hidden[row].hidden, states, rtol=1e-4, atol=1e-5)
+        assert isinstance(dense[row], DenseTargets)
+        torch.testing.assert_close(dense[row].logits.softmax(1), logits.softmax(1), rtol=1e-3, atol=1e-6)
+        expected = TopKTargets.of(logits, 6, 2.0, dtype=torch.float32)
+        assert isinstance(top_k[row], TopKTargets)
+        assert top_k[row].temperature == 2.0
+        torch.testing.assert_close(top_k[row].log_probs, expected.log_probs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(top_k[row].log_tail, expected.log_tail, rtol=1e-4, atol=1e-4)
+    assert len(hidden) == len(completions)
+
+
+def test_draws_follow_the_teacher_and_the_seed(teacher, completions, exact, tmp_path):
+    first = compute(teacher, completions, tmp_path / "a", "sampled", draws=2000)
+    again = compute(teacher, completions, tmp_path / "b", "sampled", draws=2000)
+    other = compute(teacher, completions, tmp_path / "a", "sampled", draws=2000, seed=1)
+    assert isinstance(first[0], SampledTargets)
+    assert torch.equal(first[0].token_ids, again[0].token_ids)
+    assert not torch.equal(first[0].token_ids, other[0].token_ids)
+    counts = torch.zeros_like(exact[0][1]).scatter_add_(
+        1, first[0].token_ids.long(), torch.ones(first[0].token_ids.shape)
+    )
+    assert (counts / 2000 - exact[0][1].softmax(1)).abs().max() < 0.05
+
+
+def test_an_interrupted_run_goes_on_behind_its_last_whole_shard(
+    teacher, completions, tmp_path, small_shards, monkeypatch
+):
+    read = store_module.last_hidden_states
+    calls = []
+
+    def failing(model, **batch):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read(model, **batch)
+
+    monkeypatch.setattr(store_module, "last_hidden_states", failing)
+    options = {"storage": torch.float32, "batch_size": 1}
+    with pytest.raises(KeyboardInterrupt):
+        compute(teacher, completions, tmp_path, "hidden", **options)
+    done = sorted(tmp_path.rglob("*.safetensors"))
+    calls[:] = [0] * 10
+    store = compute(teacher, completions, tmp_path, "hidden", **options)
+    per_shard = [len(range(a, b)) for a, b in zip(store._first, [*store._first[1:], len(completions)], strict=True)]
+    assert 1 <= len(done) < len(store.files)
+    assert len(calls) - 10 == sum(per_shard[len(done) :])
+    calls[:] = [0] * 10
+    compute(teacher, completions, tmp_path, "hidden", **options)
+    assert len(calls) == 10  # all of it was there
+
+
+def test_a_damaged_shard_is_computed_again(teacher, completions, exact, tmp_path, small_shards, caplog):
+    store = compute(teacher, completions, tmp_path, "hidden", storage=torch.float32)
+    content = bytearray(store.files[1].read_bytes())
+    content[-5] ^= 255
+    store.files[1].write_bytes(content)
+    again = compute(teacher, completions, tmp_path, "hidden", storage=torch.float32)
+    assert "damaged" in caplog.text
+    for row, (states, _) in enumerate(exact):
+        torch.testing.assert_close(again[row].hidden, states, rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_other_folder(teacher, make_language_model, completions, tmp_path):
+    for changes in ({}, {"k": 5}, {"temperature": 2.0}, {"storage": torch.float32}, {"vocabulary_size": 100}):
+        compute(teacher, completions, tmp_path, "top_k", **changes)
+    compute(make_language_model(2), completions, tmp_path, "top_k")
+    compute(teacher, completions, tmp_path, "hidden")
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_bytes_per_token_are_those_of_the_files(teacher, completions, tmp_path):
+    n_tokens = sum(completions.n_tokens)
+    for kind, own in {"hidden": 2 * 32, "top_k": 6 * 6 + 4, "sampled": 7 * 4 + 4, "dense": 2 * 400}.items():
+        store = compute(teacher, completions, tmp_path, kind)
+        assert own <= store.bytes_per_token <= own + 1000 / n_tokens
+        assert store.n_bytes == pytest.approx(store.bytes_per_token * n_tokens)
+
+
+def test_a_batch_carries_the_rows_of_its_labels(teacher, completions, exact, tmp_path):
+    store = compute(teacher, completions, tmp_path, "dense", storage=torch.float32)
+    data = completions.with_targets(store)
+    batch = CompletionCollator(data.tokenizer)([data[row] for row in (4, 3, 9)])
+    logits = torch.cat([exact[row][1] for row in (4, 3, 9)])
+    torch.testing.assert_close(batch["teacher_targets"].logits.softmax(1), logits.softmax(1), rtol=1e-3, atol=1e-6)
+
+
+def test_a_store_goes_to_the_workers_of_a_data_loader(teacher, completions, tmp_path):
+    store = compute(teacher, completions, tmp_path, "hidden")
+    opened = store[0].hidden
+    assert torch.equal(pickle.loads(pickle.dumps(store))[0].hidden, opened)
+
+
+def test_what_cannot_be_kept_is_refused(teacher, make_language_model, completions, tmp_path):
+    for kind, changes, message in (
+        ("logits", {}, "unknown kind 'logits'"),
+        ("top_k", {"k": 0}, "k must lie in"),
+        ("sampled", {"draws": 0}, "at least 1"),
+        ("top_k", {"temperature": -1.0}, "temperature"),
+        ("top_k", {"batch_size": 0}, "batch_size"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compute(teacher, completions, tmp_path, kind, **changes)
+    broken = make_language_model(3)
+    with torch.no_grad():
+        broken.model.base_model.norm.weight[0] = float("inf")
+    with pytest.raises(ValueError, match="sequences 0 to 4 are not finite"):
+        compute(broken, completions, tmp_path, "hidden")
+    store = compute(teacher, completions, tmp_path, "hidden")
+    shorter = type(completions)(completions.token_ids[:5], completions.prompt_lengths[:5], completions.tokenizer)
+    with pytest.raises(ValueError, match="compute them for this dataset"):
+        shorter.with_targets(store)
