@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help course test test-fast lint notebooks models results bench
+.PHONY: help course test test-fast lint format notebooks models results bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,20 +23,24 @@ $(READY): requirements.txt constraints.txt data/wheels.txt pyproject.toml
 	@touch $(READY)
 
 course: $(READY) ## set everything up and open the first notebook in JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(JUPYTER_FLAGS)
+	@# The settings: no question about news over the page, and widgets that are saved as the reader left them.
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	    --LabApp.app_settings_dir="$(CURDIR)/notebooks/jupyterlab" $(JUPYTER_FLAGS)
 
-test: $(READY) ## every test: style, types, units, notebooks with their outputs compared
-	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+test: test-fast ## every test: style, types, units, notebooks with their outputs compared
+	$(BIN)/python -m pytest -m slow
 
-test-fast: $(READY) ## style, types and unit tests, in under two minutes
-	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow" tests
+test-fast: lint ## style, types, unit tests and the examples in the docstrings, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests
 
 lint: $(READY) ## ruff (format and rules, notebooks too) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+format: $(READY) ## what ruff can put right by itself: its rules, then the format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 notebooks: $(READY) ## execute the notebooks from their sources, save them, publish their times in the README
 	$(BIN)/python -m distill_helpers.course.notebooks
@@ -45,14 +49,15 @@ models: $(READY) ## make the shipped teacher and student again (about 15 minutes
 	$(BIN)/python -m distill_helpers.course.recipes help-desk
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
-	for name in withheld_digit capacity t_squared alpha feature_terms landmarks queue_teacher weak_teacher healing; do \
-	    $(BIN)/python -m distill_helpers.course.experiments.$$name || exit 1; done
+	$(BIN)/python -m distill_helpers.course.experiments
 	$(BIN)/python -m distill_helpers.course.results help-desk
 	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))
 
 bench: ## the fused loss beside its peers, in an environment of its own (.venv-bench); over an hour
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --disable-pip-version-check -e ".[bench]" -c constraints.txt
+	@# Dependency groups are newer than the pip that comes with Python 3.11.
+	.venv-bench/bin/python -m pip install --disable-pip-version-check "pip>=25.1"
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -e . --group bench -c constraints.txt
 	@# Of Axolotl the loss alone: what else it needs would replace torch.
 	.venv-bench/bin/python -m pip install --disable-pip-version-check --no-deps axolotl==0.19.0 addict==2.4.0
 	.venv-bench/bin/python tests/benchmarks/fused_head.py --save data/results/fused-loss.md

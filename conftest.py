@@ -17,4 +17,14 @@ import sitecustomize  # noqa: E402, F401  (installs the audit hook in this proce
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     if hasattr(collector, "skip_compare"):  # a notebook: text progress bars go to stderr
+        from widget_words import WIDGET_HTML, words_alone
+
         collector.skip_compare += ("stderr",)
+        # nbval hands the pattern and this function to `re.sub`; its file of patterns can name texts alone.
+        collector.sanitize_patterns[WIDGET_HTML] = words_alone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker("slow")

@@ -1,21 +1,42 @@
-"""Knowledge distillation: divergences, losses, teacher targets, students, training and evaluation.
+"""Knowledge distillation: a small model learns from a large one. `import distill_helpers as dh`.
 
-The modules in the order in which one meets them:
+A student in five steps, with your own messages and a teacher that you have fine-tuned:
 
-* `data`, `corpora`: messages in three splits, your own and the course's;
-* `models`: teachers and students from a folder, an installed wheel, or the Hub by choice;
-* `targets`: the teacher's logits, computed once and kept on disk;
-* `divergences`, `losses`: what the student minimises;
-* `fused_loss`, `token_targets`, `output_heads`, `divergence_gradients`: the same for vocabularies too large to hold
-  logits of;
-* `students`: small transformers, trimmed vocabularies, cuts from the teacher; `pruning`;
-* `capture`, `layer_maps`, `feature_losses`, `feature_terms`, `feature_cache`: what goes on inside both models;
-* `distillation_config`, `distillation_dataset`, `distillation_trainer`, `training`: the loop;
-* `llm`: the same for causal language models;
-* `calibration`, `evaluation`: what came out.
+    data = dh.load_csv("train.csv", "test.csv", text_column="message", label_column="queue")
+    teacher = dh.load_text_classifier("my-teacher")
+    student = dh.create_student(teacher, data.train.texts)
+    train, validation = (
+        dh.DistillationDataset(
+            part.texts, part.labels, dh.precompute_teacher_logits(teacher, part.texts), student.tokenizer
+        )
+        for part in (data.train, data.validation)
+    )
+    result = dh.train_student_with_distillation(student, train, validation)
+    dh.evaluate(result.classifier, data.test)
+
+What you need, by task:
+
+    read messages                        `load_csv`, `load_hf_dataset`; the course's: `load_help_desk`, `load_banking77`
+    load a teacher                       `load_text_classifier`, `load_language_model`
+    keep what the teacher says           `precompute_teacher_logits`, `precompute_teacher_features`
+    make a student                       `create_student`, `narrow_student`, `cut_layers`, `prune`
+    choose what the student learns from  `DistillationConfig`: temperature, alpha, divergence, features
+    train the student                    `train_student_with_distillation`, or `DistillationTrainer` (a `Trainer`)
+    judge the student                    `evaluate`, `compare`, `fit_temperature`, `reliability_bins`
+    write a loop of your own             `DistillationLoss`, `mean_divergence`, `forward_kl`, `fused_distillation_loss`
+    look inside a model                  `capture_features`
+
+Three packages have a page of their own: `help(distill_helpers.llm)` for causal language models,
+`help(distill_helpers.api)` for a teacher behind an API, and `help(distill_helpers.landmarks)` for DistilBERT, TinyBERT,
+MiniLM and others as recipes. The names above come from `data`, `models`, `students`, `losses`, `evaluation`, `targets`
+and `training`, whose modules have the details.
+
+Importing the package loads nothing: a name brings its libraries when it is first used. The examples in the docstrings
+assume `import torch` and `import distill_helpers as dh`.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
 __version__ = "0.1.0"

@@ -44,8 +44,8 @@ from distill_helpers import (
     train_student_with_distillation,
     trim_vocabulary,
 )
-from distill_helpers.models.batching import predict_logits
-from distill_helpers.models.loading import embedding_weight
+from distill_helpers.models.architectures import embedding_weight
+from distill_helpers.models.text_models import predict_logits
 
 
 def randn(*shape, seed=0):
@@ -251,8 +251,10 @@ def test_the_device_is_picked_and_the_teacher_computes_in_fp32(make_classifier, 
     assert not [message for message in said if "deprecated" in message]
     assert (logits.dtype, logits.device.type) == (torch.float32, "cpu")
     model = copy.deepcopy(teacher.model).half().float()
-    torch.testing.assert_close(logits, predict_logits(model, teacher.tokenizer, texts), atol=1e-5, rtol=0)
-    precompute_teacher_logits(model.half(), texts, teacher.tokenizer, device="cpu", progress=False)
+    expected = predict_logits(TextClassifier(model, teacher.tokenizer), texts)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    half = TextClassifier(model.half(), teacher.tokenizer)
+    precompute_teacher_logits(half, texts, device="cpu", progress=False)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
@@ -273,7 +275,8 @@ def test_the_tokenizer_is_in_the_key_of_the_cache(make_classifier, small_tokeniz
     vocabulary = small_tokenizer.get_vocab()
     vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
     for tokenizer in (small_tokenizer, BertTokenizerFast(vocab=vocabulary, model_max_length=32)):
-        precompute_teacher_logits(model, texts, tokenizer, device="cpu", cache_dir=tmp_path, progress=False)
+        teacher = TextClassifier(model, tokenizer)
+        precompute_teacher_logits(teacher, texts, device="cpu", cache_dir=tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -400,7 +403,7 @@ def test_more_than_accuracy_is_measured(make_classifier, help_desk):
     """ "everywhere": accuracy only."""
     data = help_desk.test.subset(range(0, 1952, 40))
     student, teacher = make_classifier(seed=1), make_classifier(seed=2)
-    rows = [evaluate(student, data, teacher_logits=predict_logits(*teacher, data.texts))]
+    rows = [evaluate(student, data, teacher_logits=predict_logits(teacher, data.texts))]
     assert {"accuracy", "macro_f1", "nll", "ece", "agreement", "parameters", "bytes"} <= set(rows[0])
     assert {"macro_f1", "macro_f1_sd", "ece_sd", "agreement_sd", "seeds"} <= set(compare({"student": rows * 3}).columns)
 
@@ -419,14 +422,12 @@ def test_a_trimmed_tokenizer_knows_its_words(base_tokenizer, help_desk, tmp_path
 
 def test_labels_in_another_order_than_the_teachers_are_refused(make_classifier, help_desk):
     """ "label order": a teacher whose classes stand in another order trains a student that is confidently wrong."""
-    model, tokenizer = make_classifier()
+    teacher, others = make_classifier(), help_desk.label_names[::-1]
     with pytest.raises(ValueError, match="reorder your labels"):
-        precompute_teacher_logits(
-            model, help_desk.train.texts[:2], tokenizer, device="cpu", label_names=help_desk.label_names[::-1]
-        )
+        precompute_teacher_logits(teacher, help_desk.train.texts[:2], device="cpu", label_names=others)
     data = help_desk.test.subset([0])
     with pytest.raises(ValueError, match="the data's classes are"):
-        evaluate(TextClassifier(model, tokenizer), type(data)(data.texts, [0], data.label_names[::-1]))
+        evaluate(teacher, type(data)(data.texts, [0], others))
 
 
 def test_an_embedding_with_padded_rows_is_no_wrong_vocabulary(make_sets, small_tokenizer, help_desk, tmp_path):

@@ -42,6 +42,12 @@ def test_make_course_reaches_a_jupyterlab_that_answers(tmp_path: Path) -> None:
         contents = f"{url}/api/contents/notebooks/00_start_here.ipynb?content=0&token={token}"
         with urllib.request.urlopen(contents, timeout=30) as answer:
             assert json.load(answer)["type"] == "notebook"
+        for plugin, setting, value in (
+            ("@jupyterlab/apputils-extension:notification", "fetchNews", "false"),
+            ("@jupyter-widgets/jupyterlab-manager:plugin", "saveState", True),
+        ):
+            with urllib.request.urlopen(f"{url}/lab/api/settings/{plugin}?token={token}", timeout=30) as answer:
+                assert json.load(answer)["schema"]["properties"][setting]["default"] == value
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)

@@ -1,17 +1,19 @@
 """About the notebooks themselves. That their outputs are right is nbval's to say, in the same run."""
 
 import ast
+import inspect
 import json
 import re
-from pathlib import Path
 
+import ipywidgets
 import nbformat
 import pytest
 
-from distill_helpers.course.notebooks import NOTEBOOKS, SOURCES, read_source
+from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOURCES, notebook_names
+from distill_helpers.course.notebooks import read_source, table_of_notebooks
+from distill_helpers.course.widgets import FIRST_STATE, WIDGET_VIEW
 
-ROOT = NOTEBOOKS.parent
-NAMES = sorted(path.stem for path in SOURCES.glob("*.py"))
+NAMES = notebook_names()
 
 #: Cells whose output nbval does not compare, or that it skips: notebook → how many, and why that is right.
 NOT_COMPARED: dict[str, tuple[int, str]] = {}
@@ -78,15 +80,38 @@ def test_pictures_have_alternative_texts(notebook: nbformat.NotebookNode) -> Non
     assert not re.search(r"!\[\]\(", prose(notebook))
 
 
-def test_widgets_have_their_state(notebook: nbformat.NotebookNode) -> None:
-    views = [
-        output.data["application/vnd.jupyter.widget-view+json"]["model_id"]
-        for output in outputs(notebook)
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+def test_widgets_show_their_first_state(notebook: nbformat.NotebookNode) -> None:
+    with_widget = [cell for cell in code_cells(notebook) if re.search(r"\blive\(", cell.source)]
+    assert with_widget, "a notebook has at least one widget"
+    for cell in with_widget:
+        (html,) = [output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {})]
+        assert html.startswith(f"<div class='{FIRST_STATE} ")
+
+
+def test_no_output_is_a_widget_that_nothing_runs(notebook: nbformat.NotebookNode) -> None:
+    assert "widgets" not in notebook.metadata
+    classes = {name for name, value in vars(ipywidgets).items() if inspect.isclass(value)}
+    for output in outputs(notebook):
+        data = output.get("data", {"text/plain": ""})
+        assert data, "an empty output, such as a progress bar's"
+        assert WIDGET_VIEW not in data
+        assert data.get("text/plain", "").partition("(")[0] not in classes
+
+
+def test_the_map_lists_every_notebook() -> None:
+    (cell,) = [
+        cell
+        for cell in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4).cells
+        if cell.cell_type == "markdown" and cell.source.startswith("## The map")
     ]
-    assert views, "a notebook has at least one widget"
-    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
-    assert set(views) <= set(state)
+    rows = re.findall(r"(?m)^\| (?:\*\*|\[)(\d\d) · .+?(?:\*\*|\]\((\w+)\.ipynb\)) \| .+ \|$", cell.source)
+    assert [number for number, _ in rows] == [name[:2] for name in NAMES]
+    assert [link for _, link in rows] == ["", *NAMES[1:]]
+
+
+def test_the_readme_lists_every_notebook() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- notebooks -->\n\n{table_of_notebooks({}, readme)}\n\n<!-- end notebooks -->" in readme
 
 
 def test_cells_that_nbval_does_not_compare_are_counted_and_justified(
@@ -149,4 +174,4 @@ def test_time_is_published_and_within_bounds(name: str) -> None:
 
 
 def test_the_source_folder_holds_nothing_else() -> None:
-    assert {path.suffix for path in Path(SOURCES).iterdir() if path.is_file()} == {".py"}
+    assert {path.suffix for path in SOURCES.iterdir() if path.is_file()} == {".py"}

@@ -7,7 +7,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -24,13 +23,25 @@ def pins(file: str) -> dict[str, str]:
     return {canonicalize_name(match[1]): match[2] for match in found if match}
 
 
+def requirements() -> dict[str, list[Requirement]]:
+    """What pyproject.toml lists, by extra and by dependency group; what every installation needs has the name ""."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = file["project"]
+    listed = {"": project["dependencies"], **project["optional-dependencies"], **file["dependency-groups"]}
+    return {name: [Requirement(line) for line in lines] for name, lines in listed.items()}
+
+
 def accepted() -> dict[str, Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
     # The benchmark's peers get an environment of their own, and nothing in the course needs four bits.
-    pinned = [extra for name, extra in extras.items() if name not in ("bench", "qlora")]
-    listed = project["dependencies"] + [r for extra in pinned for r in extra]
-    return {canonicalize_name(r.name): r for r in map(Requirement, listed)}
+    pinned = [listed for name, listed in requirements().items() if name not in ("bench", "qlora")]
+    return {canonicalize_name(r.name): r for listed in pinned for r in listed}
+
+
+def test_a_package_has_one_range_wherever_it_is_listed() -> None:
+    ranges: dict[str, set[str]] = {}
+    for requirement in (r for listed in requirements().values() for r in listed):
+        ranges.setdefault(requirement.name, set()).add(str(requirement.specifier))
+    assert {name: found for name, found in ranges.items() if len(found) > 1} == {}
 
 
 def test_pins_are_what_pyproject_accepts() -> None:
@@ -77,16 +88,8 @@ def test_ci_calls_the_readmes_test_command() -> None:
     assert "\nmake test " in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("module", ["distill_helpers", "distill_helpers.course.results"])
-def test_importing_needs_no_optional_package(module: str) -> None:
-    optional = {"wandb", "jupytext", "optuna", "tabulate", "openai", "anthropic"}
-    code = f"import sys, {module}; print(sorted({optional} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-
-
 def test_readme_links_resolve() -> None:
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
             assert (ROOT / target).exists(), f"{page} links {target}"
 
@@ -97,10 +100,11 @@ def listed_modules() -> list[str]:
     for line in re.findall(
         r"^  +(\S+)", (ROOT / "CONTRIBUTING.md").read_text().split("notebooks/source")[0], flags=re.M
     ):
-        if line.endswith("/"):
-            folder = line if line in FOLDERS else "course/" + line
-            inside = sorted((PACKAGE / folder).glob("*.py")) if folder not in FOLDERS else []
-            listed += [f"{folder}{path.name}" for path in inside if path.name != "__init__.py"]
+        if line in FOLDERS:
+            folder = line
+        elif line.endswith("/"):
+            inside = sorted((PACKAGE / folder / line).glob("*.py"))
+            listed += [f"{folder}{line}{path.name}" for path in inside if path.name != "__init__.py"]
         elif line.endswith(".py"):
             listed.append(folder + line)
     return [f"distill_helpers.{name.removesuffix('.py').replace('/', '.')}" for name in listed]
@@ -130,10 +134,13 @@ def test_contributing_lists_every_module_once() -> None:
 
 def test_modules_import_only_what_stands_above_them() -> None:
     order = {name: number for number, name in enumerate(listed_modules())}
+    # These two define what their folders share.
+    defining = {"distill_helpers.course.exercises", "distill_helpers.course.widgets"}
     for name, path in MODULES.items():
-        if name.startswith("distill_helpers.course."):
-            continue
-        imported = imported_modules(path)
+        imported = imported_modules(path) - defining
+        folder = name.rpartition(".")[0]
+        if folder.startswith("distill_helpers.course."):  # the list names the folder, not the modules inside it
+            imported = {module for module in imported if module.rpartition(".")[0] != folder}
         below = sorted(other for other in imported & set(order) if order[other] >= order[name])
         assert not below, f"{name} imports {below}, which CONTRIBUTING.md lists below it"
         # By the module that defines a name: what a package hands on is for its users, and would hide a circle.
@@ -141,7 +148,135 @@ def test_modules_import_only_what_stands_above_them() -> None:
         assert not packages, f"{name} imports from the packages {packages}; name their modules"
 
 
+def test_no_name_that_a_package_hands_on_is_the_name_of_a_module_beside_it() -> None:
+    # Importing the module would put it in the place of the name.
+    for stub in PACKAGE.rglob("__init__.pyi"):
+        imports = [
+            node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
+        ]
+        names = {alias.name for node in imports if node.module for alias in node.names}
+        beside = {path.stem for path in stub.parent.glob("*.py")} | {
+            path.parent.name for path in stub.parent.glob("*/*.pyi")
+        }
+        assert not names & beside, f"{stub.parent.name} hands on {sorted(names & beside)}"
+
+
 def test_tests_lie_in_the_folders_of_the_package() -> None:
-    own = {"api/recorded", "browser", "benchmarks", "course/wrong_answers", "offline", "support"}
+    own = {"browser", "benchmarks", "course/wrong_answers", "offline", "support"}
     for folder in {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("*.py")}:
         assert folder in {".", *own} or (PACKAGE / folder).is_dir(), f"tests/{folder} mirrors no folder of the package"
+
+
+# Imported under another name than pip's.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+# What each folder may import beside the standard library and what every installation has.
+EXTRAS = {
+    "api": {"api"},
+    "api/review/widget.py": {"review"},
+    "api/teachers/llama_server.py": {"local-server"},
+    "data": {"hub"},
+    "models": {"lora"},
+}
+# Imported by another library, when the package asks it for what needs them.
+INDIRECT = {
+    "accelerate": "the Trainer of transformers",
+    "bitsandbytes": "PEFT, for students in four bits",
+    "gguf": "transformers, for language models in a .gguf file",
+}
+
+
+def third_party_imports(path: Path) -> set[str]:
+    """The distributions that a module imports, anywhere in it, for a type alone included."""
+    roots = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            roots.add(node.module.split(".")[0])
+    roots -= {"distill_helpers", *sys.stdlib_module_names}
+    return {canonicalize_name(DISTRIBUTIONS.get(root, root)) for root in roots}
+
+
+def folders_of(name: str) -> list[str]:
+    return [folder.as_posix() for folder in Path(name).parents]
+
+
+def packaged_modules() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "course"]
+
+
+def test_the_package_imports_what_it_requires_and_requires_what_it_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = {name: {canonicalize_name(r.name) for r in found} for name, found in requirements().items()}
+    used: set[str] = set()
+    for path in packaged_modules():
+        name = path.relative_to(PACKAGE).as_posix()
+        extras = set().union(*(found for place, found in EXTRAS.items() if place in {name, *folders_of(name)}))
+        imported = third_party_imports(path)
+        missing = imported - listed[""].union(*(listed[extra] for extra in extras))
+        assert not missing, f"{name} imports {sorted(missing)}, which pyproject.toml does not list for it"
+        used |= imported
+    of_users = set().union(*(listed[name] for name in ("", *project["optional-dependencies"])))
+    assert of_users - used == INDIRECT.keys()
+
+
+def test_an_error_about_a_missing_package_names_the_extra_that_brings_it() -> None:
+    listed, seen = requirements(), set()
+    for path in packaged_modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require_package":
+                (extra,) = (ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "extra")
+                if isinstance(node.args[0], ast.Constant):  # elsewhere the packages of a loop
+                    assert node.args[0].value in {r.name for r in listed[extra]}, path
+                seen.add(extra)
+    assert seen == {"api", "gguf", "hub", "local-server", "lora", "review"}
+
+
+def test_both_pages_name_every_extra_and_begin_with_the_same_example() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pages = [(folder / "README.md").read_text(encoding="utf-8") for folder in (ROOT, PACKAGE)]
+    for extra, listed in project["optional-dependencies"].items():
+        packages = ", ".join(Requirement(line).name for line in listed)
+        assert f"| `{extra}` | {packages} |" in pages[1]
+        assert f"`{extra}`" in pages[0]
+    first = [re.findall(r"```python\n(.*?)```", page, flags=re.S)[0] for page in pages]
+    assert first[0] == first[1]
+
+
+def test_versions_and_licence_are_the_same_everywhere() -> None:
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, citation = file["project"], yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (version,) = re.findall(r'^__version__ = "(.*)"$', (PACKAGE / "__init__.py").read_text(), flags=re.M)
+    (released, *_) = re.findall(r"^## \[(\d\S*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert project["version"] == version == citation["version"] == released[0]
+    assert str(citation["date-released"]) == released[1]
+    assert project["license"] == citation["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+
+
+def test_the_workflow_tests_the_oldest_and_the_newest_python_and_can_change_nothing() -> None:
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    classifier = "Programming Language :: Python :: 3."
+    minors = [int(c.removeprefix(classifier)) for c in file["project"]["classifiers"] if c.startswith(classifier)]
+    assert file["project"]["requires-python"] == f">=3.{min(minors)}"
+    assert file["tool"]["ruff"]["target-version"] == f"py3{min(minors)}"
+    text = (ROOT / ".github/workflows/tests.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == [f"3.{min(minors)}", f"3.{max(minors)}"]
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in used), "a tag can be moved"
+    assert {"'test'", "'test-fast'"} <= set(re.findall(r"'[\w-]+'", job["steps"][-1]["run"]))
+
+
+def test_the_changelog_says_where_each_module_is_now() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert len(rows) > 60
+    for old, new in rows:
+        now = re.findall(r"`(\S+)`", new)
+        assert now
+        assert f"distill_helpers.{old}" not in {f"distill_helpers.{name}" for name in now}
+        for name in now:
+            assert f"distill_helpers.{name}" in MODULES, f"CHANGELOG.md sends readers of {old} to {name}"

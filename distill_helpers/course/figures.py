@@ -1,6 +1,7 @@
-"""Figures of the course: one palette, labelled axes, a title that states the answer, an alternative text.
+"""Figures and tables of the course: one palette, labelled axes, a title that states the answer, an alternative text.
 
-`with_alt_text` is how a notebook shows a figure, `figure_html` how a widget does: the text travels with the PNG.
+A notebook shows a figure with `with_alt_text`, a widget with `figure_html`. Both put the alternative text beside the
+PNG.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import base64
 import html
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,9 +19,9 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "dot_figure", "figure", "figure_html", "probability_bars", "with_alt_text"]
+__all__ = ["COLOURS", "dot_figure", "figure", "figure_html", "html_table", "probability_bars", "with_alt_text"]
 
-#: Okabe and Ito's palette for the colour-blind, in an order whose greys differ: blue, orange, green, sky, vermilion.
+#: Okabe and Ito's palette for the colour-blind: blue, orange, green, sky, vermilion. In this order the greys differ.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00")
 
 _STYLE: dict[Any, Any] = {
@@ -32,12 +33,20 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
 }
 
-#: Matplotlib's settings are the process's; JupyterLab draws widgets in a thread of their own.
+#: Matplotlib has one set of settings for the whole process, and JupyterLab draws widgets in a thread of their own.
 _STYLING = threading.Lock()
 
 
 def figure(title: str, *, width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
-    """An empty figure in the course's style. `title` states the answer that the figure gives; sizes in inches."""
+    """Make an empty figure in the course's style.
+
+    Args:
+        title: states the answer that the figure gives.
+        width, height: in inches.
+
+    Raises:
+        ValueError: an empty title.
+    """
     if not title.strip():
         raise ValueError("a figure needs a title that states its answer")
     with _STYLING, plt.rc_context(_STYLE):
@@ -48,7 +57,7 @@ def figure(title: str, *, width: float = 7.0, height: float = 3.2) -> tuple[Figu
 
 
 def with_alt_text(fig: Figure, alt: str) -> Image:
-    """The figure as an image with an alternative text.
+    """Turn a figure into an image with an alternative text.
 
     Raises:
         ValueError: an alternative text of fewer than 20 characters, or an axis without a label.
@@ -57,16 +66,16 @@ def with_alt_text(fig: Figure, alt: str) -> Image:
 
 
 def figure_html(fig: Figure, alt: str) -> str:
-    """The figure as an `<img>` for a render function's HTML. Raises as `with_alt_text` does."""
+    """Turn a figure into an `<img>` for a render function's HTML. Raises the errors of `with_alt_text`."""
     data = base64.b64encode(_png(fig, alt)).decode()
     return f"<img src='data:image/png;base64,{data}' alt='{html.escape(alt, quote=True)}' style='max-width:100%'>"
 
 
 def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, references: Mapping[str, float]) -> Figure:
-    """One dot per seed and a bar at the mean, a line for each model.
+    """Draw one line for each model, with a dot for each seed and a bar at the mean.
 
     Args:
-        table: long form, with the columns `model`, `seed` and `value`; models are drawn in their order of appearance.
+        table: in long form, with the columns `model`, `seed` and `value`. The models keep their order of appearance.
         value: the column to draw.
         title: states the answer.
         label: of the horizontal axis, with its unit.
@@ -89,24 +98,53 @@ def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, refer
     return fig
 
 
+def html_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "", highlight: str | None = None
+) -> str:
+    """Make an HTML table whose first column holds the heads of the rows. All texts are escaped.
+
+    Args:
+        columns: heads of the columns; empty for a table without them.
+        rows: the cells as they are printed, the head of the row first.
+        caption: printed above the table.
+        highlight: the head of a row to print bold.
+    """
+    head = "".join(f"<th scope='col'>{html.escape(column, quote=False)}</th>" for column in columns)
+    lines = []
+    for row in rows:
+        cells = [html.escape(str(cell), quote=False) for cell in row]
+        first, *others = [f"<b>{cell}</b>" for cell in cells] if row[0] == highlight else cells
+        data = "".join(f"<td>{cell}</td>" for cell in others)
+        lines.append(f"<tr><th scope='row' style='text-align:left'>{first}</th>{data}</tr>")
+    return (
+        "<table>"
+        + (f"<caption style='text-align:left'>{html.escape(caption, quote=False)}</caption>" if caption else "")
+        + (f"<thead><tr>{head}</tr></thead>" if columns else "")
+        + f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
 def probability_bars(
     names: Sequence[str], probabilities: Sequence[Sequence[float]], owners: Sequence[str], highlight: str | None = None
 ) -> str:
-    """An HTML table of horizontal bars: one line per class, one column per owner of a distribution.
+    """Make an HTML table of horizontal bars: one line for each class, one column for each distribution.
 
-    Built of text, not of pixels: a screen reader reads it, and it is the same on every machine to the printed digit.
+    The table consists of text, not of pixels, so that a screen reader can read it.
 
     Args:
         names: the classes.
-        probabilities: for each owner, one probability per class.
-        owners: column heads.
+        probabilities: for each distribution one probability for each class.
+        owners: whose distributions they are; the heads of the columns.
         highlight: a class to print bold, the true one, say.
 
     Raises:
-        ValueError: lengths that don't fit.
+        ValueError: not one distribution for each owner, or not one probability for each class.
     """
-    if len(probabilities) != len(owners) or any(len(p) != len(names) for p in probabilities):
-        raise ValueError("need one column per owner and one probability per class")
+    if len(probabilities) != len(owners):
+        raise ValueError(f"need one column per owner, got {len(probabilities)} columns and {len(owners)} owners")
+    for owner, column in zip(owners, probabilities, strict=True):
+        if len(column) != len(names):
+            raise ValueError(f"need one probability per class, got {len(column)} of {owner} for {len(names)} classes")
     head = "".join(f"<th scope='col' style='text-align:left'>{html.escape(o)}</th>" for o in owners)
     lines = []
     for i, name in enumerate(names):
@@ -118,7 +156,7 @@ def probability_bars(
 
 def _png(fig: Figure, alt: str) -> bytes:
     if len(alt.strip()) < 20:
-        raise ValueError(f"the alternative text must say what the figure shows, got {alt!r}")
+        raise ValueError(f"the alternative text must say in 20 characters or more what the figure shows, got {alt!r}")
     for axes in fig.axes:
         if not axes.get_xlabel() or not axes.get_ylabel():
             raise ValueError("label both axes, with units")

@@ -1,6 +1,6 @@
-"""Logs of long runs: one line of JSON per finished run, so that what was interrupted goes on where it was.
+"""Logs of long runs: one line of JSON for each finished run, so that an interrupted series continues where it stopped.
 
-The logs are in `data/results`; the tables and figures of the notebooks are made from them.
+The logs are in `data/results`. The tables and figures of the notebooks are made from them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,28 @@ from typing import Any
 
 import pandas as pd
 
-from distill_helpers.models.loading import COURSE_MODELS
+from distill_helpers.course.folders import ROOT
 
-__all__ = ["RESULTS", "append_run", "markdown_table", "read_log", "run_missing", "write_table"]
+__all__ = [
+    "RESULTS",
+    "append_run",
+    "markdown_table",
+    "read_log",
+    "replace_between_marks",
+    "run_missing",
+    "write_table",
+]
 
-RESULTS = COURSE_MODELS.parent / "results"
+RESULTS = ROOT / "data" / "results"
 
 Value = str | int | float
 
 
 def read_log(name: str) -> pd.DataFrame:
-    """A committed log, one row per run.
+    """Read a committed log, one row for each run.
 
     Raises:
-        FileNotFoundError: no log of that name.
+        FileNotFoundError: no log has this name.
     """
     log = RESULTS / f"{name}.jsonl"
     if not log.is_file():
@@ -34,7 +42,7 @@ def read_log(name: str) -> pd.DataFrame:
 
 
 def append_run(name: str, run: dict[str, Value]) -> None:
-    """Add a line to a log and print it."""
+    """Append a line to a log, and print the line."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     line = json.dumps({key: round(value, 6) if isinstance(value, float) else value for key, value in run.items()})
     with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
@@ -47,8 +55,8 @@ def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..
 
     Args:
         name: of the log.
-        wanted: the settings of each run, which are also its key in the log.
-        run: takes the settings by name, returns what was measured.
+        wanted: the settings of each run; they are also the run's key in the log.
+        run: takes the settings by name and returns what was measured.
     """
     path = RESULTS / f"{name}.jsonl"
     done = _lines(path) if path.exists() else []
@@ -58,14 +66,32 @@ def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..
 
 
 def markdown_table(frame: pd.DataFrame, formats: tuple[str, ...]) -> str:
-    """A Markdown table, one format for each column, the index included; what is missing is a dash."""
+    """Format a frame as a Markdown table. A dash stands for a missing value.
+
+    Args:
+        frame: the table; its index becomes the first column.
+        formats: one format for each column, the index included, such as ".1f"; "" leaves a value as it is.
+    """
     return frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
 
 
 def write_table(name: str, table: str) -> None:
-    """Write the Markdown table of a log beside it, and print it."""
+    """Write the Markdown table of a log into the same folder, and print the table."""
     (RESULTS / f"{name}.md").write_text(f"{table}\n", encoding="utf-8")
     print(table)
+
+
+def replace_between_marks(page: Path, name: str, text: str) -> None:
+    """Write text between the marks `<!-- NAME -->` and `<!-- end NAME -->` of a page, in the place of the old text.
+
+    Raises:
+        ValueError: the page does not have both marks exactly once.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
+    old = page.read_text(encoding="utf-8")
+    if old.count(begin) != 1 or old.count(end) != 1:
+        raise ValueError(f"{page.name} needs the marks {begin.strip()} and {end} once each")
+    page.write_text(f"{old.split(begin)[0]}{begin}\n{text.strip()}\n\n{end}{old.split(end)[1]}", encoding="utf-8")
 
 
 def _lines(log: Path) -> list[dict[str, Value]]:

@@ -1,4 +1,4 @@
-"""How much memory a computation's tensors take at most, on any device."""
+"""The peak memory of a computation's tensors, on any device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class _Watch(TorchDispatchMode):
-    """Looks at the results of every operation, the backward pass's included, and forgets what has been freed."""
+    """Adds up the results of every operation, also of the backward pass, that have not been freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,10 +35,13 @@ class _Watch(TorchDispatchMode):
 
 
 def peak_tensor_bytes(function: Callable[[], T]) -> tuple[T, int]:
-    """What a function returns, and the most bytes that tensors made in it took at one time.
+    """Call a function, and measure the most bytes that the tensors it makes take at one time.
 
-    Exact and the same in every run, unlike the memory of the process; what an operation needs inside itself is not in
-    it. The function runs more slowly than without.
+    The figure is exact and the same in every run, unlike the memory of the process. It does not contain the memory that
+    an operation needs inside itself. The measurement slows the function down.
+
+    Returns:
+        What the function returned, and the bytes.
     """
     with _Watch() as watch:
         result = function()

@@ -1,4 +1,4 @@
-"""Progress over long steps, as a widget: it leaves no text behind in a saved notebook."""
+"""Progress over long steps, as a widget that leaves nothing behind: neither on the page nor in a saved notebook."""
 
 from __future__ import annotations
 
@@ -6,39 +6,61 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import ipywidgets
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from distill_helpers.course.widgets import WIDGET_VIEW
 
 __all__ = ["ProgressWidget"]
 
 
 class ProgressWidget:
-    """A bar with a name, shown at its first step.
+    """A bar with a name. It appears at its first step and disappears after its last one.
 
     Args:
-        description: what is being done.
+        description: says what is being done.
     """
 
     def __init__(self, description: str) -> None:
-        self._bar = ipywidgets.IntProgress(
-            description=description, layout={"width": "34em"}, style={"description_width": "16em"}
-        )
+        self._description = description
+        self._bar = self._new_bar(1)
+        self._shown: DisplayHandle | None = None
 
     def over(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, one step of the bar for each."""
+        """Yield the items, with one step of the bar for each."""
         items = items if isinstance(items, Sized) else list(items)
         self._start(len(items))
-        for item in items:
-            yield item
-            self._bar.value += 1
+        try:
+            for item in items:
+                yield item
+                self._bar.value += 1
+        finally:
+            self._end()
 
     def callback(self) -> TrainerCallback:
-        """A callback that moves the bar with a Trainer's steps."""
+        """Return a callback that moves the bar with a Trainer's steps."""
         return _StepCallback(self)
 
+    def _new_bar(self, total: int) -> ipywidgets.IntProgress:
+        return ipywidgets.IntProgress(
+            max=max(total, 1),
+            description=self._description,
+            layout={"width": "34em"},
+            style={"description_width": "16em"},
+        )
+
     def _start(self, total: int) -> None:
-        self._bar.max, self._bar.value = max(total, 1), 0
-        display(self._bar)
+        self._bar = self._new_bar(total)
+        # The view alone: a text beside it would stay where no widget runs, and be compared with the next execution's.
+        view = {WIDGET_VIEW: self._bar._repr_mimebundle_()[WIDGET_VIEW]}
+        self._shown = display(view, raw=True, display_id=True)
+
+    def _end(self) -> None:
+        if self._shown is not None:
+            # Empties the output on the page, and so in the notebook that JupyterLab saves.
+            self._shown.update({}, raw=True)
+            self._shown = None
+        self._bar.close()
 
 
 class _StepCallback(TrainerCallback):
@@ -52,3 +74,8 @@ class _StepCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._widget._bar.value = state.global_step
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._widget._end()

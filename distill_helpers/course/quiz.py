@@ -1,7 +1,7 @@
 """Quizzes without scripts: every choice unfolds its own explanation.
 
-A choice is a `<details>` element, so that keyboard and screen reader work, and so does a page on which no widget runs.
-The questions are in `notebooks/quizzes/NOTEBOOK.toml`.
+A choice is a `<details>` element. It works with a keyboard and a screen reader, and on a page where no widget runs. The
+questions of a notebook are in `notebooks/quizzes/NOTEBOOK.toml`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import html
 import re
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["QUIZZES", "Choice", "Question", "load_quiz", "render_quiz"]
+from distill_helpers.course.folders import QUIZZES
 
-QUIZZES = Path(__file__).resolve().parents[2] / "notebooks" / "quizzes"
+__all__ = ["Choice", "Question", "load_quiz", "render_quiz"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`why` explains the choice, right or wrong."""
+    """A possible answer. `why` explains why the choice is right, or why it is wrong."""
 
     text: str
     why: str
@@ -28,13 +27,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Question:
-    """Exactly one choice is right.
+    """A question with two choices or more, of which exactly one is right.
 
     Args:
-        name: for the test that holds the key against a computation.
+        name: of the test that computes the answer, `test_quiz_NAME`.
         text: the question.
-        source: what says that the key is right; "computed" where a test does.
+        source: where the answer is found, with a section, equation or table; "computed" if a test computes the answer.
         choices: two or more.
+
+    Raises:
+        ValueError: a question without exactly one right choice, or with an empty text.
     """
 
     name: str
@@ -51,10 +53,10 @@ class Question:
 
 
 def load_quiz(notebook: str) -> list[Question]:
-    """The questions of a notebook, such as "01_dark_knowledge".
+    """Read the questions of a notebook, such as "01_dark_knowledge".
 
     Raises:
-        FileNotFoundError: a notebook without a quiz.
+        FileNotFoundError: the notebook has no quiz.
         ValueError: a question without exactly one right choice, or with an empty text.
     """
     entries = tomllib.loads((QUIZZES / f"{notebook}.toml").read_text(encoding="utf-8"))["question"]
@@ -65,7 +67,7 @@ def load_quiz(notebook: str) -> list[Question]:
 
 
 def render_quiz(notebook: str) -> str:
-    """The quiz of a notebook as HTML: open a choice to see whether it is right, and why."""
+    """Render the quiz of a notebook as HTML: open a choice to see whether it is right, and why."""
     parts = []
     for number, question in enumerate(load_quiz(notebook), start=1):
         choices = "".join(
@@ -74,10 +76,10 @@ def render_quiz(notebook: str) -> str:
             for choice in question.choices
         )
         parts.append(f"<h4>{number}. {_inline(question.text)}</h4>{choices}")
-    # JupyterLab would set what stands between two dollar signs as mathematics.
+    # JupyterLab would typeset text between two dollar signs as mathematics.
     return f"<section aria-label='quiz' class='mathjax_ignore tex2jax_ignore'>{''.join(parts)}</section>"
 
 
 def _inline(text: str) -> str:
-    """Escaped, with `code` as code."""
+    """Escape a text, and set what stands between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))

@@ -2,7 +2,7 @@
 
     python -m distill_helpers.course.recipes help-desk
 
-makes the help desk's teacher, then its student, and writes each with a manifest into `data/models`. The module
+trains the help desk's teacher, then its student, and writes both with their manifests into `data/models`. The module
 `results` uses the same recipes for its tables.
 """
 
@@ -26,13 +26,9 @@ from distill_helpers.data.corpora import load_banking77, load_help_desk
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
 from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import (
-    COURSE_MODELS,
-    TextClassifier,
-    base_encoder_path,
-    load_text_classifier,
-)
+from distill_helpers.models.loading import COURSE_MODELS, base_encoder_path, load_text_classifier
 from distill_helpers.models.manifest import write_manifest
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import create_student
 from distill_helpers.targets.logits import precompute_teacher_logits
 from distill_helpers.training.dataset import DistillationDataset
@@ -51,13 +47,13 @@ __all__ = [
     "train_student",
 ]
 
-#: Where teachers that do not ship, their logits and unfinished runs are kept; may be deleted at any time.
+#: The work folder: teachers that do not ship, teachers' logits, unfinished runs. It may be deleted at any time.
 WORK = COURSE_MODELS.parents[1] / ".cache"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training run. `dropout` is a student's; the teacher keeps its own."""
+    """Settings of one training run. `dropout` applies to a student; the teacher keeps its own."""
 
     epochs: int
     learning_rate: float
@@ -70,10 +66,11 @@ class Variant:
     """What a student learns from, and where it starts.
 
     Args:
-        labels: "hard", the people's labels; "soft", the teacher's distributions; "teacher's choice", its top class.
-        share: of the training messages, a stratified sample.
-        transfer: the transfer set as well (never with hard labels, which it does not have).
-        teacher_embeddings: start from the teacher's embeddings rather than random ones.
+        labels: "hard" are the people's labels, "soft" the teacher's distributions, and "teacher's choice" the teacher's
+            most probable classes.
+        share: of the training messages, in a stratified sample.
+        transfer: learn from the transfer set as well. It has no hard labels.
+        teacher_embeddings: start from the teacher's embeddings rather than from random ones.
     """
 
     labels: str = "soft"
@@ -88,19 +85,19 @@ SMALLEST = Variant(transfer=True)
 
 @dataclass(frozen=True)
 class Task:
-    """A data set and how teacher and student are made for it.
+    """A data set, and the settings with which its teacher and students are made.
 
     Args:
         name: also the prefix of the models' folders.
-        load: the data; `transfer` may be empty where `n_augmented` makes a transfer set.
+        load: loads the data. Their `transfer` may be empty if `n_augmented` makes a transfer set.
         max_length: in word pieces, for teacher and student alike.
         teacher: settings of the teacher.
-        lora_rank: makes the teacher an adapter, small enough to ship; None trains every weight.
-        with_transfer: settings of students on messages and transfer set together.
-        same_messages: settings of students on the training messages alone.
+        lora_rank: trains an adapter of this rank, which is small enough to ship; None trains every weight.
+        with_transfer: settings of students that learn from messages and transfer set.
+        same_messages: settings of students that learn from the training messages alone.
         temperature: of the soft targets.
-        n_augmented: texts made from the training messages for the teacher to label.
-        group_by_length: where lengths differ much, batches of about the same length pad less.
+        n_augmented: number of texts that are made from the training messages for the teacher to label.
+        group_by_length: make batches of texts of about the same length, which saves padding if lengths differ much.
         vocab_size, hidden_size, n_heads: of the student.
     """
 
@@ -124,7 +121,7 @@ class Task:
 
     @cached_property
     def transfer(self) -> list[str]:
-        """Unlabelled texts for the teacher: windows that come with the data, and augmented messages."""
+        """Unlabelled texts for the teacher to label: windows that come with the data, and augmented messages."""
         texts = list(self.data.transfer)
         if self.n_augmented:
             texts += augment_texts(self.data.train.texts, self.n_augmented, seed=0)
@@ -132,7 +129,7 @@ class Task:
 
     @cached_property
     def teacher_model(self) -> TextClassifier:
-        """The teacher as it was made, from `data/models` or the work folder."""
+        """The finished teacher, from `data/models` or the work folder."""
         return load_text_classifier(self.teacher_folder)
 
     @property
@@ -140,11 +137,10 @@ class Task:
         return (WORK if self.lora_rank is None else COURSE_MODELS) / f"{self.name}-teacher"
 
     def teacher_logits(self, texts: list[str], *, progress: bool = True) -> torch.Tensor:
-        """The teacher's logits, (texts, classes), kept in the work folder."""
+        """Compute the teacher's logits, (texts, classes), once, and keep them in the work folder."""
         return precompute_teacher_logits(
-            self.teacher_model.model,
+            self.teacher_model,
             texts,
-            self.teacher_model.tokenizer,
             max_length=self.max_length,
             label_names=self.data.label_names,
             cache_dir=WORK / "targets",
@@ -153,7 +149,7 @@ class Task:
 
 
 def make_teacher(task: Task, seed: int = 0) -> Path:
-    """Fine-tune the base encoder on the hard labels and save it with its manifest. Returns the folder."""
+    """Fine-tune the base encoder on the hard labels, save it with its manifest, and return the folder."""
     data = task.data
     start = load_text_classifier(base_encoder_path(), label_names=data.label_names, seed=seed)
     model: Any = start.model
@@ -187,11 +183,11 @@ def make_teacher(task: Task, seed: int = 0) -> Path:
         if task.lora_rank is None:
             tokenizer.save_pretrained(task.teacher_folder)
         else:
-            # Where the base lies on this machine means nothing elsewhere; PEFT has put its path here.
+            # PEFT has put the path of the base encoder here, which means nothing on another machine.
             result.model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
         result.model.save_pretrained(task.teacher_folder)
         if task.lora_rank is not None:
-            (task.teacher_folder / "README.md").unlink()  # PEFT's form, which nobody has filled in
+            (task.teacher_folder / "README.md").unlink()  # PEFT's form for a model card, not filled in
     _write_manifest(task, task.teacher_folder, seed)
     return task.teacher_folder
 
@@ -206,10 +202,10 @@ def train_student(
     labelling_progress: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TextClassifier:
-    """Train one student of a task. Goes on from `output_dir` where it was interrupted.
+    """Train one student of a task. An interrupted training continues from the checkpoints in `output_dir`.
 
     Args:
-        task, variant: what it learns, and from what.
+        task, variant: what the student learns, and from which labels and texts.
         seed: of the sample of messages, the student's weights, order and dropout.
         output_dir: for the student, and for checkpoints while it trains.
         progress: show the Trainer's progress bar and log.
@@ -235,7 +231,7 @@ def train_student(
         recipe,
         seed,
         output_dir,
-        # A tenth of the messages gets four times the epochs, else it would be a comparison of unfinished students.
+        # A tenth of the messages gets four times the epochs. Otherwise the comparison would be of unfinished students.
         epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
         teacher_embeddings=variant.teacher_embeddings,
         progress=progress,
@@ -257,18 +253,15 @@ def fit_student(
     progress: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TextClassifier:
-    """Make a task's student and train it on any texts, hard labels and logits; goes on where it was interrupted.
+    """Make a task's student and train it on any texts, hard labels and logits. See `train_student` for interruptions.
 
     Args:
-        task: whose student, and whose validation messages.
-        train: texts, hard labels (`IGNORE_INDEX` where there is none), the teacher's logits (texts, classes) or None.
-        validation_logits: (validation messages, classes), or None.
-        config: what it learns.
-        recipe: rate, batch size and dropout; its epochs are not used.
-        seed: of the student's weights, order and dropout.
-        output_dir: for the student, and for checkpoints while it trains.
-        epochs: passes over the texts.
-        teacher_embeddings, progress, callbacks: as in `Variant` and `train_student`.
+        task: gives the student's shape, the teacher and the validation messages. train: texts, hard labels
+        (`IGNORE_INDEX` for a text without one), the teacher's logits (texts, classes) or None. validation_logits:
+        (validation messages, classes), or None. config: the objective. recipe: learning rate, batch size and dropout;
+        its epochs are not used. seed: of the student's weights, order and dropout. output_dir: for the student, and for
+        checkpoints while it trains. epochs: passes over the texts. teacher_embeddings, progress, callbacks: as in
+        `Variant` and `train_student`.
     """
     data = task.data
     student = create_student(
@@ -296,11 +289,11 @@ def fit_student(
         callbacks=callbacks,
         progress=progress,
     )
-    return TextClassifier(result.model, result.tokenizer)
+    return result.classifier
 
 
 def make_student(task: Task, seed: int = 0) -> Path:
-    """Train the smallest student and save it with its manifest into `data/models`. Returns the folder."""
+    """Train the smallest student, save it with its manifest in `data/models`, and return the folder."""
     folder = COURSE_MODELS / f"{task.name}-student"
     run = WORK / "runs" / f"{task.name}-shipped-student"
     student = train_student(task, SMALLEST, seed, run, progress=True)
@@ -314,7 +307,7 @@ def make_student(task: Task, seed: int = 0) -> Path:
 def _write_manifest(task: Task, folder: Path, seed: int) -> None:
     command = f"python -m distill_helpers.course.recipes {task.name}"
     write_manifest(folder, command=command, seed=seed, label_names=task.data.label_names, measured={})
-    # Measured on the model as it is stored: loaded again, adapter merged.
+    # The figures are measured on the stored model, loaded again, with the adapter merged.
     stored = load_text_classifier(folder)
     measured = {
         f"{name}_{figure}": value
@@ -326,14 +319,14 @@ def _write_manifest(task: Task, folder: Path, seed: int) -> None:
 
 
 def get_task(name: str, data: Path | None = None) -> Task:
-    """The task called `help-desk` or `banking77`.
+    """Make the task called `help-desk` or `banking77`.
 
     Args:
-        name: see above.
-        data: for Banking77 the folder with its two CSV files; None fetches it from the Hub.
+        name: one of the two.
+        data: for Banking77 the folder with its two CSV files; None fetches them from the Hub.
 
     Raises:
-        ValueError: another name.
+        ValueError: no task has this name.
     """
     if name == "help-desk":
         return Task(
@@ -358,7 +351,7 @@ def get_task(name: str, data: Path | None = None) -> Task:
             temperature=4.0,
             n_augmented=60_000,
             group_by_length=True,
-            # The messages use 2,410 word pieces: what the vocabulary does not need goes into the width.
+            # The messages use only 2,410 word pieces. The parameters that the vocabulary saves go into the width.
             hidden_size=160,
             n_heads=4,
         )

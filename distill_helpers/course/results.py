@@ -1,10 +1,11 @@
-"""The runs behind the course's tables: one command for each data set, five seeds, resumable, logged as they end.
+"""The runs behind the course's tables of messages: one command for each data set, five seeds each.
 
     python -m distill_helpers.course.results help-desk
     python -m distill_helpers.course.results banking77 --data FOLDER
 
-Every finished run is a line of `data/results/<task>.jsonl`; a run that is there is not made again. At the end teacher
-and smallest student are timed in turn, in one process, and the table is written into `data/results` and the README.
+Every finished run becomes a line of `data/results/<task>.jsonl` at once, and a run that has a line is not made again.
+At the end the teacher and the smallest student are timed in turn, in one process. Then the table is written into
+`data/results` and into the README.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from distill_helpers.course.figures import dot_figure
-from distill_helpers.course.logs import RESULTS, append_run, markdown_table, read_log, run_missing
+from distill_helpers.course.folders import ROOT
+from distill_helpers.course.logs import (
+    RESULTS,
+    append_run,
+    markdown_table,
+    read_log,
+    replace_between_marks,
+    run_missing,
+)
 from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
 from distill_helpers.data.labelled_texts import TextSplits
 from distill_helpers.evaluation.measures import (
@@ -35,7 +44,7 @@ from distill_helpers.evaluation.measures import (
     measure_throughput,
     model_size,
 )
-from distill_helpers.models.loading import COURSE_MODELS, load_text_classifier
+from distill_helpers.models.loading import load_text_classifier
 
 __all__ = [
     "BASELINE",
@@ -53,7 +62,7 @@ __all__ = [
 TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
 BEST = "soft labels, transfer set"
 
-#: What the figure of each task shows, for its title.
+#: The title of each task's figure: what the figure shows.
 _FINDINGS = {
     "help-desk": "Better labels help, unlabelled text helps on top",
     "banking77": "Only a transfer set beats tf-idf",
@@ -72,9 +81,10 @@ VARIANTS = {
 
 
 def linear_baseline(data: TextSplits) -> torch.Tensor:
-    """Log-probabilities of tf-idf (words and pairs) with logistic regression on the test texts, (texts, classes).
+    """Train a linear model on the training texts and return its log-probabilities of the test texts, (texts, classes).
 
-    The line that a student must pass to have a reason to exist: trained on the same words in a second or two.
+    The model is logistic regression on tf-idf of words and pairs of words. It trains in a second or two, so a student
+    that is less accurate has no reason to exist.
     """
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
@@ -84,7 +94,7 @@ def linear_baseline(data: TextSplits) -> torch.Tensor:
 
 
 def run(task: Task, seeds: Iterable[int]) -> None:
-    """Make the runs that are missing from the log. Killed, it goes on where it was."""
+    """Make the runs that are missing from a task's log. After an interruption, call it again: it continues."""
     wanted = [(TEACHER, 0), (BASELINE, 0), *((name, seed) for seed in seeds for name in VARIANTS)]
     settings = [{"model": name, "seed": seed} for name, seed in wanted]
     run_missing(task.name, settings, partial(_measure, task))
@@ -99,7 +109,7 @@ def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
     folder = _run_folder(task, model, seed)
     figures = evaluate(train_student(task, VARIANTS[model], seed, folder), test, teacher_logits=teacher_logits)
-    if model != BEST:  # the smallest students stay: one of them is timed
+    if model != BEST:  # one of the smallest students is timed at the end
         shutil.rmtree(folder)
     return figures
 
@@ -109,9 +119,9 @@ def _run_folder(task: Task, name: str, seed: int) -> Path:
 
 
 def time_models(task: Task, rounds: int = 5) -> None:
-    """Time teacher and smallest student in turn, round by round, and log the medians.
+    """Time the teacher and the smallest student in turn, round by round, and log the medians.
 
-    A clone whose log is complete has made no student: its log keeps the timing that it came with.
+    In a fresh clone the log is complete, so no student has been trained; then the log keeps the timing that it has.
     """
     folder = _run_folder(task, BEST, 0)
     if not folder.is_dir():
@@ -134,13 +144,13 @@ def time_models(task: Task, rounds: int = 5) -> None:
 
 
 def read_results(task_name: str) -> pd.DataFrame:
-    """The committed log of a task, one row per run: `model`, `seed` and the figures of `evaluate`.
+    """Read a task's committed log, one row for each run: `model`, `seed` and the figures of `evaluate`.
 
     Raises:
-        FileNotFoundError: no log of that name.
+        FileNotFoundError: no log has this name.
     """
     frame = read_log(task_name)
-    # A timing has columns of its own.
+    # A timing is no run, and its columns are empty for runs.
     frame = frame[frame["model"] != TIMING].dropna(axis="columns", how="all")
     order = [TEACHER, BASELINE, *VARIANTS]
     return frame.sort_values(
@@ -151,14 +161,14 @@ def read_results(task_name: str) -> pd.DataFrame:
 
 
 def read_timing(task_name: str) -> dict[str, float]:
-    """The latest timing in a task's committed log: latency and throughput of teacher and smallest student."""
+    """Read the latest timing from a task's committed log: latency and throughput of teacher and smallest student."""
     log = read_log(task_name)
     timing = log[log["model"] == TIMING].iloc[-1].drop(["model", "seed"]).dropna()
     return {str(name): float(value) for name, value in timing.items()}
 
 
 def summary(task_name: str) -> pd.DataFrame:
-    """The table of a task: for each model its means over the seeds, and the accuracy's standard deviation."""
+    """Make a task's table: for each model the means over its seeds, and the standard deviation of the accuracy."""
     frame = read_results(task_name)
     teacher = frame.loc[frame["model"] == TEACHER].iloc[0]
     lines = {}
@@ -179,7 +189,7 @@ def summary(task_name: str) -> pd.DataFrame:
 
 
 def accuracy_figure(task_name: str, title: str) -> Figure:
-    """Every student of a task's log, one dot per seed, with the teacher and the linear baseline as lines."""
+    """Draw every student of a task's log, one dot for each seed; teacher and linear baseline are vertical lines."""
     frame = read_results(task_name)
     frame["accuracy"] *= 100
     lines = {name: frame.loc[frame["model"] == name, "accuracy"].item() for name in (TEACHER, BASELINE)}
@@ -188,7 +198,7 @@ def accuracy_figure(task_name: str, title: str) -> Figure:
 
 
 def markdown(task_name: str) -> str:
-    """The table of a task for a page, with the timing below it."""
+    """Make a task's table for a page, with the timing below it."""
     formats = ("", ".0f", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ".1f", ",.0f")
     table = markdown_table(summary(task_name), formats)
     time = read_timing(task_name)
@@ -200,8 +210,8 @@ def markdown(task_name: str) -> str:
     )
 
 
-def publish(task_name: str, readme: Path = COURSE_MODELS.parents[1] / "README.md") -> None:
-    """Write a task's table and figure into `data/results`, and the table between its marks in the README.
+def publish(task_name: str, readme: Path = ROOT / "README.md") -> None:
+    """Write a task's table and figure into `data/results`, and the table between its marks in the README, too.
 
     Raises:
         ValueError: a README without the marks.
@@ -209,12 +219,7 @@ def publish(task_name: str, readme: Path = COURSE_MODELS.parents[1] / "README.md
     table = markdown(task_name)
     (RESULTS / f"{task_name}.md").write_text(table, encoding="utf-8")
     accuracy_figure(task_name, _FINDINGS[task_name]).savefig(RESULTS / f"{task_name}.png")
-    begin, end = f"<!-- {task_name} -->\n", f"<!-- end {task_name} -->"
-    text = readme.read_text(encoding="utf-8")
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"{readme.name} needs the marks {begin.strip()} and {end} once each")
-    before, after = text.split(begin)[0], text.split(end)[1]
-    readme.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    replace_between_marks(readme, task_name, table)
 
 
 def main() -> None:
@@ -222,7 +227,7 @@ def main() -> None:
     parser.add_argument("task", choices=["help-desk", "banking77"])
     parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--no-timing", action="store_true", help="leave the timing out, say while another run is on")
+    parser.add_argument("--no-timing", action="store_true", help="leave out the timing, because another run is on, say")
     arguments = parser.parse_args()
     task = get_task(arguments.task, arguments.data)
     if not (task.teacher_folder / "manifest.json").exists():

@@ -1,8 +1,10 @@
 """Messages in three splits: your own files, a Hugging Face data set, or the course's data sets.
 
-* `labelled_texts`: `LabelledTexts`, `TextSplits`, and the loaders of your own data;
+* `labelled_texts`: `LabelledTexts` and `TextSplits`;
+* `own_data`: your own CSV files, or a Hugging Face data set;
 * `corpora`: the course's data sets, which are installed as packages (`installed_files` finds and checks their files);
-* `augmentation`: new messages for the teacher to label; `near_duplicates`: texts that say the same thing.
+* `augmentation`: new messages for the teacher to label;
+* `near_duplicates`: texts that say the same thing with a few letters or words changed.
 """
 
 import lazy_loader

@@ -18,10 +18,12 @@ from .labelled_texts import (
     IGNORE_INDEX as IGNORE_INDEX,
     LabelledTexts as LabelledTexts,
     TextSplits as TextSplits,
-    load_csv as load_csv,
-    load_hf_dataset as load_hf_dataset,
     split_off as split_off,
 )
 from .near_duplicates import (
     deduplicate as deduplicate,
+)
+from .own_data import (
+    load_csv as load_csv,
+    load_hf_dataset as load_hf_dataset,
 )

@@ -1,7 +1,7 @@
-"""New messages for the teacher to label, made from the ones there are.
+"""New messages for the teacher to label, made from messages that exist.
 
-The labels stay right whatever happens to the words, because the teacher labels the result. That is why a transfer set
-may be rougher than an augmented training set (TinyBERT, arXiv 1909.10351, section 3.2; Beyer et al., arXiv 2106.05237).
+The labels stay right whatever happens to the words, because the teacher labels the result. A transfer set may therefore
+be rougher than an augmented training set (TinyBERT, arXiv 1909.10351, section 3.2; Beyer et al., arXiv 2106.05237).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["augment_texts", "drop_words", "splice"]
 
 
 def drop_words(text: str, share: float, rng: random.Random) -> str:
-    """The text without a random share of its words (each with this probability); at least one word stays."""
+    """The text after each of its words was dropped with probability `share`. At least one word stays."""
     words = text.split()
     kept = [word for word in words if rng.random() >= share]
     return " ".join(kept or [rng.choice(words)])
@@ -30,18 +30,23 @@ def splice(first: str, second: str, rng: random.Random) -> str:
 def augment_texts(
     texts: Sequence[str], n_new: int, *, spliced: float = 0.5, dropped_words: float = 0.15, seed: int = 0
 ) -> list[str]:
-    """New texts, distinct from each other and from the given ones.
+    """New texts, distinct from each other and from the given texts.
 
     Args:
         texts: the training messages, without labels.
-        n_new: how many to make.
-        spliced: share of the new texts made of two messages (`splice`); the others are one message each.
-        dropped_words: probability with which each word of a new text is dropped (`drop_words`).
-        seed: the result is a function of it.
+        n_new: how many texts to make.
+        spliced: the share of the new texts that are made of two messages (`splice`). Each of the others is made of one.
+        dropped_words: the probability with which each word of a new text is dropped (`drop_words`).
+        seed: the same seed gives the same texts.
 
     Raises:
-        ValueError: no text or an empty one, shares outside [0, 1], a negative number, or texts so few and short that
+        ValueError: no text or an empty text, a share outside [0, 1], a negative number, or texts so few and short that
             no more new ones can be made of them.
+
+    Example:
+        >>> from distill_helpers.data import augment_texts
+        >>> augment_texts(["my mac shows a grey screen", "windows will not start"], 2, seed=4)
+        ['shows a will start', 'windows shows a grey screen']
     """
     check_texts(texts)
     for name, share in (("spliced", spliced), ("dropped_words", dropped_words)):

@@ -1,4 +1,4 @@
-"""What came out: how good, how faithful to the teacher, how calibrated, how large, how fast.
+"""What came out of the training: how good, how faithful to the teacher, how calibrated, how large, how fast.
 
 * `measures`: one row for a model (`evaluate`), one table for several (`compare`);
 * `calibration`: reliability bins, and the temperature that calibrates a model.

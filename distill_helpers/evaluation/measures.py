@@ -1,7 +1,7 @@
-"""How good, how faithful, how calibrated, how big, how fast: one row for a model, one table for several.
+"""How good, how faithful, how calibrated, how large, how fast: one row for a model, one table for several.
 
-Accuracy alone hides what distillation is about: a student can agree with its teacher more, or be better calibrated, at
-the same accuracy.
+Accuracy alone hides what distillation is about. At the same accuracy a student can agree more often with its teacher,
+or be better calibrated.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.metrics import accuracy_score, f1_score, log_loss
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.evaluation.calibration import reliability_bins
-from distill_helpers.models.batching import predict_logits, resolve_max_length
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.batching import resolve_max_length
+from distill_helpers.models.text_models import TextClassifier, predict_logits
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel
 
 __all__ = [
     "agreement",
@@ -43,27 +45,32 @@ def evaluate(
     max_length: int | None = None,
     timing: bool = False,
 ) -> dict[str, float]:
-    """Every figure of a classifier on labelled messages, as one row.
+    """All figures of a classifier on labelled messages, as one row.
 
     Args:
-        classifier: model and tokenizer; the model is used where it is.
+        classifier: model and tokenizer. The model is used where it is.
         data: usually the test set. Its label names must be the model's.
-        teacher_logits: (texts, classes) of the teacher on the same messages, for `agreement`.
-        batch_size: messages at a time.
-        max_length: in tokens; default the tokenizer's own.
-        timing: add `latency_ms` and `messages_per_s` (takes some seconds).
+        teacher_logits: the teacher's logits on the same messages, (texts, classes). They add `agreement`.
+        batch_size: the number of messages at a time.
+        max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
+        timing: add `latency_ms` and `messages_per_s`, which takes some seconds.
 
     Returns:
-        `accuracy`, `macro_f1`, `nll` (nats), `ece`, `parameters`, `bytes`, and what was asked for.
+        `accuracy`, `macro_f1`, `nll` (nats), `ece`, `parameters`, `bytes`, and the figures that were asked for.
 
     Raises:
-        ValueError: label names that differ from the model's, teacher logits of another shape.
+        ValueError: label names that differ from the model's, or teacher logits of another shape.
+
+    Example:
+        >>> student = dh.load_course_model("help-desk-student", device="cpu")
+        >>> row = dh.evaluate(student, dh.load_help_desk().test.subset(range(0, 1950, 10)))
+        >>> f"{row['accuracy']:.2f} accuracy with {row['parameters']:,.0f} parameters"
+        '0.78 accuracy with 1,060,357 parameters'
     """
     if data.label_names != classifier.label_names:
         raise ValueError(f"the data's classes are {data.label_names}, the model's {classifier.label_names}")
-    model, tokenizer = classifier
-    logits = predict_logits(model, tokenizer, data.texts, batch_size=batch_size, max_length=max_length)
-    row = classification_metrics(logits, data.labels, teacher_logits) | model_size(model)
+    logits = predict_logits(classifier, data.texts, batch_size=batch_size, max_length=max_length)
+    row = classification_metrics(logits, data.labels, teacher_logits) | model_size(classifier.model)
     if timing:
         row["latency_ms"] = measure_latency(classifier, data.texts, max_length=max_length)
         row["messages_per_s"] = measure_throughput(classifier, data.texts, batch_size=batch_size, max_length=max_length)
@@ -73,18 +80,29 @@ def evaluate(
 def classification_metrics(
     logits: Tensor, labels: Sequence[int], teacher_logits: Tensor | None = None
 ) -> dict[str, float]:
-    """Accuracy, macro-F1, negative log-likelihood and ECE of logits, and the agreement with a teacher's.
+    """Accuracy, macro-F1, negative log-likelihood and ECE of logits, and their agreement with a teacher's logits.
 
     Args:
         logits: (texts, classes).
-        labels: class indices.
-        teacher_logits: same shape as `logits`; adds `agreement`.
+        labels: class indices, one for each text.
+        teacher_logits: of the same shape as `logits`. They add `agreement`.
 
     Raises:
-        ValueError: lengths or shapes that differ, no text, logits that are not finite.
+        ValueError: lengths or shapes that differ, no text, or logits that are not finite.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
+        >>> teacher_logits = torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
+        >>> row = dh.classification_metrics(logits, [0, 1, 1], teacher_logits)
+        >>> {name: round(figure, 2) for name, figure in row.items()}
+        {'accuracy': 0.67, 'macro_f1': 0.67, 'nll': 0.52, 'ece': 0.32, 'agreement': 0.67}
     """
+    from sklearn.metrics import accuracy_score, f1_score, log_loss
+
     if logits.dim() != 2 or len(logits) != len(labels) or len(labels) == 0:
-        raise ValueError(f"need logits (texts, classes) and as many labels, got {tuple(logits.shape)}, {len(labels)}")
+        raise ValueError(
+            f"need logits (texts, classes) and one label for each text, got {tuple(logits.shape)}, {len(labels)} labels"
+        )
     if not logits.isfinite().all():
         raise ValueError("the logits are not finite; a model that returns NaN cannot be evaluated")
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()
@@ -101,15 +119,19 @@ def classification_metrics(
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
-    """Share of messages on which both give the same class.
+    """The share of messages on which student and teacher give the same class.
 
-    "Average top-1 agreement", one of the two measures of fidelity in Stanton et al. (arXiv 2106.05945, equation 2).
+    This is the "average top-1 agreement", one of the two measures of fidelity in Stanton et al. (arXiv 2106.05945,
+    equation 2).
 
     Raises:
         ValueError: shapes that differ.
     """
     if student_logits.shape != teacher_logits.shape:
-        raise ValueError(f"shapes differ: {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}")
+        raise ValueError(
+            "student and teacher need logits of the same messages and classes, got the shapes"
+            f" {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+        )
     return float((student_logits.argmax(-1).cpu() == teacher_logits.argmax(-1).cpu()).double().mean())
 
 
@@ -117,22 +139,22 @@ def expected_calibration_error(probabilities: np.ndarray, labels: Sequence[int],
     """ECE with bins of equal width over the confidence (Guo et al., arXiv 1706.04599, equation 3).
 
     Args:
-        probabilities: (texts, classes), rows sum to 1.
-        labels: class indices.
-        n_bins: bins over (0, 1].
+        probabilities: (texts, classes). Each row sums to 1.
+        labels: class indices, one for each text.
+        n_bins: the number of bins over (0, 1].
 
     Returns:
-        In [0, 1]; 0 when, in every bin, the share that is right equals the mean confidence.
+        A number in [0, 1]. It is 0 if, in every bin, the share of right answers equals the mean confidence.
 
     Raises:
-        ValueError: `n_bins` below 1, rows that are no probabilities, or not one label per row.
+        ValueError: `n_bins` below 1, rows that are no probabilities, or not one label for each row.
     """
     bins = reliability_bins(probabilities, labels, n_bins)
     return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["count"]).sum() / len(labels))
 
 
 def model_size(model: PreTrainedModel) -> dict[str, float]:
-    """`parameters`, and `bytes` of parameters and buffers as they are in memory."""
+    """The number of `parameters`, and the `bytes` of parameters and buffers as they are in memory."""
     tensors = [*model.parameters(), *model.buffers()]
     return {
         "parameters": float(sum(p.numel() for p in model.parameters())),
@@ -142,7 +164,7 @@ def model_size(model: PreTrainedModel) -> dict[str, float]:
 
 @torch.inference_mode()
 def answer(classifier: TextClassifier, text: str, max_length: int | None = None) -> int:
-    """The class of one message, from its characters: what one request to a server costs."""
+    """The class of one message, starting from its characters: the work of one request to a server."""
     model, tokenizer = classifier
     inputs = tokenizer(
         text,
@@ -161,7 +183,14 @@ def measure_latency(
     warmup: int = 10,
     max_length: int | None = None,
 ) -> float:
-    """Median milliseconds to answer one message, tokenising included, one at a time.
+    """The median time to answer one message, in milliseconds, tokenising included. One message at a time.
+
+    Args:
+        classifier: model and tokenizer. The model is used where it is.
+        texts: messages, used again from the first if there are too few.
+        n_messages: how many answers are timed.
+        warmup: how many answers come before, untimed.
+        max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
 
     Raises:
         ValueError: no text, or counts below 1.
@@ -173,7 +202,7 @@ def measure_latency(
     seconds = []
     for text in chosen:
         start = time.perf_counter()
-        answer(classifier, text, max_length)  # ends with a value on the CPU, so a GPU has finished
+        answer(classifier, text, max_length)  # ends with a number on the CPU, so a GPU has finished by then
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[warmup:])
 
@@ -185,11 +214,22 @@ def measure_throughput(
     max_texts: int = 512,
     max_length: int | None = None,
 ) -> float:
-    """Messages per second in batches, tokenising included."""
+    """Messages per second in batches, tokenising included.
+
+    Args:
+        classifier: model and tokenizer. The model is used where it is.
+        texts: messages, of which the first `max_texts` are timed.
+        batch_size: the number of messages at a time.
+        max_texts: how many messages to time at most.
+        max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
+
+    Raises:
+        ValueError: no text, or a batch size below 1.
+    """
     sample = list(texts[:max_texts])
-    predict_logits(*classifier, sample[:batch_size], batch_size=batch_size, max_length=max_length)  # warm-up
+    predict_logits(classifier, sample[:batch_size], batch_size=batch_size, max_length=max_length)  # warm-up
     start = time.perf_counter()
-    predict_logits(*classifier, sample, batch_size=batch_size, max_length=max_length)
+    predict_logits(classifier, sample, batch_size=batch_size, max_length=max_length)
     return len(sample) / (time.perf_counter() - start)
 
 
@@ -197,19 +237,27 @@ def compare(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> pd.DataFrame:
     """One line for each model, with the mean and the spread over its seeds.
 
     Args:
-        rows: for each model its rows from `evaluate`, one per seed.
+        rows: for each model its rows from `evaluate`, one for each seed.
 
     Returns:
-        Index: the models. Columns: `seeds`, and for each figure its mean, and `<figure>_sd`, the standard deviation
-        over seeds (n − 1 in the denominator; NaN for a single seed).
+        A table whose index is the models. Its columns are `seeds`, the mean of each figure under the figure's name, and
+        the standard deviation over seeds as `<figure>_sd` (n − 1 in the denominator; NaN for a single seed).
 
     Raises:
         ValueError: a model without rows.
+
+    Example:
+        >>> dh.compare({"student": [{"accuracy": 0.81}, {"accuracy": 0.83}], "teacher": [{"accuracy": 0.88}]}).round(3)
+                 seeds  accuracy  accuracy_sd
+        student      2      0.82        0.014
+        teacher      1      0.88          NaN
     """
+    import pandas as pd
+
     lines = {}
     for name, seeds in rows.items():
         if not seeds:
-            raise ValueError(f"no rows for {name!r}")
+            raise ValueError(f"no rows for {name!r}; pass one row for each seed")
         frame = pd.DataFrame(list(seeds))
         line: dict[str, float] = {"seeds": len(frame)}
         for figure in frame.columns:

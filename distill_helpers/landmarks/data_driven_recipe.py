@@ -1,4 +1,4 @@
-"""Distillation through data, the idea of Phi-2."""
+"""`data_driven`: distillation through data, the idea of Phi-2."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from distill_helpers.landmarks.stages import (
     teacher_logits,
     train_stage_on_labels,
 )
-from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.llm.message_filters import filter_messages
+from distill_helpers.llm.synthetic_data import SyntheticMessage
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.training.train_student import DistilledStudent
 
 __all__ = ["data_driven"]
@@ -32,20 +33,24 @@ def data_driven(
 ) -> DistilledStudent:
     """Distillation through data, the idea of Phi-2 and its predecessors (Gunasekar et al., arXiv 2306.11644).
 
-    A language model has written messages (`synthetic_data.write_messages`); filters keep what the teacher is sure of
-    and what repeats nothing (`filter_messages`); the student learns from *labels*, never from a distribution. Phi-2's
-    student was no compressed teacher, and neither is this one: its layers start random.
+    A language model has written messages (`write_messages` of `distill_helpers.llm`). Filters keep the messages of
+    which the teacher is sure and which repeat no other message (`filter_messages`). The student learns from the
+    *labels* of these messages and never from a distribution. Phi-2 was no compressed teacher, and neither is this
+    student: its layers start random.
 
     Args:
-        teacher, data, training: see `Training`; `n_transfer` is not used. The teacher only judges.
-        messages: as the language model wrote them.
-        n_layers: of a student as wide as the teacher; default half its layers.
+        teacher: judges and labels the written messages. The student does not learn from its logits.
+        data: the task's messages.
+        messages: the messages as the language model wrote them.
+        training: see `Training`; `n_transfer` is not used.
+        n_layers: the number of the student's layers; default half the teacher's. The student is as wide as the teacher.
         min_confidence: see `filter_messages`; 0 lets messages pass of which the teacher is not sure.
-        relabel: the label is the topic that the teacher finds likeliest; else the one that the writer was asked for.
+        relabel: label a message with the topic that the teacher finds likeliest. False takes the topic for which the
+            writer was asked.
         real_messages: learn from the training messages too.
 
     Raises:
-        ValueError: what the functions it is made of raise, such as messages of which no filter leaves any.
+        ValueError: the filters leave no message; or one of the functions called here raises it.
     """
     training = training or Training()
     student = random_twin(alternating_student(teacher, n_layers), training.seed)

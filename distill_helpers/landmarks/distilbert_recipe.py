@@ -1,4 +1,4 @@
-"""DistilBERT."""
+"""`distilbert`: DistilBERT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distill_helpers.landmarks.stages import (
     train_stage,
 )
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.training.train_student import DistilledStudent
 
 __all__ = ["distilbert"]
@@ -29,22 +29,28 @@ def distilbert(
 ) -> DistilledStudent:
     """DistilBERT (arXiv 1910.01108, sections 2 and 3): the teacher's alternating layers, and a loss of three parts.
 
-    Soft targets at T = 2, the task's own loss, the cosine of the last hidden states; weights 5 : 2 : 1 as in the
-    paper's code. Differs: the task's loss is classification where the paper's is masked language modelling.
+    The parts are soft targets at T = 2, the task's own loss, and the cosine of the last hidden states, weighted
+    5 : 2 : 1 as in the paper's code. One thing differs: the task's loss is classification, the paper's is masked
+    language modelling.
 
     Args:
-        teacher, data, training: see `Training`.
-        n_layers: of the student; default half the teacher's, as in the paper.
-        from_teacher: start from the teacher's alternating layers (`layer_maps.alternating_layers`); False is the
-            paper's ablation, random weights.
-        soft_weight, task_weight, cosine_weight: 0 leaves a part out.
+        teacher: the fine-tuned teacher.
+        data: the task's messages.
+        training: see `Training`.
+        n_layers: the number of the student's layers; default half the teacher's, as in the paper.
+        from_teacher: start from the teacher's layers, chosen by `alternating_layers`. False starts from random weights,
+            the paper's ablation.
+        soft_weight, task_weight, cosine_weight: weights of the three parts; 0 leaves a part out.
 
     Raises:
-        ValueError: what the functions it is made of raise; weights of which none is positive.
+        ValueError: a negative weight, or no positive one; or one of the functions called here raises it.
     """
     response, total = soft_weight + task_weight, soft_weight + task_weight + cosine_weight
     if min(soft_weight, task_weight, cosine_weight) < 0 or total == 0:
-        raise ValueError(f"need weights ≥ 0, one of them positive, got {(soft_weight, task_weight, cosine_weight)}")
+        raise ValueError(
+            "soft_weight, task_weight and cosine_weight must be at least 0, and one of them positive, got"
+            f" {(soft_weight, task_weight, cosine_weight)}"
+        )
     config = DistillationConfig(
         temperature=2.0,
         alpha=soft_weight / response if response else 1.0,

@@ -1,4 +1,4 @@
-"""MiniLM and MiniLMv2."""
+"""`minilm`: MiniLM and MiniLMv2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distill_helpers.landmarks.stages import (
 )
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.architectures import ModelShape
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import narrow_student
 from distill_helpers.training.train_student import DistilledStudent
 
@@ -38,27 +38,34 @@ def minilm(
 ) -> DistilledStudent:
     """MiniLM (arXiv 2002.10957, section 3) and MiniLMv2 (arXiv 2012.15828, section 3.1): the last layer's attention.
 
-    Stage 1 matches, in the last layer alone, attention distributions and value relations (v1), or the relations of
-    queries, keys and values split into relation heads (v2), which leaves width and number of heads free. Stage 2
-    fine-tunes on the task. Differs: the teacher is fine-tuned already, and stage 1 reads the task's texts.
+    Stage 1 matches the last layer alone. Version 1 matches attention distributions and value relations; version 2
+    matches the relations of queries, keys and values, split into relation heads, which leaves the student's width and
+    number of heads free. Stage 2 fine-tunes on the task. Two things differ from the papers: the teacher is fine-tuned
+    already, and stage 1 reads the task's texts.
 
     Args:
-        teacher, data, training: see `Training`.
-        n_layers: default half the teacher's.
-        hidden_size, n_heads: default the teacher's; others give a narrow student with random layers.
+        teacher: the fine-tuned teacher.
+        data: the task's messages.
+        training: see `Training`.
+        n_layers: the number of the student's layers; default half the teacher's.
+        hidden_size, n_heads: default the teacher's. Other values give a narrow student with random layers.
         version: 1 or 2.
-        relation_heads: of version 2; default the teacher's heads, the paper takes more (48 for 12).
-        from_teacher: at equal width start from the teacher's alternating layers; False from random weights.
-        alpha: of stage 2; 0, the hard labels alone, is the paper's.
+        relation_heads: the number of relation heads in version 2; default the number of the teacher's attention heads.
+            The paper takes more (48 for 12).
+        from_teacher: start from the teacher's layers, chosen by `alternating_layers`, where the width is equal. False
+            starts from random weights.
+        alpha: weight of the soft targets in stage 2. The paper's value is 0, hard labels alone.
 
     Raises:
-        ValueError: another version; `relation_heads` or other heads with version 1; what the functions it is made of
-            raise.
+        ValueError: another version; `relation_heads`, or another number of heads, with version 1; or one of the
+            functions called here raises it.
     """
     if version not in (1, 2):
         raise ValueError(f"version must be 1 or 2, got {version!r}")
     if version == 1 and relation_heads is not None:
-        raise ValueError("relation_heads belong to version 2; version 1 compares the attention heads one by one")
+        raise ValueError(
+            "relation_heads belong to version 2, and version 1 compares the attention heads one by one; pass version=2"
+        )
     shape = ModelShape.of(teacher.model)
     training = training or Training()
     n_layers = half_depth(teacher, n_layers)

@@ -1,4 +1,4 @@
-"""What the recipes share: how long they train, and one stage of training."""
+"""What the recipes share: the settings of their training, and a single stage of training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transformers import AutoModelForSequenceClassification
 
 from distill_helpers.data.augmentation import augment_texts
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
-from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.losses.distillation_config import DistillationConfig, repr_of_changes
 from distill_helpers.losses.feature_terms import FeatureTerms
 from distill_helpers.losses.layer_maps import alternating_layers
 from distill_helpers.models.architectures import ModelShape, transformer_layers
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import cut_layers
 from distill_helpers.targets.features import precompute_teacher_features
 from distill_helpers.targets.logits import precompute_teacher_logits
@@ -38,22 +38,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Training:
-    """How long and where a recipe trains; the papers' own settings need their own budgets.
+    """How long and where a recipe trains. The papers' own settings would need the papers' budgets.
 
     Args:
-        epochs: passes of each stage (TinyBERT and MiniLM have two stages).
-        learning_rate: the peak of AdamW.
-        batch_size: messages a step.
-        n_transfer: unlabelled texts beside the training messages, for the teacher to label: a sample of the data's own
-            transfer set or, where it has none, made by `augment_texts`.
-        max_length: in tokens; default the tokenizer's own.
-        seed: of student, order and dropout. The transfer texts are the same for every seed, so that the teacher labels
-            them once.
+        epochs: passes over the texts in each stage (TinyBERT and MiniLM have two stages).
+        learning_rate: the peak of AdamW's learning rate.
+        batch_size: messages in each step.
+        n_transfer: the number of unlabelled texts beside the training messages, for the teacher to label. They are a
+            sample of the data's own transfer set, or made by `augment_texts` where the data have no such set.
+        max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
+        seed: seed of student, order and dropout. The transfer texts are the same for every seed, so that the teacher
+            labels them once.
         device: default the best there is.
-        output_dir: for the result; stages before the last get folders inside it.
-        cache_dir: where the teacher's logits and features are kept; None keeps them in memory only.
-        live_teacher: run the teacher beside the student for its features instead of keeping them in memory; slower, and
-            the way out where they are too large.
+        output_dir: the folder for the result. Stages before the last one get folders inside it.
+        cache_dir: the folder in which the teacher's logits and features are kept; None keeps them in memory only.
+        live_teacher: run the teacher beside the student for its features instead of keeping the features in memory.
+            This is slower, and the way out where the features are too large.
         progress: show progress bars.
     """
 
@@ -69,16 +69,19 @@ class Training:
     live_teacher: bool = False
     progress: bool = True
 
+    __repr__ = repr_of_changes
+
 
 def hard_label_baseline(
     student: TextClassifier, data: TextSplits, training: Training | None = None, *, random_weights: bool = True
 ) -> DistilledStudent:
-    """What every recipe must beat: the same architecture, random weights, the training messages' hard labels.
+    """The baseline that every recipe must beat: the same architecture, random weights, and hard labels alone.
 
     Args:
-        student: gives the architecture.
-        data, training: see `Training`; `n_transfer` is not used, since unlabelled texts have no hard labels.
-        random_weights: False starts from the student's own weights: what they bring, without any distillation.
+        student: the baseline has its architecture.
+        data: the task's messages. The training messages alone are used, since transfer texts have no hard labels.
+        training: see `Training`; `n_transfer` is not used.
+        random_weights: False starts from the student's own weights, which shows what these bring without distillation.
     """
     training = training or Training()
     start = random_twin(student, training.seed) if random_weights else student
@@ -86,12 +89,12 @@ def hard_label_baseline(
 
 
 def half_depth(teacher: TextClassifier, n_layers: int | None = None) -> int:
-    """`n_layers`, or half the teacher's."""
+    """`n_layers`, or by default half the number of the teacher's layers."""
     return max(1, len(transformer_layers(teacher.model)) // 2) if n_layers is None else n_layers
 
 
 def alternating_student(teacher: TextClassifier, n_layers: int | None = None) -> TextClassifier:
-    """A student of the teacher's alternating layers (`layer_maps.alternating_layers`); default half of them."""
+    """A student of `n_layers` of the teacher's layers, chosen by `alternating_layers`; default half of the layers."""
     layers = alternating_layers(half_depth(teacher, n_layers), len(transformer_layers(teacher.model)))
     return cut_layers(teacher, layers)
 
@@ -106,21 +109,20 @@ def random_twin(student: TextClassifier, seed: int = 0) -> TextClassifier:
 def train_stage_on_features(
     student: TextClassifier, teacher: TextClassifier, data: TextSplits, config: DistillationConfig, training: Training
 ) -> TextClassifier:
-    """A stage on features alone, in a folder of its own."""
+    """Train a stage on features alone, in a folder of its own, and return its student."""
     first = replace(training, output_dir=Path(training.output_dir) / "stage-1")
-    result = train_stage(student, teacher, data, config, first)
-    return TextClassifier(result.model, result.tokenizer)
+    return train_stage(student, teacher, data, config, first).classifier
 
 
 def train_stage_on_labels(student: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
-    """A stage on hard labels alone, which needs no teacher and can use no transfer texts."""
+    """Train a stage on hard labels alone, which needs no teacher and can't use transfer texts."""
     return train_stage(student, student, data, DistillationConfig(alpha=0.0), replace(training, n_transfer=0))
 
 
 def train_stage(
     student: TextClassifier, teacher: TextClassifier, data: TextSplits, config: DistillationConfig, training: Training
 ) -> DistilledStudent:
-    """One training of a recipe: messages, transfer texts, what the teacher says of both as far as `config` needs it."""
+    """Train one stage of a recipe, on the messages, the transfer texts, and what `config` needs from the teacher."""
     texts, labels = list(data.train.texts), list(data.train.labels)
     if training.n_transfer:
         transfer = _transfer_texts(data, training.n_transfer)
@@ -150,7 +152,7 @@ def _dataset(
     training: Training,
 ) -> DistillationDataset:
     logits = features = None
-    if config.alpha > 0 and config.response_loss_weight > 0:
+    if config.uses_teacher_logits:
         logits = teacher_logits(teacher, texts, training)
     if config.uses_features and not training.live_teacher:
         terms = FeatureTerms(config, ModelShape.of(student.model), ModelShape.of(teacher.model))
@@ -167,11 +169,10 @@ def _dataset(
 
 
 def teacher_logits(teacher: TextClassifier, texts: list[str], training: Training) -> Tensor:
-    """The teacher's logits of some texts, under a recipe's settings."""
+    """The teacher's logits of some texts, under the settings of a recipe."""
     return precompute_teacher_logits(
-        teacher.model,
+        teacher,
         texts,
-        teacher.tokenizer,
         device=training.device,
         max_length=training.max_length,
         cache_dir=training.cache_dir,

@@ -1,4 +1,4 @@
-"""TinyBERT."""
+"""`tinybert`: TinyBERT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill_helpers.landmarks.stages import (
 )
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.architectures import ModelShape
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import narrow_student
 from distill_helpers.training.train_student import DistilledStudent
 
@@ -32,22 +32,26 @@ def tinybert(
     embeddings: bool = True,
     augmentation: bool = True,
 ) -> DistilledStudent:
-    """TinyBERT (arXiv 1909.10351, section 3): narrow and shallow, taught layer by layer, then by the predictions.
+    """TinyBERT (arXiv 1909.10351, section 3): a narrow and shallow student, taught layer by layer, then by predictions.
 
-    Stage 1 matches embeddings (equation 9), hidden states (8) and attention scores (7) on a uniform map, through
-    projectors; stage 2 the predictions at T = 1 (10). Both read the training messages and the transfer texts, which
-    take the place of the paper's word replacement (section 3.2). Differs: no general distillation comes before, so the
-    layers start random and the word embeddings from the teacher's principal components.
+    Stage 1 matches embeddings (equation 9), hidden states (8) and attention scores (7) on a uniform layer map, through
+    projectors. Stage 2 matches the predictions at T = 1 (10). Both stages read the training messages and the transfer
+    texts, which take the place of the paper's word replacement (section 3.2). One thing differs: no general
+    distillation comes before. The layers therefore start random, and the word embeddings start from the principal
+    components of the teacher's.
 
     Args:
-        teacher, data, training: see `Training`.
-        n_layers: must divide the teacher's; default half.
-        hidden_size: default half the teacher's; as many heads as the teacher must divide it.
-        attention, hidden, embeddings: the parts of stage 1; with none there is no stage 1 (the paper's "w/o Trm").
+        teacher: the fine-tuned teacher.
+        data: the task's messages.
+        training: see `Training`.
+        n_layers: the number of the student's layers, which must divide the teacher's; default half the teacher's.
+        hidden_size: the student's width; default half the teacher's. The number of the teacher's heads must divide it.
+        attention, hidden, embeddings: the parts of stage 1. Without any of them there is no stage 1 (the paper's "w/o
+            Trm").
         augmentation: read the transfer texts too.
 
     Raises:
-        ValueError: what the functions it is made of raise.
+        ValueError: one of the functions called here raises it.
     """
     shape = ModelShape.of(teacher.model)
     training = training or Training()

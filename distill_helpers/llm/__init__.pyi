@@ -5,11 +5,18 @@ from .completion_dataset import (
 from .cross_tokenizer import (
     universal_logit_distance as universal_logit_distance,
 )
+from .dense_targets import (
+    DenseTargets as DenseTargets,
+    HiddenTargets as HiddenTargets,
+)
 from .evaluation import (
     evaluate_language_model as evaluate_language_model,
 )
 from .fused_loss import (
     fused_distillation_loss as fused_distillation_loss,
+)
+from .message_filters import (
+    filter_messages as filter_messages,
 )
 from .on_policy import (
     on_policy_batch as on_policy_batch,
@@ -25,8 +32,12 @@ from .sequence_level import (
 )
 from .synthetic_data import (
     SyntheticMessage as SyntheticMessage,
-    filter_messages as filter_messages,
     write_messages as write_messages,
+)
+from .target_kinds import (
+    KINDS as KINDS,
+    SampledTargets as SampledTargets,
+    TopKTargets as TopKTargets,
 )
 from .token_level import (
     compute_token_level_distillation_loss as compute_token_level_distillation_loss,
@@ -36,11 +47,8 @@ from .token_target_store import (
     precompute_token_targets as precompute_token_targets,
 )
 from .token_targets import (
-    DenseTargets as DenseTargets,
-    HiddenTargets as HiddenTargets,
-    SampledTargets as SampledTargets,
+    TargetSettings as TargetSettings,
     TokenTargets as TokenTargets,
-    TopKTargets as TopKTargets,
     target_divergence as target_divergence,
 )
 from .trainer import (

@@ -1,24 +1,26 @@
-"""Prompts and completions as a causal language model is trained on them: only the completion counts."""
+"""Prompts and completions for the training of a causal language model. Only the completion counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, check_texts
 from distill_helpers.llm.token_targets import TokenTargets
 from distill_helpers.models.batching import pad_batch
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 __all__ = ["CompletionCollator", "CompletionDataset"]
 
 
 class SequenceTargets(Protocol):
-    """What a teacher says of each sequence of a data set; a `TokenTargetStore` is one."""
+    """What a teacher says of each sequence of a data set. A `TokenTargetStore` is an example."""
 
     n_tokens: list[int]
 
@@ -26,17 +28,27 @@ class SequenceTargets(Protocol):
 
 
 class CompletionDataset(Dataset):
-    """Sequences of tokens, of which the first are a prompt: it is read and not learnt.
+    """Sequences of tokens. The first tokens of each are its prompt, which the student reads but does not learn.
 
     Args:
-        token_ids: prompt and completion of each sequence.
-        prompt_lengths: tokens of each sequence that are its prompt. 0: the whole sequence is learnt but for its first
-            token, which nothing predicts.
+        token_ids: prompt and completion of each sequence, one after the other.
+        prompt_lengths: the number of tokens in the prompt of each sequence. With 0 the whole sequence is learnt except
+            for its first token, which nothing predicts.
         tokenizer: the student's own.
         teacher_targets: what a teacher says of these sequences, from `precompute_token_targets`.
 
     Raises:
-        ValueError: no sequence, one without a token to learn (with its row), targets of other sequences.
+        ValueError: there is no sequence, a sequence has no token to learn (with its row), or the targets belong to
+            other sequences.
+
+    Example:
+        >>> from distill_helpers.llm import CompletionDataset
+        >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
+        >>> data = CompletionDataset([[5, 6, 7, 8], [5, 9]], [2, 1], tokenizer)
+        >>> data
+        CompletionDataset(2 sequences, 3 tokens to learn)
+        >>> data[0]
+        {'input_ids': [5, 6, 7, 8], 'labels': [-100, -100, 7, 8]}
     """
 
     def __init__(
@@ -48,20 +60,23 @@ class CompletionDataset(Dataset):
         teacher_targets: SequenceTargets | None = None,
     ) -> None:
         if not token_ids or len(token_ids) != len(prompt_lengths):
-            raise ValueError(f"need a prompt length for each sequence, got {len(token_ids)} and {len(prompt_lengths)}")
+            raise ValueError(
+                "there must be sequences, and a prompt length for each, got"
+                f" {len(token_ids)} sequences and {len(prompt_lengths)} lengths"
+            )
         for row, (ids, prompt) in enumerate(zip(token_ids, prompt_lengths, strict=True)):
             if not max(prompt, 1) < len(ids):
                 raise ValueError(
-                    f"row {row} has no completion: {len(ids)} tokens, {prompt} of them its prompt; shorten the prompt,"
-                    " raise max_length or leave the row out"
+                    f"row {row} has no completion: {prompt} of its {len(ids)} tokens are the prompt; shorten the"
+                    " prompt, raise max_length, or leave the row out"
                 )
         self.token_ids = [list(ids) for ids in token_ids]
         self.prompt_lengths = list(prompt_lengths)
         self.tokenizer = tokenizer
         if teacher_targets is not None and teacher_targets.n_tokens != self.n_tokens:
             raise ValueError(
-                f"teacher_targets are of sequences with {sum(teacher_targets.n_tokens)} tokens to learn, these have"
-                f" {sum(self.n_tokens)}; compute them for this dataset"
+                f"teacher_targets belong to sequences with {sum(teacher_targets.n_tokens)} tokens to learn, but this"
+                f" dataset has {sum(self.n_tokens)}; compute them for this dataset"
             )
         self.teacher_targets = teacher_targets
 
@@ -75,33 +90,36 @@ class CompletionDataset(Dataset):
         max_length: int = 512,
         end: bool = True,
     ) -> CompletionDataset:
-        """Prompts and completions, tokenised apart, so that no token lies across the border.
+        """Prompts and completions. The two are tokenised separately, so that no token lies across their border.
 
         Args:
-            prompts: as the model is to see them, a chat template's marks included.
-            completions: a leading blank belongs to them.
-            max_length: of both together, in tokens; the end is cut off.
-            end: learn to end, where the completion was not cut off (the tokenizer's end-of-text token).
+            prompts: as the model is to see them, with the markup of a chat template if there is one.
+            completions: begin each with a blank if one separates it from its prompt.
+            max_length: of prompt and completion together, in tokens. What is longer is cut at the end.
+            end: append the tokenizer's end-of-text token, so that the student learns to stop. It is the first to go if
+                a sequence is cut. Pass False if completions were cut when they were written, or the student learns to
+                stop in mid-sentence.
 
         Raises:
-            ValueError: an empty text, or a prompt that leaves no room, with its row.
+            ValueError: a text is empty, or a prompt leaves no room for its completion (with its row).
         """
         check_texts(prompts)
         check_texts(completions)
-        begun = tokenizer(list(prompts), return_attention_mask=False)["input_ids"]
-        written = tokenizer(list(completions), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        prompt_ids = tokenizer(list(prompts), return_attention_mask=False)["input_ids"]
+        completion_ids = tokenizer(list(completions), add_special_tokens=False, return_attention_mask=False)
         last = [tokenizer.eos_token_id] if end and tokenizer.eos_token_id is not None else []
-        token_ids = [(p + c + last)[:max_length] for p, c in zip(begun, written, strict=True)]
-        return cls(token_ids, [len(p) for p in begun], tokenizer)
+        pairs = zip(prompt_ids, completion_ids["input_ids"], strict=True)
+        token_ids = [(prompt + completion + last)[:max_length] for prompt, completion in pairs]
+        return cls(token_ids, [len(ids) for ids in prompt_ids], tokenizer)
 
     @classmethod
     def from_texts(
         cls, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, prompt_tokens: int = 0, max_length: int = 512
     ) -> CompletionDataset:
-        """Plain texts, cut off after `max_length` tokens; the first `prompt_tokens` are read and not learnt.
+        """Plain texts, cut after `max_length` tokens. The first `prompt_tokens` of each are its prompt.
 
         Raises:
-            ValueError: an empty text, or one no longer than its prompt, with its row.
+            ValueError: a text is empty, or no longer than its prompt (with its row).
         """
         check_texts(texts)
         encoded = tokenizer(list(texts), return_attention_mask=False)["input_ids"]
@@ -109,12 +127,12 @@ class CompletionDataset(Dataset):
 
     @property
     def n_tokens(self) -> list[int]:
-        """Tokens to learn in each sequence."""
+        """The number of tokens to learn in each sequence."""
         pairs = zip(self.token_ids, self.prompt_lengths, strict=True)
         return [len(ids) - max(prompt, 1) for ids, prompt in pairs]
 
     def with_targets(self, teacher_targets: SequenceTargets) -> CompletionDataset:
-        """The same sequences with a teacher's targets."""
+        """The same sequences, together with a teacher's targets."""
         return CompletionDataset(self.token_ids, self.prompt_lengths, self.tokenizer, teacher_targets=teacher_targets)
 
     def __len__(self) -> int:
@@ -125,13 +143,18 @@ class CompletionDataset(Dataset):
         return item if self.teacher_targets is None else item | {"teacher_targets": self.teacher_targets[index]}
 
     def sequence(self, index: int) -> dict[str, Any]:
-        """An item without its targets: `input_ids`, and `labels` with `IGNORE_INDEX` at the prompt."""
-        ids, prompt = self.token_ids[index], self.prompt_lengths[index]
-        return {"input_ids": ids, "labels": [IGNORE_INDEX] * prompt + ids[prompt:]}
+        """An item without its targets: `input_ids`, and `labels` with `IGNORE_INDEX` at tokens that are not learnt."""
+        ids = self.token_ids[index]
+        first = max(self.prompt_lengths[index], 1)  # in a batch padded on the left, padding would predict token 0
+        return {"input_ids": ids, "labels": [IGNORE_INDEX] * first + ids[first:]}
+
+    def __repr__(self) -> str:
+        targets = "" if self.teacher_targets is None else ", with teacher_targets"
+        return f"CompletionDataset({len(self):,} sequences, {sum(self.n_tokens):,} tokens to learn{targets})"
 
 
 class CompletionCollator:
-    """Pads a list of items of `CompletionDataset` to the longest of them, on the side that the tokenizer pads.
+    """Pads items of `CompletionDataset` to the longest among them, on the side on which the tokenizer pads.
 
     Args:
         tokenizer: the student's own.
@@ -141,7 +164,12 @@ class CompletionCollator:
         self.tokenizer = tokenizer
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Tensor | TokenTargets]:
-        """`input_ids`, `attention_mask` and `labels`, (batch, longest); `teacher_targets`, a row for each label."""
+        """A batch of items.
+
+        Returns:
+            `input_ids`, `attention_mask` and `labels`, (batch, longest). If the items have targets, `teacher_targets`
+            with a row for each label that counts.
+        """
         batch: dict[str, Any] = dict(pad_batch([item["input_ids"] for item in items], self.tokenizer))
         labels = torch.full_like(batch["input_ids"], IGNORE_INDEX)
         labels[batch["attention_mask"].bool()] = torch.tensor([label for item in items for label in item["labels"]])

@@ -1,9 +1,10 @@
-"""Teacher and student with different tokenizers: the universal logit distance, the one honest choice beside text.
+"""Teacher and student with different tokenizers: the universal logit distance (Boizard et al., arXiv 2402.12030).
 
-Boizard et al., arXiv 2402.12030. A token of the one vocabulary is none of the other, so nothing can be matched by
-name. What can be compared is the *shape* of the two distributions, each sorted from its likeliest token down: how sure
-is the teacher at this position of its own text, and is the student as sure? Which token it is sure of comes from the
-hard labels alone, so it is used beside them.
+A token of one vocabulary has no counterpart in the other, so the two distributions cannot be compared token by token.
+Only their *shapes* can be compared, with the probabilities sorted from the likeliest token down. Is the student as sure
+at this position of its text as the teacher is at that position of its own? The distance does not say which token to be
+sure of. Hard labels must say that, so use the two together. The other honest way between tokenizers is to let the
+teacher write text (`teacher_completions`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.losses.divergences import check_mask, masked_mean
+from distill_helpers.losses.soft_targets import check_mask, masked_mean
 
 __all__ = ["universal_logit_distance"]
 
@@ -27,26 +28,33 @@ def universal_logit_distance(
 ) -> Tensor:
     """Σ |p₍ᵢ₎ − q₍ᵢ₎| over sorted probabilities, a mean over the positions that have a partner (equation 4).
 
-    The n-th counted position of a sequence is compared with the n-th of the same sequence in the teacher's tokens, as
-    in the paper; positions of the longer one that are left over are not compared. The smaller vocabulary gets
-    probabilities of 0 to the length of the larger.
+    As in the paper, the n-th position that counts in the student's sequence is compared with the n-th in the teacher's.
+    If one of the two sequences is longer, its remaining positions are not compared. The smaller vocabulary is padded
+    with probabilities of 0.
 
     Args:
-        student_logits: (batch, its sequence, its vocabulary), shifted already (`losses.causal_shift`).
-        teacher_logits: (batch, its sequence, its vocabulary), shifted too; receives no gradient.
-        student_mask, teacher_mask: bool, (batch, sequence) of each: the completion's tokens.
-        num_items: divide by it instead of by the positions that were compared.
+        student_logits: (batch, the student's sequence, its vocabulary), already shifted (`losses.causal_shift`).
+        teacher_logits: (batch, the teacher's sequence, its vocabulary), shifted too. They receive no gradient.
+        student_mask, teacher_mask: bool, (batch, sequence) of each; True at the tokens of the completion.
+        num_items: divide by this number instead of by the positions that were compared.
 
     Returns:
-        A scalar, fp32, in [0, 2]; 0 where no position has a partner.
+        A scalar, fp32, in [0, 2]; 0 if no position has a partner.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> from distill_helpers.llm import universal_logit_distance
+        >>> student, teacher = torch.zeros(1, 1, 3), torch.zeros(1, 1, 4)  # both spread their probability evenly
+        >>> one = torch.ones(1, 1, dtype=torch.bool)
+        >>> universal_logit_distance(student, teacher, one, one)  # 3 · (1/3 − 1/4) + 1/4
+        tensor(0.5000)
     """
     if student_logits.dim() != 3 or teacher_logits.dim() != 3 or len(student_logits) != len(teacher_logits):
         raise ValueError(
-            "logits must be (batch, sequence, vocabulary) of the same batch, got"
-            f" {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+            "both logits must be (batch, sequence, vocabulary) of the same batch, got"
+            f" {tuple(student_logits.shape)} for the student and {tuple(teacher_logits.shape)} for the teacher"
         )
     check_mask(student_mask, student_logits.shape[:-1])
     check_mask(teacher_mask, teacher_logits.shape[:-1])

@@ -1,4 +1,4 @@
-"""How good a language model is, and how near to its teacher: perplexity, divergence, agreement."""
+"""How good a language model is, and how close to its teacher: perplexity, divergence and agreement."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import contextlib
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
 from distill_helpers.llm.output_heads import last_hidden_states, logits_of, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels
-from distill_helpers.losses.divergences import soft_target_divergence
-from distill_helpers.models.batching import evaluation_mode
-from distill_helpers.models.loading import LanguageModel
+from distill_helpers.losses.soft_targets import soft_target_divergence
+from distill_helpers.models.batching import check_batch_size, evaluation_mode, to_device
+from distill_helpers.models.text_models import LanguageModel
 
 __all__ = ["evaluate_language_model"]
 
-#: Tokens whose logits are made at a time.
+#: The number of tokens whose logits are computed at a time.
 _CHUNK = 128
 
 
@@ -25,25 +26,28 @@ _CHUNK = 128
 def evaluate_language_model(
     model: LanguageModel, dataset: CompletionDataset, teacher: LanguageModel | None = None, *, batch_size: int = 8
 ) -> dict[str, float]:
-    """What a language model makes of the tokens of a data set that count.
+    """How well a language model predicts the tokens of a data set that count.
 
     Args:
-        model: used where it is.
-        dataset: tokenised with the model's tokenizer; also a model's own completions, whose perplexity under another
-            model says how likely that one finds them.
-        teacher: of the same tokenizer, for the comparison.
-        batch_size: sequences at a time.
+        model: stays on its device.
+        dataset: tokenised with the model's tokenizer. It may hold what another model has written: the perplexity then
+            says how likely this model finds that text.
+        teacher: to compare the model with; it has the same tokenizer.
+        batch_size: the number of sequences at a time.
 
     Returns:
-        `perplexity`: e to the mean −log q(token). With a teacher: `teacher_perplexity`, the same of the teacher;
-        `forward_kl` and `reverse_kl` in nats a token at T = 1; `agreement`, the share of positions at which both find
-        the same token likeliest. `tokens` is how many counted.
+        `perplexity`, which is e to the mean −log q(token), and `tokens`, the number of tokens that counted. With a
+        teacher also `teacher_perplexity`; `forward_kl` and `reverse_kl`, in nats for each token at T = 1; and
+        `agreement`, the share of positions at which both models find the same token likeliest.
 
     Raises:
-        ValueError: a teacher with another tokenizer.
+        ValueError: the teacher has another tokenizer, or the batch size is below 1.
     """
+    check_batch_size(batch_size)
     if teacher is not None and teacher.tokenizer.get_vocab() != model.tokenizer.get_vocab():
-        raise ValueError("teacher and model have different tokenizers; compare them by texts, each with its own")
+        raise ValueError(
+            "teacher and model have different tokenizers; evaluate each on the texts with its own tokenizer"
+        )
     models = [model.model] if teacher is None else [model.model, teacher.model]
     heads = [output_head(m) for m in models]
     collate = CompletionCollator(dataset.tokenizer)
@@ -53,7 +57,7 @@ def evaluate_language_model(
             stack.enter_context(evaluation_mode(each))
         for start in range(0, len(dataset), batch_size):
             items = [dataset.sequence(row) for row in range(start, min(start + batch_size, len(dataset)))]
-            batch = {k: v.to(model.model.device) for k, v in collate(items).items() if isinstance(v, Tensor)}
+            batch = to_device(collate(items), model.model.device)
             labels = batch.pop("labels")
             tokens = completion_labels(labels)
             hidden = [completion_hidden_states(last_hidden_states(m, **batch), labels) for m in models]
@@ -69,10 +73,10 @@ def evaluate_language_model(
 
 
 def _measures(logits: Tensor, teacher_logits: Tensor | None, tokens: Tensor) -> dict[str, Tensor]:
-    """A value for each token; of a perplexity its logarithm."""
+    """A value for each token. A perplexity comes as its logarithm, so that a mean can be taken."""
 
     def surprise(logits: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
+        return F.cross_entropy(logits.float(), tokens, reduction="none")
 
     values = {"perplexity": surprise(logits), "tokens": torch.ones_like(tokens)}
     if teacher_logits is not None:

@@ -1,4 +1,4 @@
-"""What a language model has written so far, in a file that an interruption can't spoil."""
+"""The texts that a language model has written so far, in a file that survives an interruption."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["WrittenBatches"]
 
 
 class WrittenBatches:
-    """Batches of texts by name, each added to a file when it is finished.
+    """Batches of texts by name. Each batch is added to a file when it is finished.
 
     Args:
-        file: read if it exists, a last line that an interruption cut off excepted; None keeps nothing.
-        settings: returns everything that the texts depend on; called only where there is a file.
+        file: read if it exists. A last line that an interruption has cut off is removed. None keeps nothing.
+        settings: returns everything that the texts depend on. It is only called if there is a file.
 
     Raises:
-        ValueError: a file that other settings wrote.
+        ValueError: the file was written with other settings.
     """
 
     def __init__(self, file: str | Path | None, settings: Callable[[], list[Any]]) -> None:
@@ -31,7 +31,7 @@ class WrittenBatches:
             self._read(self._file)
 
     def read_or_write(self, name: str, write: Callable[[], list[str]]) -> list[str]:
-        """The texts of a batch: from the file, or what `write` returns, which is added to it."""
+        """The texts of a batch. If the file does not have them, `write` returns them, and they are added to it."""
         if name not in self._texts:
             self._texts[name] = write()
             if self._file is not None:
@@ -43,10 +43,10 @@ class WrittenBatches:
         if not file.exists():
             return
         content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):  # a batch that an interruption cut off; what is added must not join it
-            file.write_bytes(whole)
-        batches = [json.loads(line) for line in whole.decode().splitlines()]
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):  # the next batch must not continue a line that an interruption cut off
+            file.write_bytes(complete)
+        batches = [json.loads(line) for line in complete.decode().splitlines()]
         if any(batch["key"] != self._key for batch in batches):
-            raise ValueError(f"{file} was written with another model, examples or settings; give another file")
+            raise ValueError(f"{file} was written with another model, examples or settings; choose another file")
         self._texts = {batch["batch"]: batch["texts"] for batch in batches}

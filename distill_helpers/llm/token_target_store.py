@@ -1,15 +1,15 @@
-"""A teacher's targets of every token of a data set, computed once and read from disk as they are needed.
+"""A teacher's targets for every token of a data set, computed once and read from disk as they are needed.
 
-The files are those of `target_cache`: a folder for each key, shards with a checksum, an interrupted run goes on behind
-its last whole shard. They are memory-mapped: a batch reads its own rows and no others.
+The files follow `targets.cache`: one folder for each key, shards with a checksum, and an interrupted run that goes on
+after its last complete shard. The shards are memory-mapped, so that a batch reads its own rows and no others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,71 +20,80 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
-from distill_helpers.llm.output_heads import last_hidden_states, logits_of, output_head
+from distill_helpers.llm.output_heads import last_hidden_states, output_head
+from distill_helpers.llm.seeds import derived_seed
+from distill_helpers.llm.target_kinds import KINDS
 from distill_helpers.llm.token_level import completion_hidden_states
-from distill_helpers.llm.token_targets import DenseTargets, HiddenTargets, SampledTargets, TokenTargets, TopKTargets
-from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary, evaluation_mode
-from distill_helpers.models.loading import LanguageModel, pick_device
+from distill_helpers.llm.token_targets import TargetSettings, TokenTargets
+from distill_helpers.models.batching import (
+    OTHER_TOKENIZER,
+    check_batch_size,
+    check_vocabulary,
+    evaluation_mode,
+    to_device,
+)
+from distill_helpers.models.loading import pick_device
+from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.targets.cache import cache_key, read_or_compute
 
-__all__ = ["KINDS", "TokenTargetStore", "precompute_token_targets"]
+__all__ = ["TokenTargetStore", "precompute_token_targets"]
 
-#: What can be kept of a token.
-KINDS: dict[str, type[TokenTargets]] = {
-    "hidden": HiddenTargets,
-    "top_k": TopKTargets,
-    "sampled": SampledTargets,
-    "dense": DenseTargets,
-}
-#: Bytes of one file at most, unless a single sequence has more: what an interruption can cost.
+#: The largest size of a shard in bytes, which is the most that an interruption can cost. A single sequence may have
+#: more.
 SHARD_BYTES = 2**26
-#: Tokens whose logits are made at a time.
+#: The number of tokens whose logits are computed at a time.
 _CHUNK = 128
 
 
 class TokenTargetStore:
-    """Targets on disk, by sequence: `store[i]` are those of the i-th sequence's tokens to learn.
+    """Targets on disk, by sequence: `store[i]` are the targets of the i-th sequence's tokens to learn.
 
     Args:
         files: the shards, in order.
-        n_tokens: tokens to learn in each sequence.
+        n_tokens: the number of tokens to learn in each sequence.
         first: the first sequence of each shard.
-        make: makes targets of their tensors.
+        empty: targets of no token, which say the kind and what does not depend on the token.
     """
 
-    def __init__(
-        self, files: list[Path], n_tokens: list[int], first: list[int], make: Callable[..., TokenTargets]
-    ) -> None:
-        self.files, self.n_tokens, self._first, self._make = files, n_tokens, first, make
-        self._where: list[tuple[int, int]] = []
+    def __init__(self, files: list[Path], n_tokens: list[int], first: list[int], empty: TokenTargets) -> None:
+        self.files, self.n_tokens, self._first, self._empty = files, n_tokens, first, empty
+        self._places: list[tuple[int, int]] = []  # shard and first row of each sequence
         for shard, (start, stop) in enumerate(zip(first, [*first[1:], len(n_tokens)], strict=True)):
             rows = accumulate(n_tokens[start:stop], initial=0)
-            self._where += [(shard, row) for row, _ in zip(rows, range(start, stop), strict=False)]
+            self._places += [(shard, row) for row, _ in zip(rows, range(start, stop), strict=False)]
         self._open: dict[int, Any] = {}
 
     @property
     def n_bytes(self) -> int:
-        """On disk, of all tokens."""
+        """The size on disk, for all tokens."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
     def bytes_per_token(self) -> float:
-        """On disk, the files' heads included."""
+        """The size on disk for one token, with its part of the files' headers."""
         return self.n_bytes / sum(self.n_tokens)
 
     def __len__(self) -> int:
         return len(self.n_tokens)
 
     def __getitem__(self, index: int) -> TokenTargets:
-        shard, row = self._where[index]
+        shard, row = self._places[index]
         if shard not in self._open:
             self._open[shard] = safe_open(self.files[shard], framework="pt")
         file = self._open[shard]
         rows = slice(row, row + self.n_tokens[index])
-        return self._make(**{name: file.get_slice(name)[rows] for name in file.keys()})  # noqa: SIM118 - not a mapping
+        tensors = {name: file.get_slice(name)[rows] for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return replace(self._empty, **tensors)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_open": {}}  # each worker of a DataLoader opens the files for itself
+
+    def __repr__(self) -> str:
+        kind = type(self._empty).__name__
+        return (
+            f"TokenTargetStore({kind} of {len(self):,} sequences, {sum(self.n_tokens):,} tokens,"
+            f" {self.bytes_per_token:,.0f} bytes each)"
+        )
 
 
 def precompute_token_targets(
@@ -93,49 +102,62 @@ def precompute_token_targets(
     kind: str = "top_k",
     *,
     cache_dir: str | Path,
-    k: int = 64,
-    draws: int = 50,
     temperature: float = 1.0,
-    storage: torch.dtype = torch.float16,
-    vocabulary_size: int | None = None,
+    storage_dtype: torch.dtype = torch.float16,
+    vocab_size: int | None = None,
     batch_size: int = 8,
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = True,
+    **options: Any,
 ) -> TokenTargetStore:
-    """Read every sequence with the teacher once, and keep what it says of each token that counts.
+    """Let the teacher read every sequence once, and keep what it says of each token that counts.
 
-    Bytes a token, at a vocabulary of 49,152, a width of 576 and the defaults: dense 98,304, hidden 1,152, top-k 388,
-    sampled 204.
+    With a vocabulary of 49,152, a width of 576 and the defaults, a token takes 98,304 bytes as "dense", 1,152 as
+    "hidden", 388 as "top_k" and 204 as "sampled".
 
     Args:
-        teacher: its tokenizer must be the data set's.
-        kind: a key of `KINDS`; see `token_targets`.
-        cache_dir: where the folders of all keys lie.
-        k, draws, temperature: see `TopKTargets.of` and `SampledTargets.of`.
-        storage: dtype of hidden states, logits and log-probabilities.
-        vocabulary_size: rows of the head that are tokens; default all.
-        batch_size: sequences at a time; no influence on the result beyond rounding.
-        device: default the best there is; the teacher is moved there.
-        seed: of the draws.
+        teacher: a language model with the tokenizer of the data set.
+        dataset: the sequences.
+        kind: "hidden", "top_k", "sampled" or "dense", a key of `target_kinds.KINDS`.
+        cache_dir: the folder in which the folders of all keys lie.
+        temperature: of the student's training. "hidden" and "dense" are good for every temperature.
+        storage_dtype: the precision in which hidden states, logits and log-probabilities are kept.
+        vocab_size: the number of rows of the teacher's head that are tokens; default all.
+        batch_size: the number of sequences at a time. It changes the result by no more than rounding.
+        device: the teacher is moved there; default the best device there is.
+        seed: of the draws of "sampled".
         progress: show a progress bar.
+        **options: of the kind: `k` (default 64) for "top_k", see `TopKTargets.of`; `draws` (default 50) for "sampled",
+            see `SampledTargets.of`.
 
     Raises:
-        ValueError: an unknown kind, another tokenizer, numbers out of range, a teacher whose hidden states are not
-            finite (with the row of the sequence).
+        TypeError: the kind has no such option.
+        ValueError: the kind is unknown, the tokenizer is another one, a number is out of range, or the teacher's hidden
+            states are not finite (with the rows of the sequences).
     """
     if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}, choose one of {list(KINDS)}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise ValueError(f"unknown kind {kind!r}; choose one of {list(KINDS)}")
+    if unknown := set(options) - set(KINDS[kind].options):
+        known = ", ".join(KINDS[kind].options) or "none"
+        raise TypeError(f"targets of the kind {kind!r} have no option {min(unknown)!r}; their options: {known}")
+    check_batch_size(batch_size)
     check_vocabulary(teacher.tokenizer, dataset.tokenizer, OTHER_TOKENIZER)
     teacher.model.to(pick_device(device))  # type: ignore[arg-type]
-    targets_of, shapes = _maker(teacher, kind, k, draws, temperature, storage, vocabulary_size)
     generator = torch.Generator(pick_device(device))
+    options = {**KINDS[kind].options, **options}
+    settings = TargetSettings(temperature, storage_dtype, vocab_size, options, generator)
+    head = output_head(teacher.model)
 
+    @torch.no_grad()
+    def targets_of(hidden: Tensor) -> TokenTargets:
+        return KINDS[kind].compute(hidden, head, settings)
+
+    # A trial with one token lets a wrong setting fail here, and gives the shapes.
+    width = teacher.model.config.get_text_config().hidden_size
+    trial = targets_of(torch.zeros(1, width, dtype=teacher.model.dtype, device=teacher.model.device))
     n_tokens = dataset.n_tokens
-    bytes_per_token = sum(tensor.nbytes for tensor in shapes.values())
-    first = _shards(n_tokens, max(1, SHARD_BYTES // bytes_per_token))
+    first = _shards(n_tokens, max(1, SHARD_BYTES // trial.bytes_per_token))
     sequences = json.dumps([dataset.token_ids, dataset.prompt_lengths])
     key = cache_key(
         *teacher,
@@ -143,7 +165,7 @@ def precompute_token_targets(
         0,
         teacher.model.dtype,
         sequences=hashlib.sha256(sequences.encode()).hexdigest(),
-        kind=[kind, k, draws, temperature, str(storage), vocabulary_size, seed, SHARD_BYTES],
+        kind=[kind, options, temperature, str(storage_dtype), vocab_size, seed, SHARD_BYTES],
     )
     folder = Path(cache_dir) / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,55 +176,24 @@ def precompute_token_targets(
             n = sum(n_tokens[start:stop])
 
             def compute(number: int = number, rows: range = range(start, stop)) -> dict[str, Tensor]:
-                generator.manual_seed(seed * 1_000_003 + number)
+                generator.manual_seed(derived_seed(seed, number))
                 parts = [
-                    targets_of(hidden[i : i + _CHUNK], generator)
-                    for hidden in _hidden(teacher, dataset, rows, batch_size)
+                    targets_of(hidden[i : i + _CHUNK])
+                    for hidden in _hidden_states(teacher, dataset, rows, batch_size)
                     for i in range(0, len(hidden), _CHUNK)
                 ]
-                return {name: tensor.cpu() for name, tensor in parts[0].followed_by(parts[1:]).tensors.items()}
+                return parts[0].followed_by(parts[1:]).to("cpu").tensors
 
-            read_or_compute(file, {name: (n, *tensor.shape[1:]) for name, tensor in shapes.items()}, compute)
+            read_or_compute(file, {name: (n, *tensor.shape[1:]) for name, tensor in trial.tensors.items()}, compute)
             bar.update(stop - start)
-    options = {"temperature": float(temperature)} if kind in ("top_k", "sampled") else {}
-
-    return TokenTargetStore(files, n_tokens, first, partial(KINDS[kind], **options))
+    return TokenTargetStore(files, n_tokens, first, trial[:0].to("cpu"))
 
 
-def _maker(
-    teacher: LanguageModel,
-    kind: str,
-    k: int,
-    draws: int,
-    temperature: float,
-    storage: torch.dtype,
-    vocabulary_size: int | None,
-) -> tuple[Callable[[Tensor, torch.Generator], TokenTargets], dict[str, Tensor]]:
-    """What makes targets of hidden states (tokens, width), and tensors of the shapes and dtypes of a token."""
-    head = output_head(teacher.model)
-
-    @torch.no_grad()
-    def targets_of(hidden: Tensor, generator: torch.Generator) -> TokenTargets:
-        if kind == "hidden":
-            return HiddenTargets(hidden.to(storage))
-        logits = logits_of(head, hidden)[:, :vocabulary_size]
-        if kind == "top_k":
-            return TopKTargets.of(logits, k, temperature, dtype=storage)
-        if kind == "sampled":
-            return SampledTargets.of(logits, draws, temperature, generator=generator)
-        return DenseTargets.of(logits, dtype=storage)
-
-    # A trial on one token makes a wrong setting fail here, and gives the shapes.
-    device, width = teacher.model.device, teacher.model.config.get_text_config().hidden_size
-    trial = targets_of(torch.zeros(1, width, dtype=teacher.model.dtype, device=device), torch.Generator(device))
-    return targets_of, trial.tensors
-
-
-def _shards(n_tokens: list[int], most: int) -> list[int]:
-    """The first sequence of each shard of at most so many tokens, or of one sequence."""
+def _shards(n_tokens: list[int], largest: int) -> list[int]:
+    """The first sequence of each shard. A shard has at most `largest` tokens, or is a single sequence."""
     first, held = [0], 0
     for row, n in enumerate(n_tokens):
-        if held and held + n > most:
+        if held and held + n > largest:
             first.append(row)
             held = 0
         held += n
@@ -210,22 +201,20 @@ def _shards(n_tokens: list[int], most: int) -> list[int]:
 
 
 @torch.no_grad()
-def _hidden(teacher: LanguageModel, dataset: CompletionDataset, rows: range, batch_size: int) -> Iterator[Tensor]:
-    """The hidden states of these sequences' tokens to learn, in their order, some sequences at a time."""
+def _hidden_states(
+    teacher: LanguageModel, dataset: CompletionDataset, rows: range, batch_size: int
+) -> Iterator[Tensor]:
+    """The teacher's hidden states for the tokens to learn of these sequences, in order, one batch at a time."""
     collate = CompletionCollator(dataset.tokenizer)
     with evaluation_mode(teacher.model):
         for start in range(rows.start, rows.stop, batch_size):
-            own = range(start, min(start + batch_size, rows.stop))
-            batch = {
-                name: tensor.to(teacher.model.device)
-                for name, tensor in collate([dataset.sequence(row) for row in own]).items()
-                if isinstance(tensor, Tensor)
-            }
+            stop = min(start + batch_size, rows.stop)
+            batch = to_device(collate([dataset.sequence(row) for row in range(start, stop)]), teacher.model.device)
             labels = batch.pop("labels")
             hidden = completion_hidden_states(last_hidden_states(teacher.model, **batch), labels)
             if not hidden.isfinite().all():
                 raise ValueError(
-                    f"the teacher's hidden states of the sequences {own.start} to {own.stop - 1} are not finite; in"
-                    " half precision try float32"
+                    f"the teacher's hidden states of the sequences {start} to {stop - 1} are not finite; if the teacher"
+                    " computes in half precision, try float32"
                 )
             yield hidden

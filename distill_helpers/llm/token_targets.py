@@ -1,54 +1,187 @@
-"""What a teacher says of each token, in fewer bytes than its logits, and the divergence from it.
+"""What a teacher says of each token: the methods that all kinds of targets have, and a student's divergence from them.
 
-A vocabulary of 50,000 makes 100 kB of half-precision logits for every token of text. `TopKTargets` keep the likeliest
-tokens and the probability of all others together; `SampledTargets` keep tokens drawn from the teacher's distribution;
-`HiddenTargets` keep what the teacher's head sees; `DenseTargets` keep everything. Rows are tokens, in the order of the
-positions that count.
+The losses, the trainer and the store on disk never ask which kind of targets they have: they call the methods of
+`TokenTargets`. A new kind is therefore one class. The kinds themselves are in `dense_targets` and `target_kinds`. The
+rows of targets are tokens, in the order of the positions that count.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from distill_helpers.llm.output_heads import OutputHead, logits_of
 from distill_helpers.losses.divergence_gradients import divergence_and_gradient
-from distill_helpers.losses.divergences import check_temperature, soft_target_divergence, t_squared_factor
+from distill_helpers.losses.soft_targets import soft_target_divergence
 
 __all__ = [
-    "DenseTargets",
-    "HiddenTargets",
-    "SampledTargets",
+    "TargetSettings",
     "TokenTargets",
-    "TopKTargets",
     "target_divergence",
     "target_divergence_and_gradient",
 ]
 
 
 @dataclass(frozen=True)
-class TokenTargets:
-    """What the three kinds share: rows of tensors, one row for each token."""
+class TargetSettings:
+    """How a teacher's targets are to be made.
+
+    Args:
+        temperature: of the student's training.
+        storage_dtype: the precision in which hidden states, logits and log-probabilities are kept.
+        vocab_size: rows of the teacher's head that are tokens; None for all.
+        options: of the kind; see `TokenTargets.options`.
+        generator: for kinds that draw tokens.
+    """
+
+    temperature: float = 1.0
+    storage_dtype: torch.dtype = torch.float16
+    vocab_size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    generator: torch.Generator | None = None
+
+    def logits(self, hidden: Tensor, head: OutputHead | nn.Module) -> Tensor:
+        """The teacher's logits (tokens, vocabulary) of hidden states (tokens, width), without padded rows."""
+        return logits_of(head, hidden)[:, : self.vocab_size]
+
+
+class TargetChunks(Protocol):
+    """Targets of some consecutive rows at a time; `TokenTargets` themselves are an example."""
+
+    def __getitem__(self, rows: slice, /) -> TokenTargets: ...
+
+
+@dataclass(frozen=True, repr=False)
+class TokenTargets(ABC):
+    """What a teacher says of some tokens: tensors with one row for each token.
+
+    A kind of targets is a frozen dataclass that inherits from this class and has its tensors as fields. It has to
+    implement `compute`, `divergence` and `divergence_and_gradient`, and overrides other methods where it differs. An
+    entry in `target_kinds.KINDS` gives the kind its name.
+
+    Example:
+        >>> targets = dh.TopKTargets.of(torch.randn(5, 100), k=8)
+        >>> isinstance(targets, dh.TokenTargets), len(targets), targets.bytes_per_token
+        (True, 5, 52)
+        >>> targets[1:3]
+        TopKTargets(2 tokens, 52 bytes each, temperature=1)
+    """
+
+    #: The options of `compute` with their defaults. `precompute_token_targets` takes them as keyword arguments.
+    options: ClassVar[Mapping[str, Any]] = {}
+    #: How many student logits are compared at a time on a CPU, so that the temporaries stay in its caches.
+    block_size: ClassVar[int] = 2**20
 
     def __post_init__(self) -> None:
         lengths = {name: len(tensor) for name, tensor in self.tensors.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"targets must have a row for each token, got {lengths}")
+            raise ValueError(f"targets must have a row for each token, got {lengths} rows")
+
+    @classmethod
+    @abstractmethod
+    def compute(cls, hidden: Tensor, head: OutputHead | nn.Module, settings: TargetSettings) -> Self:
+        """Make targets of a teacher's last hidden states (tokens, width) and its head."""
+
+    @abstractmethod
+    def divergence(self, student_logits: Tensor, **settings: Any) -> Tensor:
+        """The divergence of each token, fp32, (tokens,), times T².
+
+        Args:
+            student_logits: (tokens, vocabulary).
+            **settings: `divergence`, `temperature` and options of `soft_target_divergence`. The caller has had them
+                checked by `check`.
+        """
+
+    @abstractmethod
+    def divergence_and_gradient(
+        self, student_logits: Tensor, *, compiled: bool = False, **settings: Any
+    ) -> tuple[Tensor, Tensor]:
+        """`divergence`, and its gradient with respect to the student's logits, fp32, without autograd.
+
+        Args:
+            student_logits, **settings: as in `divergence`.
+            compiled: let `torch.compile` fuse the computation. A kind that gains nothing from it does without.
+        """
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by their names, each (tokens, …)."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     @property
     def bytes_per_token(self) -> int:
-        """What a row takes, in memory and on disk."""
-        return sum(tensor[:1].nbytes if len(tensor) else 0 for tensor in self.tensors.values())
+        """The bytes of one row, in memory and on disk."""
+        return sum(tensor.element_size() * tensor.shape[1:].numel() for tensor in self.tensors.values())
+
+    @property
+    def vocab_size(self) -> int | None:
+        """The number of rows of the teacher's vocabulary; None if these targets do not tell."""
+        return None
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether a divergence needs the teacher's head; see `with_head`."""
+        return False
+
+    @property
+    def fusable(self) -> bool:
+        """False if the teacher's head has to be called as a module, which the fused pass cannot do."""
+        return True
+
+    def with_head(self, head: Tensor | OutputHead | nn.Module) -> Self:
+        """The same targets together with the teacher's head.
+
+        Raises:
+            ValueError: these targets do without one.
+        """
+        raise ValueError(f"{type(self).__name__} are complete without the teacher's head; leave teacher_head out")
+
+    def check(self, n_tokens: int, *, divergence: str, temperature: float) -> None:
+        """Refuse a loss that these targets cannot serve, before any work is done.
+
+        Args:
+            n_tokens: the student's tokens that count.
+            divergence, temperature: of the loss.
+
+        Raises:
+            ValueError: another number of tokens, or, for some kinds, another temperature, another divergence, or no
+                head.
+        """
+        if len(self) != n_tokens:
+            raise ValueError(
+                f"there are {len(self)} rows of targets, but {n_tokens} tokens count; make the targets of the same"
+                " tokens"
+            )
+
+    def check_vocabulary(self, vocab_size: int) -> None:  # noqa: B027 - a kind that names no token has nothing to check
+        """Raise ValueError if these targets name a token that is not among the first `vocab_size`."""
+
+    def within_vocabulary(self, vocab_size: int) -> TokenTargets:
+        """The same targets without the padded rows of the vocabulary, those after the first `vocab_size`."""
+        return self
+
+    def ready(self) -> TokenTargets:
+        """The same targets, without any work left to the teacher's head."""
+        return self
+
+    def for_chunks(self, vocab_size: int, n_rows: int) -> TargetChunks:
+        """The targets as the fused loss walks over them: at most `n_rows` at a time, for `vocab_size` tokens."""
+        return self.within_vocabulary(vocab_size)
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same targets on another device."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    def followed_by(self, others: Sequence[Self]) -> Self:
+        """These rows, and after them the rows of other targets of the same kind."""
+        parts = [self.tensors, *(other.tensors for other in others)]
+        return replace(self, **{name: torch.cat([part[name] for part in parts]) for name in self.tensors})
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -56,147 +189,10 @@ class TokenTargets:
     def __getitem__(self, rows: slice | Tensor) -> Self:
         return replace(self, **{name: tensor[rows] for name, tensor in self.tensors.items()})
 
-    def to(self, device: str | torch.device) -> Self:
-        """The same on another device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors.items()})
-
-    def followed_by(self, others: Sequence[Self]) -> Self:
-        """These rows and those of others of the same kind, behind one another."""
-        parts = [self.tensors, *(other.tensors for other in others)]
-        return replace(self, **{name: torch.cat([part[name] for part in parts]) for name in self.tensors})
-
-
-@dataclass(frozen=True)
-class DenseTargets(TokenTargets):
-    """All of a teacher's logits; good for every temperature.
-
-    Args:
-        logits: (tokens, vocabulary), without padded rows of the vocabulary.
-    """
-
-    logits: Tensor
-
-    @classmethod
-    def of(cls, logits: Tensor, *, dtype: torch.dtype = torch.float16) -> Self:
-        """From logits (tokens, vocabulary). Each row is moved to a largest logit of 0, which half precision likes."""
-        return cls((logits.float() - logits.float().amax(dim=-1, keepdim=True)).to(dtype))
-
-
-@dataclass(frozen=True)
-class HiddenTargets(TokenTargets):
-    """The last hidden states, from which the teacher's head makes all of its logits again.
-
-    Exact, good for every temperature, and often smaller than the top k: width numbers instead of a vocabulary. What it
-    needs is the head at training time, and nothing else of the teacher.
-
-    Args:
-        hidden: (tokens, width), see `output_heads.last_hidden_states`.
-    """
-
-    hidden: Tensor
-
-
-@dataclass(frozen=True)
-class TopKTargets(TokenTargets):
-    """The k likeliest tokens and a bucket for all others: k + 1 outcomes that make a whole distribution.
-
-    A divergence between the teacher's and the student's k + 1 outcomes is never above the one over the vocabulary (the
-    data-processing inequality) and 0 where that is 0. How the student spreads the bucket's probability is its own
-    affair: truncation is a bias, and the bucket bounds it, where dropping or renormalising the rest (the usual way)
-    would teach a student that tokens outside the k are impossible.
-
-    Args:
-        token_ids: (tokens, k), integers, different ones in each row.
-        log_probs: (tokens, k), of these tokens at `temperature`.
-        log_tail: (tokens,), of all others together; −inf where nothing is left.
-        temperature: at which the probabilities were taken. The bucket is of this one alone: it can't be changed later.
-    """
-
-    token_ids: Tensor
-    log_probs: Tensor
-    log_tail: Tensor
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_temperature(self.temperature)
-        if self.token_ids.dim() != 2 or self.token_ids.shape != self.log_probs.shape:
-            raise ValueError(
-                f"token_ids and log_probs must be (tokens, k), got {tuple(self.token_ids.shape)} and"
-                f" {tuple(self.log_probs.shape)}"
-            )
-
-    @classmethod
-    def of(cls, logits: Tensor, k: int = 64, temperature: float = 1.0, *, dtype: torch.dtype = torch.float16) -> Self:
-        """From logits (tokens, vocabulary).
-
-        Args:
-            k: tokens to keep, below the size of the vocabulary.
-            temperature: of the student's training.
-            dtype: of `log_probs`. In fp16 a probability above 1.2e-7 is off by half a percent at most.
-
-        Raises:
-            ValueError: k or temperature out of range.
-        """
-        check_temperature(temperature)
-        if not 1 <= k < logits.shape[-1]:
-            raise ValueError(f"k must lie in 1 to {logits.shape[-1] - 1} (all tokens: DenseTargets), got {k}")
-        log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
-        log_probs, ids = log_p.topk(k, dim=-1)
-        # Not 1 − Σp, which rounding leaves at nothing, or below, where the teacher is sure.
-        log_tail = log_p.scatter_(-1, ids, -math.inf).logsumexp(dim=-1)
-        return cls(ids.int(), log_probs.to(dtype), log_tail, float(temperature))
-
-    @classmethod
-    def one_hot(cls, labels: Tensor) -> Self:
-        """Hard labels (tokens,): the divergence from them, at T = 1, is the cross-entropy."""
-        zeros = torch.zeros(len(labels), 1, device=labels.device)
-        return cls(labels[:, None], zeros, torch.full_like(zeros[:, 0], -math.inf))
-
-
-@dataclass(frozen=True)
-class SampledTargets(TokenTargets):
-    """Tokens drawn from the teacher's distribution: an unbiased estimate of the forward KL and of its gradient.
-
-    Random sampling of logits (Anshumann et al., arXiv 2503.16870), with the teacher's own probabilities as proposal.
-    Unbiased for the forward KL alone, whose gradient q − p is linear in what is estimated.
-
-    Args:
-        token_ids: (tokens, draws), integers; one that was drawn twice stands there twice.
-        entropy: (tokens,), of the teacher at `temperature`, in nats.
-        temperature: at which tokens were drawn.
-    """
-
-    token_ids: Tensor
-    entropy: Tensor
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_temperature(self.temperature)
-
-    @classmethod
-    def of(
-        cls,
-        logits: Tensor,
-        draws: int = 50,
-        temperature: float = 1.0,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Self:
-        """From logits (tokens, vocabulary); `draws` with replacement.
-
-        Raises:
-            ValueError: draws or temperature out of range.
-        """
-        check_temperature(temperature)
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
-        p = log_p.exp()
-        entropy = -torch.where(p == 0, 0.0, p * log_p).sum(dim=-1)
-        ids = torch.multinomial(p, draws, replacement=True, generator=generator)
-        return cls(ids.int(), entropy, float(temperature))
+    def __repr__(self) -> str:
+        numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        shown = "".join(f", {name}={value:g}" for name, value in numbers.items() if isinstance(value, int | float))
+        return f"{type(self).__name__}({len(self):,} tokens, {self.bytes_per_token:,} bytes each{shown})"
 
 
 def target_divergence(
@@ -207,29 +203,33 @@ def target_divergence(
     temperature: float = 1.0,
     **options: Any,
 ) -> Tensor:
-    """`divergences.soft_target_divergence` from teacher logits or from targets that stand for them.
+    """`soft_target_divergence` from teacher logits, or from targets that stand for them.
 
     Args:
         student_logits: (tokens, vocabulary).
-        targets: teacher logits of the same shape, or targets of as many rows.
-        divergence, temperature, **options: as in `soft_target_divergence`; the temperature must be that of the targets,
-            the divergence the forward KL where they are sampled.
+        targets: teacher logits of the same shape, or targets with as many rows.
+        divergence, temperature, **options: as in `soft_target_divergence`. Top-k and sampled targets need the
+            temperature at which they were made; sampled targets also need the forward KL.
 
     Returns:
-        fp32, (tokens,), times T². Of sampled targets an estimate, which can be negative.
+        fp32, (tokens,), times T². For sampled targets it is an estimate, which can be negative.
 
     Raises:
-        ValueError: another temperature, divergence or number of rows, a token outside the vocabulary.
+        ValueError: the targets have another temperature or another number of rows, allow only another divergence, lack
+            the teacher's head, or name a token outside the vocabulary.
+
+    Example:
+        >>> teacher, student = torch.tensor([[2.0, 1.0, 0.0, -9.0]]), torch.zeros(1, 4)
+        >>> dh.target_divergence(student, teacher)
+        tensor([0.5538])
+        >>> dh.target_divergence(student, dh.TopKTargets.of(teacher, k=1))  # never above that of all logits
+        tensor([0.3810])
     """
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
-    _check(student_logits, targets, divergence, temperature)
-    if isinstance(targets, TopKTargets):
-        outcomes, _ = _student_outcomes(student_logits.float(), targets)
-        return soft_target_divergence(outcomes, _teacher_outcomes(targets), **settings)
-    if isinstance(targets, SampledTargets):
-        log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
-        return _estimate(log_q, targets)
-    return soft_target_divergence(student_logits, _logits_of(targets), **settings)
+    if isinstance(targets, Tensor):
+        return soft_target_divergence(student_logits, targets, **settings)
+    _check(targets, student_logits, divergence, temperature)
+    return targets.divergence(student_logits, **settings)
 
 
 def target_divergence_and_gradient(
@@ -240,7 +240,7 @@ def target_divergence_and_gradient(
     temperature: float = 1.0,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """`target_divergence` and its gradient with respect to the student's logits, without autograd.
+    """`target_divergence`, and its gradient with respect to the student's logits, without autograd.
 
     Returns:
         fp32, (tokens,), and fp32, (tokens, vocabulary).
@@ -249,64 +249,12 @@ def target_divergence_and_gradient(
         ValueError: as `target_divergence`.
     """
     settings: dict[str, Any] = {"divergence": divergence, "temperature": temperature, **options}
-    _check(student_logits, targets, divergence, temperature)
-    if isinstance(targets, TopKTargets):
-        outcomes, shares = _student_outcomes(student_logits.float(), targets)
-        value, gradient = divergence_and_gradient(outcomes, _teacher_outcomes(targets), **settings)
-        # The bucket's logit is T · logsumexp(others / T), whose derivative is their softmax.
-        return value, shares.mul_(gradient[:, -1:]).scatter_(1, targets.token_ids.long(), gradient[:, :-1])
-    if isinstance(targets, SampledTargets):
-        log_q = torch.log_softmax(student_logits.float() / temperature, dim=-1)
-        value = _estimate(log_q, targets)
-        ids = targets.token_ids.long()
-        share = torch.full_like(ids, -1 / ids.shape[1], dtype=log_q.dtype)
-        gradient = log_q.exp_().scatter_add_(1, ids, share)
-        return value, gradient.mul_(t_squared_factor(temperature) / temperature)
-    return divergence_and_gradient(student_logits, _logits_of(targets), **settings)
+    if isinstance(targets, Tensor):
+        return divergence_and_gradient(student_logits, targets, **settings)
+    _check(targets, student_logits, divergence, temperature)
+    return targets.divergence_and_gradient(student_logits, **settings)
 
 
-def _student_outcomes(logits: Tensor, targets: TopKTargets) -> tuple[Tensor, Tensor]:
-    """The student's logits of the k tokens and of the bucket, (tokens, k + 1).
-
-    Beside them the softmax of the tokens in the bucket, (tokens, vocabulary), 0 for the k tokens.
-    """
-    ids, temperature = targets.token_ids.long(), targets.temperature
-    others = logits.scatter(1, ids, -math.inf)
-    if temperature != 1:
-        others = others / temperature
-    shares = others.softmax(dim=1)
-    # logsumexp without another pass of exponentials: the largest share is e^(highest − logsumexp).
-    bucket = temperature * (others.amax(dim=1, keepdim=True) - shares.amax(dim=1, keepdim=True).log())
-    return torch.cat([logits.gather(1, ids), bucket], dim=1), shares
-
-
-def _teacher_outcomes(targets: TopKTargets) -> Tensor:
-    """The teacher's logits of the same k + 1 outcomes."""
-    return targets.temperature * torch.cat([targets.log_probs.float(), targets.log_tail.float()[:, None]], dim=1)
-
-
-def _estimate(log_q: Tensor, targets: SampledTargets) -> Tensor:
-    cross_entropy = -log_q.gather(1, targets.token_ids.long()).mean(dim=1)
-    return (cross_entropy - targets.entropy) * t_squared_factor(targets.temperature)
-
-
-def _logits_of(targets: Tensor | TokenTargets) -> Tensor:
-    return targets.logits if isinstance(targets, DenseTargets) else targets  # type: ignore[return-value]
-
-
-def _check(student_logits: Tensor, targets: Tensor | TokenTargets, divergence: str, temperature: float) -> None:
-    if isinstance(targets, Tensor | DenseTargets):
-        return
-    if len(targets) != len(student_logits):
-        raise ValueError(f"{len(targets)} rows of targets do not fit logits of {len(student_logits)} tokens")
-    if targets.temperature != temperature:  # type: ignore[attr-defined]
-        raise ValueError(
-            f"the targets are of temperature {targets.temperature:g},"  # type: ignore[attr-defined]
-            f" the loss of {temperature:g}; make them again, or train at theirs"
-        )
-    if isinstance(targets, SampledTargets) and divergence != "forward_kl":
-        raise ValueError(f"sampled targets estimate the forward KL alone, got {divergence!r}; keep top-k or dense ones")
-    ids: Tensor = targets.token_ids  # type: ignore[attr-defined]
-    # A look at the values would make a GPU wait; there, the gather's own assertion has to do.
-    if ids.device.type == "cpu" and len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < student_logits.shape[1]:
-        raise ValueError(f"token {int(ids.max())} is not among the student's {student_logits.shape[1]}")
+def _check(targets: TokenTargets, student_logits: Tensor, divergence: str, temperature: float) -> None:
+    targets.check(len(student_logits), divergence=divergence, temperature=temperature)
+    targets.check_vocabulary(student_logits.shape[-1])

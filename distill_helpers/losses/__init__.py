@@ -1,6 +1,8 @@
 """What a student minimises. Needs torch alone.
 
-* `divergences`: KL and its relatives, the temperature and T²; `divergence_gradients`: their gradients in closed form;
+* `divergences`: KL and its relatives; `divergence_gradients`: their gradients in closed form;
+* `soft_targets`: a divergence of logits, with the temperature, T² and the mask;
+* `causal_alignment`: the shift of causal language models;
 * `distillation_config`: the choices; `distillation_loss`: soft targets, hard labels and features in one loss;
 * `layer_maps`, `feature_losses`, `feature_terms`: matching what goes on inside the two models.
 

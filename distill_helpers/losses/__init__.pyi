@@ -1,3 +1,4 @@
+from .causal_alignment import causal_shift as causal_shift
 from .distillation_config import (
     ATTENTION_TARGETS as ATTENTION_TARGETS,
     RELATIONS as RELATIONS,
@@ -6,7 +7,6 @@ from .distillation_config import (
 from .distillation_loss import (
     IGNORE_INDEX as IGNORE_INDEX,
     DistillationLoss as DistillationLoss,
-    causal_shift as causal_shift,
     count_items as count_items,
 )
 from .divergence_gradients import (
@@ -17,13 +17,9 @@ from .divergences import (
     DIVERGENCES as DIVERGENCES,
     forward_kl as forward_kl,
     generalized_jsd as generalized_jsd,
-    masked_mean as masked_mean,
-    mean_divergence as mean_divergence,
-    mean_per_item as mean_per_item,
     reverse_kl as reverse_kl,
     skew_kl as skew_kl,
     skew_reverse_kl as skew_reverse_kl,
-    soft_target_divergence as soft_target_divergence,
 )
 from .feature_losses import (
     attention_distribution_loss as attention_distribution_loss,
@@ -39,4 +35,10 @@ from .layer_maps import (
     LAYER_MAPS as LAYER_MAPS,
     alternating_layers as alternating_layers,
     layer_map as layer_map,
+)
+from .soft_targets import (
+    masked_mean as masked_mean,
+    mean_divergence as mean_divergence,
+    mean_per_item as mean_per_item,
+    soft_target_divergence as soft_target_divergence,
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from distill_helpers.losses.divergences import check_chunk_size, check_temperature, named_divergence
+from distill_helpers.losses.divergences import named_divergence
 from distill_helpers.losses.layer_maps import check_layer_mapping
+from distill_helpers.losses.soft_targets import check_chunk_size, check_temperature
 
-__all__ = ["ATTENTION_TARGETS", "RELATIONS", "DistillationConfig"]
+__all__ = ["ATTENTION_TARGETS", "RELATIONS", "DistillationConfig", "repr_of_changes"]
 
 #: What `attention_target` may be.
 ATTENTION_TARGETS = ("scores", "distributions")
@@ -17,61 +19,99 @@ ATTENTION_TARGETS = ("scores", "distributions")
 RELATIONS = ("queries", "keys", "values")
 
 
+def repr_of_changes(settings: Any) -> str:
+    """The `repr` of a dataclass whose fields all have defaults: on one line, and without the fields left at them."""
+    defaults = vars(type(settings)())
+    changed = (f"{name}={value!r}" for name, value in vars(settings).items() if value != defaults[name])
+    return f"{type(settings).__name__}({', '.join(changed)})"
+
+
 @dataclass(frozen=True)
 class DistillationConfig:
     """What the student learns from.
 
-    The loss is `response_loss_weight` · (alpha · soft targets + (1 − alpha) · hard labels) plus each feature term times
-    its weight. The feature terms are off by default, and a term that is off costs nothing.
+    The loss is a weighted sum:
 
-    Args:
-        temperature: T of the soft targets, > 0. At T = 1 the targets are the teacher's own probabilities. There is no
-            universally best value: Hinton et al. found 2.5–4 best for a tiny student and anything above 8 alike for a
-            larger one (arXiv 1503.02531, section 3), DistilBERT uses 2, TinyBERT 1.
+        response_loss_weight · (alpha · soft targets + (1 − alpha) · hard labels)
+        + hidden_loss_weight · hidden states + attention_loss_weight · attention + relation_loss_weight · relations
+        + embedding_loss_weight · embeddings + cosine_loss_weight · cosine of the last hidden states
+
+    By default the response alone is on. A term that is off costs nothing.
+
+    The response, which is on unless `response_loss_weight` is 0:
+        temperature: T of the soft targets, > 0. At T = 1 the targets are the teacher's own probabilities. No value is
+            best everywhere: Hinton et al. found 2.5–4 best for a tiny student, and found no difference between
+            temperatures above 8 for a larger one (arXiv 1503.02531, section 3). DistilBERT uses 2, TinyBERT 1.
         alpha: weight of the soft targets, in [0, 1]; the hard labels get 1 − alpha. 0 trains on hard labels alone, 1 on
             the teacher alone.
-        divergence: a key of `distill_helpers.losses.divergences.DIVERGENCES`.
-        divergence_options: its further arguments, such as `{"beta": 0.5}`.
-        causal: position t predicts token t + 1 (a causal language model); logits and labels are then shifted.
-        chunk_size: positions whose fp32 softmax is held in memory at a time; None for all.
-        response_loss_weight: of the logits' part, ≥ 0. 0 trains on features alone, as TinyBERT's first stage does.
-        intermediate_layers: match the hidden states of the mapped layers (`feature_losses.hidden_state_loss`).
-        hidden_loss_weight: of that term, a mean over the mapped layers.
+        divergence: the divergence between teacher and student, a key of `losses.divergences.DIVERGENCES`.
+        divergence_options: further arguments of the divergence, such as `{"beta": 0.5}`.
+        response_loss_weight: weight of soft targets and hard labels together, ≥ 0. 0 trains on features alone, as
+            TinyBERT's first stage does.
+        causal: the models are causal language models, in which position t predicts token t + 1. The loss then shifts
+            logits and labels against each other.
+        chunk_size: the number of positions whose fp32 softmax is held in memory at a time; None for all.
+
+    The layers that hidden states, attention and relations compare:
+        layer_mapping: which teacher layer each student layer learns from, see `losses.layer_maps.layer_map`.
+
+    Hidden states, turned on by `intermediate_layers=True`:
+        intermediate_layers: match the hidden states of the mapped layers (`losses.feature_losses.hidden_state_loss`).
+        hidden_loss_weight: weight of this term, a mean over the mapped layers; 0 turns the term off again.
+
+    Attention, turned on by `attention_matching=True`:
         attention_matching: match the attention of the mapped layers.
         attention_target: "scores" before the softmax (TinyBERT), or "distributions" after it (MiniLM).
-        attention_loss_weight: of that term, a mean over the mapped layers.
-        layer_mapping: which teacher layer each student layer follows, see `layer_maps.layer_map`.
-        embedding_loss_weight: of the error of the embeddings' output (TinyBERT); 0 is off.
-        cosine_loss_weight: of 1 − cosine between the *last* hidden states (DistilBERT); 0 is off.
+        attention_loss_weight: weight of this term, a mean over the mapped layers; 0 turns the term off again.
+
+    Relations, turned on by naming them in `relations`:
         relations: which self-relations of the mapped layers to match: `("values",)` in MiniLM,
-            `("queries", "keys", "values")` in MiniLMv2; empty is off.
-        relation_heads: into how many heads the relations split the width; None: the attention heads, which must be
-            equal then.
-        relation_loss_weight: of the relations, a mean over relations and mapped layers.
+            `("queries", "keys", "values")` in MiniLMv2. Empty is off.
+        relation_heads: the number of heads into which the relations split the width. None takes the attention heads,
+            whose number must then be equal in both models.
+        relation_loss_weight: weight of this term, a mean over relations and mapped layers; 0 turns the term off again.
+
+    Embeddings and last hidden states, each turned on by a weight above 0:
+        embedding_loss_weight: weight of the squared error of the embeddings' output (TinyBERT).
+        cosine_loss_weight: weight of 1 − cosine between the *last* hidden states (DistilBERT).
 
     Raises:
         ValueError: a value outside its range, an unknown name, or nothing to learn from.
         TypeError: an option that the divergence does not take.
+
+    Example:
+        >>> config = dh.DistillationConfig(temperature=4.0, intermediate_layers=True, cosine_loss_weight=0.5)
+        >>> config
+        DistillationConfig(temperature=4.0, intermediate_layers=True, cosine_loss_weight=0.5)
+        >>> [name for name, weight in config.feature_weights.items() if weight > 0]
+        ['hidden_loss', 'cosine_loss']
     """
 
     temperature: float = 2.0
     alpha: float = 0.9
     divergence: str = "forward_kl"
     divergence_options: dict[str, float] = field(default_factory=dict)
+    response_loss_weight: float = 1.0
     causal: bool = False
     chunk_size: int | None = None
-    response_loss_weight: float = 1.0
+
+    layer_mapping: str | tuple[tuple[int, int], ...] = "uniform"
+
     intermediate_layers: bool = False
     hidden_loss_weight: float = 1.0
+
     attention_matching: bool = False
     attention_target: str = "scores"
     attention_loss_weight: float = 1.0
-    layer_mapping: str | tuple[tuple[int, int], ...] = "uniform"
-    embedding_loss_weight: float = 0.0
-    cosine_loss_weight: float = 0.0
+
     relations: tuple[str, ...] = ()
     relation_heads: int | None = None
     relation_loss_weight: float = 1.0
+
+    embedding_loss_weight: float = 0.0
+    cosine_loss_weight: float = 0.0
+
+    __repr__ = repr_of_changes
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
@@ -87,17 +127,25 @@ class DistillationConfig:
         check_layer_mapping(self.layer_mapping)
         if self.attention_target not in ATTENTION_TARGETS:
             raise ValueError(f"attention_target must be one of {ATTENTION_TARGETS}, got {self.attention_target!r}")
-        # A configuration that was read from JSON has lists where it had tuples.
+        # A configuration that was read from JSON has lists in the place of tuples.
         if not isinstance(self.layer_mapping, str):
             object.__setattr__(self, "layer_mapping", tuple((s, t) for s, t in self.layer_mapping))
         if not isinstance(self.relations, str):
             object.__setattr__(self, "relations", tuple(self.relations))
         if isinstance(self.relations, str) or set(self.relations) - set(RELATIONS):
-            raise ValueError(f"relations must be a tuple of {RELATIONS}, got {self.relations!r}")
+            raise ValueError(f"relations must be a tuple of names from {RELATIONS}, got {self.relations!r}")
         if self.relation_heads is not None and self.relation_heads < 1:
             raise ValueError(f"relation_heads must be at least 1 or None, got {self.relation_heads!r}")
         if self.response_loss_weight == 0 and not self.uses_features:
-            raise ValueError("response_loss_weight is 0 and no feature term is on; there is nothing to learn from")
+            raise ValueError(
+                "response_loss_weight is 0 and no feature term is on, so there is nothing to learn from; give one of"
+                " them a weight"
+            )
+
+    @property
+    def uses_teacher_logits(self) -> bool:
+        """Whether soft targets are on."""
+        return self.alpha > 0 and self.response_loss_weight > 0
 
     @property
     def uses_features(self) -> bool:
@@ -106,7 +154,7 @@ class DistillationConfig:
 
     @property
     def feature_weights(self) -> dict[str, float]:
-        """The weight of each feature term, 0 where it is off."""
+        """The weight of each feature term, 0 where the term is off."""
         return {
             "hidden_loss": self.hidden_loss_weight * self.intermediate_layers,
             "attention_loss": self.attention_loss_weight * self.attention_matching,

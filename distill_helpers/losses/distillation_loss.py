@@ -1,8 +1,8 @@
-"""The distillation objective: alpha · soft targets + (1 − alpha) · hard labels + features.
+"""The distillation loss: alpha · soft targets + (1 − alpha) · hard labels + features.
 
-`DistillationLoss` computes the terms that a `DistillationConfig` asks for. The divergence itself, T², and the averaging
-live in `divergences`, the feature terms in `feature_terms`; the causal shift lives here, in `causal_shift`, and nowhere
-else.
+`DistillationLoss` computes the terms that a `DistillationConfig` turns on. The divergence, T² and the mean come from
+`soft_targets`, the feature terms from `feature_terms`, the causal shift from `causal_alignment`. This module applies
+the mask to the logits of the task loss; `mean_divergence` applies it to those of the soft targets.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.losses.causal_alignment import causal_shift
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.losses.divergences import check_logits, check_mask, masked_mean, mean_divergence
 from distill_helpers.losses.feature_terms import FeatureTerms
+from distill_helpers.losses.soft_targets import check_logits, check_mask, masked_mean, mean_divergence
 from distill_helpers.models.features import Features
 
-__all__ = ["DistillationLoss", "causal_shift", "count_items"]
+__all__ = ["DistillationLoss", "count_items"]
 
 
 class DistillationLoss(nn.Module):
@@ -25,12 +26,21 @@ class DistillationLoss(nn.Module):
 
     Args:
         config: the weights, the temperature and the divergence.
-        feature_terms: `FeatureTerms` for the two models, with the same configuration; needed where it turns a feature
-            term on.
+        feature_terms: `FeatureTerms` for the two models, made with the same configuration. They are needed where the
+            configuration turns a feature term on.
 
     Raises:
-        TypeError: something else than a `DistillationConfig`.
+        TypeError: anything but a `DistillationConfig`.
         ValueError: feature terms that are missing, or of another configuration.
+
+    Example:
+        Two messages, two classes; the second message has no hard label and learns from the teacher alone:
+
+        >>> loss = dh.DistillationLoss(dh.DistillationConfig(temperature=2.0, alpha=0.7))
+        >>> student, teacher = torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> terms = loss(student, teacher, torch.tensor([0, dh.IGNORE_INDEX]))
+        >>> {name: round(float(value), 3) for name, value in terms.items()}
+        {'total_loss': 0.415, 'soft_target_loss': 0.444, 'task_loss': 0.347}
     """
 
     def __init__(self, config: DistillationConfig, feature_terms: FeatureTerms | None = None) -> None:
@@ -45,7 +55,11 @@ class DistillationLoss(nn.Module):
         self.config = config
         self.feature_terms = feature_terms if config.uses_features else None
 
-    def forward(  # noqa: PLR0912 - one branch for each thing that may be missing
+    def __repr__(self) -> str:
+        terms = "" if self.feature_terms is None else f", {self.feature_terms!r}"
+        return f"DistillationLoss({self.config!r}{terms})"
+
+    def forward(  # noqa: PLR0912 - one branch for each input that may be missing
         self,
         student_logits: Tensor,
         teacher_logits: Tensor | None,
@@ -60,25 +74,25 @@ class DistillationLoss(nn.Module):
         """The terms and their weighted sum, each a mean over the items that count.
 
         An *item* is a row of (batch, classes), or a position of (batch, sequence, vocabulary) whose label is not
-        `IGNORE_INDEX`. A row of (batch, classes) with the label `IGNORE_INDEX` is an unlabelled message: it counts as
-        an item, learns from the teacher and adds nothing to the task term.
+        `IGNORE_INDEX`. A row of (batch, classes) with the label `IGNORE_INDEX` is an unlabelled message: the message
+        counts as an item, learns from the teacher and adds nothing to the task term.
 
         Args:
             student_logits: (batch, classes) or (batch, sequence, vocabulary).
             teacher_logits: same shape; may be None when alpha is 0.
-            hard_labels: (batch,) or (batch, sequence), class indices or `IGNORE_INDEX`; may be None when alpha is 1,
-                except for sequences, where they or `mask` say which positions count.
+            hard_labels: (batch,) or (batch, sequence), class indices or `IGNORE_INDEX`. They may be None when alpha is
+                1, except for sequences, where either the labels or `mask` must say which positions count.
             mask: bool, shape of the labels; overrides which items count.
-            num_items: the number of items to divide by, see `divergences.mean_divergence`.
-            student_features, teacher_features, attention_mask: what the feature terms compare, needed where one is on.
-                A message's features count as often as it has items.
+            num_items: the number of items to divide by, see `mean_divergence`.
+            student_features, teacher_features, attention_mask: what the feature terms compare; needed where one of the
+                terms is on. The features of a message count as often as the message has items.
 
         Returns:
             `total_loss` (with gradient), and, detached and unweighted, `soft_target_loss`, `task_loss` and the feature
-            terms, where they apply.
+            terms, as far as they are on.
 
         Raises:
-            ValueError: shapes that do not fit, labels outside the classes, something needed that is missing.
+            ValueError: shapes that do not fit, labels outside the classes, or a missing input.
             TypeError: logits that are not floating point.
         """
         alpha = self.config.alpha
@@ -104,7 +118,7 @@ class DistillationLoss(nn.Module):
             mask = None if mask is None else causal_shift(targets=mask)
         if mask is None and student_logits.dim() == 3:
             if hard_labels is None:
-                raise ValueError("sequences need hard_labels or a mask, to know which positions are padding")
+                raise ValueError("sequences need hard_labels or a mask, which say which positions are padding")
             mask = hard_labels != IGNORE_INDEX
 
         terms: dict[str, Tensor] = {}
@@ -136,35 +150,13 @@ class DistillationLoss(nn.Module):
         return {"total_loss": total, **terms}
 
 
-def causal_shift(*, logits: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-    """A causal language model's half of the alignment: position t predicts token t + 1.
-
-    Args:
-        logits: (batch, sequence, vocabulary); comes back without the last position.
-        targets: labels or mask, (batch, sequence), given for the tokens themselves; comes back without the first.
-
-    Raises:
-        ValueError: not exactly one of the two, or one without a sequence dimension.
-    """
-    if (logits is None) == (targets is None):
-        raise ValueError("pass either logits or targets")
-    if logits is not None:
-        if logits.dim() != 3:
-            raise ValueError(f"a causal loss needs (batch, sequence, vocabulary), got {tuple(logits.shape)}")
-        return logits[:, :-1]
-    assert targets is not None
-    if targets.dim() != 2:
-        raise ValueError(f"a causal loss needs targets (batch, sequence), got {tuple(targets.shape)}")
-    return targets[:, 1:]
-
-
 def count_items(labels: Tensor, causal: bool = False) -> Tensor:
-    """How many items a batch of hard labels stands for, as `DistillationLoss` counts them.
+    """The number of items in a batch of hard labels, as `DistillationLoss` counts them.
 
     Args:
-        labels: (batch,): every row is an item, labelled or not. (batch, sequence): positions that are not
-            `IGNORE_INDEX`.
-        causal: shift first, as the loss does.
+        labels: (batch,), where every row is an item, labelled or not; or (batch, sequence), where the positions that
+            are not `IGNORE_INDEX` are items.
+        causal: shift the labels first, as the loss does.
     """
     if labels.dim() == 1:
         return torch.tensor(len(labels), device=labels.device)
@@ -174,7 +166,7 @@ def count_items(labels: Tensor, causal: bool = False) -> Tensor:
 def _mean_over_items(
     per_message: dict[str, Tensor], mask: Tensor | None, num_items: Tensor | int | None
 ) -> dict[str, Tensor]:
-    """The mean of terms given for each message, which counts as often as it has items: once, or its positions."""
+    """The mean of terms that are given for each message. A message counts once, or once for each of its positions."""
     if mask is None:
         return {name: masked_mean(values, num_items=num_items) for name, values in per_message.items()}
     items = mask.reshape(len(mask), -1).sum(dim=1)
@@ -185,7 +177,7 @@ def _mean_over_items(
 def _task_loss(logits: Tensor, labels: Tensor, mask: Tensor | None, num_items: Tensor | int | None) -> Tensor:
     if mask is not None:
         logits, labels = logits[mask], labels[mask]
-    # Unlabelled rows give 0 here and still count as items.
+    # Unlabelled rows have a cross-entropy of 0 here and still count as items.
     values = F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), ignore_index=IGNORE_INDEX, reduction="none"
     )
@@ -194,12 +186,15 @@ def _task_loss(logits: Tensor, labels: Tensor, mask: Tensor | None, num_items: T
 
 def _check_labels(labels: Tensor, logits: Tensor) -> None:
     if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"hard_labels have shape {tuple(labels.shape)}, the logits need {tuple(logits.shape[:-1])}")
+        raise ValueError(f"hard_labels have shape {tuple(labels.shape)}; the logits need {tuple(logits.shape[:-1])}")
     if labels.is_floating_point():
         raise TypeError(f"hard_labels must be class indices (an integer dtype), got {labels.dtype}")
-    # A look at the values would make a GPU wait for every batch; there, cross_entropy's own assertion has to do.
+    # Reading the values would make a GPU wait for every batch; cross_entropy has an assertion of its own there.
     if labels.device.type == "cpu":
         n_classes = logits.shape[-1]
         wrong = labels[(labels != IGNORE_INDEX) & ((labels < 0) | (labels >= n_classes))]
         if len(wrong):
-            raise ValueError(f"hard label {int(wrong[0])} is not one of the {n_classes} classes, nor {IGNORE_INDEX}")
+            raise ValueError(
+                f"hard label {int(wrong[0])} is neither one of the {n_classes} classes nor {IGNORE_INDEX}, which marks"
+                " a message without a label"
+            )

@@ -1,8 +1,8 @@
 """The divergences' gradients with respect to the student's logits, in closed form.
 
-With x the student's logits over T, q = softmax(x) and D(q) a divergence from the teacher's p, the chain rule through
-the softmax gives ∂D/∂x = q ∘ (r − Σ q r) where r = ∂D/∂q. Autograd reaches the same numbers by way of half a dozen
-tensors of the logits' shape and a second pass; here both come out of one.
+Let x be the student's logits over T, q = softmax(x), and D(q) a divergence from the teacher's p. With r = ∂D/∂q, the
+chain rule through the softmax gives ∂D/∂x = q ∘ (r − Σ q r). Autograd reaches the same numbers through half a dozen
+tensors of the logits' shape and a second pass. The functions of this module compute value and gradient in one pass.
 """
 
 from __future__ import annotations
@@ -13,14 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_helpers.losses.divergences import (
-    check_logits,
-    check_temperature,
-    log_mixture,
-    named_divergence,
-    needs_double,
-    t_squared_factor,
-)
+from distill_helpers.losses.divergences import log_mixture, named_divergence, needs_double
+from distill_helpers.losses.soft_targets import check_logits, check_temperature, t_squared_factor
 
 __all__ = ["GRADIENTS", "divergence_and_gradient"]
 
@@ -39,7 +33,7 @@ def _generalized_jsd(log_q: Tensor, log_p: Tensor, beta: float = 0.5, normalized
         return gradient if normalized else torch.zeros_like(gradient)
     if needs_double(beta):
         log_q, log_p = log_q.double(), log_p.double()
-    # r of the paper's scale is (1 − β)·log(q/m); normalising divides by β(1 − β).
+    # On the paper's scale r is (1 − β)·log(q/m); `normalized` divides by β(1 − β).
     gradient = _through_softmax(log_q.exp(), log_q - log_mixture(log_p, log_q, beta))
     return gradient.mul_(1 / beta if normalized else 1 - beta).float()
 
@@ -59,12 +53,12 @@ def _skew_reverse_kl(log_q: Tensor, log_p: Tensor, skew: float = 0.1) -> Tensor:
 
 
 def _through_softmax(q: Tensor, r: Tensor) -> Tensor:
-    """q ∘ (r − Σ q r). Where q is 0 the gradient is 0, whatever r is."""
+    """q ∘ (r − Σ q r). Where q is 0, the gradient is 0, even if r is infinite."""
     weighted = torch.where(q == 0, 0.0, q * r)
     return weighted.sub_(q.mul_(weighted.sum(dim=-1, keepdim=True)))
 
 
-#: ∂D/∂x of the divergences in `divergences.DIVERGENCES`; each takes and returns (..., classes).
+#: ∂D/∂x for each name in `divergences.DIVERGENCES`; each function takes and returns (..., classes).
 GRADIENTS: dict[str, Callable[..., Tensor]] = {
     "forward_kl": _forward_kl,
     "reverse_kl": _reverse_kl,
@@ -82,7 +76,7 @@ def divergence_and_gradient(
     temperature: float = 1.0,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """`divergences.soft_target_divergence` and its gradient with respect to the student's logits, without autograd.
+    """`soft_target_divergence` and its gradient with respect to the student's logits, without autograd.
 
     Args:
         student_logits: (..., classes).
@@ -90,7 +84,7 @@ def divergence_and_gradient(
         divergence, temperature, **options: as in `soft_target_divergence`.
 
     Returns:
-        The divergence times T², fp32, (...); and its gradient, fp32, (..., classes).
+        The divergence times T², fp32, (...), and the gradient of this product, fp32, (..., classes).
 
     Raises:
         ValueError, TypeError: as `soft_target_divergence`.

@@ -1,7 +1,8 @@
 """Models and their tokenizers: loading them, running them on texts, and looking inside them.
 
-* `loading`: `TextClassifier` and `LanguageModel`, from a folder, an installed package, or the Hub by choice;
-* `batching`: from texts to padded batches, and from batches to logits;
+* `loading`: classifiers and language models, from a folder, an installed package, or the Hub by choice;
+* `text_models`: `TextClassifier` and `LanguageModel`, a model with its tokenizer; predictions and logits;
+* `batching`: from texts to padded batches;
 * `architectures`: where a transformer keeps its layers and their parts;
 * `features`, `capture`: hidden states, queries, keys and values of a forward pass;
 * `manifest`: how a shipped model was made, and its hashes.

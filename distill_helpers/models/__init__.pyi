@@ -6,7 +6,6 @@ from .batching import (
     encode_texts as encode_texts,
     evaluation_mode as evaluation_mode,
     pad_batch as pad_batch,
-    predict_logits as predict_logits,
 )
 from .capture import (
     capture_features as capture_features,
@@ -17,8 +16,7 @@ from .features import (
     attention_pairs as attention_pairs,
 )
 from .loading import (
-    LanguageModel as LanguageModel,
-    TextClassifier as TextClassifier,
+    COURSE_MODELS as COURSE_MODELS,
     base_encoder_path as base_encoder_path,
     language_model_path as language_model_path,
     load_course_model as load_course_model,
@@ -29,4 +27,9 @@ from .loading import (
 from .manifest import (
     read_manifest as read_manifest,
     write_manifest as write_manifest,
+)
+from .text_models import (
+    LanguageModel as LanguageModel,
+    TextClassifier as TextClassifier,
+    predict_logits as predict_logits,
 )

@@ -1,6 +1,6 @@
-"""Where a transformer keeps its parts: its layers, and their feed-forward halves, whatever the architecture calls them.
+"""Where a transformer keeps its parts: its layers and their feed-forward halves, whatever the architecture calls them.
 
-The one place that knows BERT's `intermediate.dense` from DistilBERT's `ffn.lin1` and Llama's `mlp.up_proj`.
+This is the only module that tells BERT's `intermediate.dense` from DistilBERT's `ffn.lin1` and Llama's `mlp.up_proj`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FeedForward",
     "ModelShape",
+    "embedding_weight",
     "feed_forward",
-    "feed_forward_size",
+    "feed_forward_size_of",
     "keep_layers",
     "keep_layers_in_config",
     "keep_neurons",
@@ -36,12 +37,22 @@ _FEED_FORWARD_SIZE = ("intermediate_size", "hidden_dim")
 class FeedForward(NamedTuple):
     """The feed-forward half of a layer: `up` maps the width to the neurons, `down` maps the neurons to the width."""
 
-    up: tuple[nn.Linear, ...]  # two in Llama: gate and up
+    up: tuple[nn.Linear, ...]  # Llama has two: gate and up
     down: nn.Linear
 
 
 class ModelShape(NamedTuple):
-    """The sizes that decide which features two models can share."""
+    """The sizes that decide which features two models can share.
+
+    Args:
+        n_layers: the number of transformer layers.
+        width: the size of a hidden state.
+        n_heads: the number of attention heads in each layer.
+
+    Example:
+        >>> dh.ModelShape.of(dh.load_course_model("help-desk-student").model)
+        ModelShape(n_layers=2, width=128, n_heads=2)
+    """
 
     n_layers: int
     width: int
@@ -49,16 +60,19 @@ class ModelShape(NamedTuple):
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> ModelShape:
-        """The shape of an encoder or a decoder of transformers."""
+        """The shape of an encoder or a decoder of transformers. Raises TypeError as `transformer_layers`."""
         config = model.config.get_text_config()
         return cls(len(transformer_layers(model)), config.hidden_size, config.num_attention_heads)
 
 
 def transformer_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The list of a model's repeated layers (BERT's `encoder.layer`, Llama's `layers`, GPT-2's `h`), itself, no copy.
+    """The list of a model's repeated layers: BERT's `encoder.layer`, Llama's `layers`, GPT-2's `h`.
+
+    Returns:
+        The list itself, not a copy.
 
     Raises:
-        TypeError: a model that has no such list, or several, or an encoder–decoder.
+        TypeError: an encoder–decoder, or a model with no such list or with several.
     """
     if model.config.is_encoder_decoder:
         raise TypeError(
@@ -75,12 +89,19 @@ def transformer_layers(model: PreTrainedModel) -> nn.ModuleList:
     return found[0]
 
 
+def embedding_weight(model: PreTrainedModel) -> Tensor:
+    """The matrix of word embeddings, (vocabulary, width): the parameter itself, not a copy."""
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    return embedding.weight
+
+
 def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     """Remove all layers but these from a model and from its configuration. Changes `model`.
 
     Args:
-        model: any that `transformer_layers` knows.
-        kept: 0-based indices, ascending.
+        model: any model whose layers `transformer_layers` finds.
+        kept: the indices of the layers to keep, 0-based and ascending.
 
     Raises:
         TypeError: as `transformer_layers`.
@@ -92,30 +113,30 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     module: Any
     for index, layer in enumerate(layers):
         for module in layer.modules():
-            if hasattr(module, "layer_idx"):  # its place in the cache of keys and values
+            if hasattr(module, "layer_idx"):  # the layer's place in the cache of keys and values
                 module.layer_idx = index
     keep_layers_in_config(model.config, kept)
 
 
 def keep_layers_in_config(config: PreTrainedConfig, kept: Sequence[int]) -> None:
-    """Make a configuration that of a model with these layers alone, lists with an entry per layer included."""
+    """Make a configuration describe a model with these layers alone. Lists with an entry per layer are cut as well."""
     text: Any = config.get_text_config()
     n_layers = text.num_hidden_layers
     for name, value in vars(text).items():
-        # `layer_types`, `no_rope_layers`, `layers_block_type`; no list that is as long by chance (end tokens).
+        # `layer_types`, `no_rope_layers`, `layers_block_type`; not a list that has this length by chance (end tokens).
         if "layer" in name and isinstance(value, list) and len(value) == n_layers:
             setattr(text, name, [value[i] for i in kept])
     text.num_hidden_layers = len(kept)
 
 
 def feed_forward(layer: nn.Module) -> FeedForward:
-    """The projections of a layer's feed-forward half, themselves, no copies.
+    """The projections of a layer's feed-forward half: the modules themselves, not copies.
 
     Args:
         layer: one of `transformer_layers`.
 
     Raises:
-        TypeError: an architecture other than those of BERT, DistilBERT and Llama, a mixture of experts for instance.
+        TypeError: an architecture other than BERT's, DistilBERT's and Llama's, such as a mixture of experts.
     """
     modules = dict(layer.named_modules())
     for up, down in _FEED_FORWARD:
@@ -132,11 +153,11 @@ def feed_forward(layer: nn.Module) -> FeedForward:
 def keep_neurons(layer: nn.Module, neurons: Tensor) -> None:
     """Remove all feed-forward neurons but these from a layer, weights and biases. Changes `layer`.
 
-    The configuration stays as it is, since it holds one size for all layers: see `set_feed_forward_size`.
+    The configuration stays as it is, because it holds one size for all layers; see `set_feed_forward_size`.
 
     Args:
         layer: one of `transformer_layers`.
-        neurons: int64, (kept neurons,), their indices in the order that they get.
+        neurons: the indices of the neurons to keep, in their new order; int64, (kept neurons,).
 
     Raises:
         TypeError: as `feed_forward`.
@@ -147,11 +168,11 @@ def keep_neurons(layer: nn.Module, neurons: Tensor) -> None:
         if linear.bias is not None:
             linear.bias = _selected(linear.bias, 0, neurons)
         linear.out_features = len(neurons)
-    down.weight = _selected(down.weight, 1, neurons)  # its bias belongs to the width, not to the neurons
+    down.weight = _selected(down.weight, 1, neurons)  # the bias belongs to the width, not to the neurons
     down.in_features = len(neurons)
     module: Any
     for module in layer.modules():
-        if hasattr(module, "intermediate_size"):  # Llama's `mlp` keeps a copy of it
+        if hasattr(module, "intermediate_size"):  # Llama's `mlp` keeps a copy of the size
             module.intermediate_size = len(neurons)
 
 
@@ -160,13 +181,13 @@ def _selected(parameter: Tensor, dim: int, indices: Tensor) -> nn.Parameter:
     return nn.Parameter(kept, requires_grad=parameter.requires_grad)
 
 
-def feed_forward_size(config: PreTrainedConfig) -> int:
-    """Neurons in each feed-forward layer, as the configuration says. Raises TypeError where it does not say it."""
+def feed_forward_size_of(config: PreTrainedConfig) -> int:
+    """Neurons in each feed-forward layer, by the configuration. Raises TypeError if the configuration doesn't say."""
     return getattr(config.get_text_config(), _feed_forward_size_name(config))
 
 
 def set_feed_forward_size(config: PreTrainedConfig, size: int) -> None:
-    """Change how many feed-forward neurons each layer has. Raises TypeError as `feed_forward_size`."""
+    """Change how many feed-forward neurons each layer has. Raises TypeError as `feed_forward_size_of`."""
     setattr(config.get_text_config(), _feed_forward_size_name(config), size)
 
 

@@ -1,8 +1,8 @@
 """Looking inside a model: hidden states, queries, keys and values of one forward pass.
 
-`capture_features` works on any encoder or decoder of transformers and on named parts of any module. It asks for no
-`output_attentions`: attention scores and probabilities are computed from the queries and keys, so that the model keeps
-its fast attention, and an empty tuple of attentions can't happen.
+`capture_features` works on any encoder or decoder of transformers and on named parts of any module. It does not ask for
+`output_attentions`. Attention scores and probabilities are computed from the queries and keys instead, so that the
+model keeps its fast attention and never returns an empty tuple of attentions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -23,7 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from distill_helpers.models.architectures import transformer_layers
 from distill_helpers.models.features import EMBEDDINGS, Features
 
-__all__ = ["capture_features"]
+__all__ = ["capture_features", "watch"]
 
 _PREFIX = "distill_helpers_"
 
@@ -34,41 +33,80 @@ def capture_features(
 ) -> Iterator[Features]:
     """Record the features of the latest forward pass that runs inside the `with` block.
 
-    Gradients flow through what is recorded. The model's outputs are what they are without it, and when the block ends,
-    by an exception too, no hook is left on the model. Only what this thread runs is recorded (JupyterLab draws widgets
-    in a thread of their own, while a cell trains). Captures of attention in several threads wait for one another.
+    Gradients flow through the recorded tensors. The capture does not change the model's outputs. When the block ends,
+    by an exception too, no hook is left on the model. Only the passes of this thread are recorded, because JupyterLab
+    may draw a widget in another thread while a cell trains. Captures of attention in several threads wait for one
+    another.
 
     Args:
-        model: an encoder or a decoder of transformers; any module if only `modules` are asked for.
-        names: what to keep, by the names of `Features.tensors`; None keeps everything (of a plain module: nothing).
-            A name limits the memory: what is not named can be freed.
-        modules: parts of the model by their names in `named_modules()`, whose output (the first, of a tuple) is kept.
+        model: an encoder or a decoder of transformers, or any module if only `modules` are asked for.
+        names: what to keep, by the names of `Features.tensors`. None keeps everything (of a plain module: nothing).
+            Naming a few features saves memory, because the others can be freed.
+        modules: further parts of the model, by their names in `named_modules()`. The output of each is kept; of a
+            tuple, the first output.
 
     Yields:
         The features, empty until the model has run. A new forward pass replaces them.
 
     Raises:
-        ValueError: a name that the model does not have, a model under gradient checkpointing (it runs twice), one whose
-            attention is being captured already; in the forward pass, attention that is not transformers' own, or scores
-            that are capped or scaled by layer.
-        TypeError: a plain module of which layers are asked for.
+        ValueError: a name that the model does not have; a model under gradient checkpointing, which runs twice; a model
+            whose attention is being captured already. In the forward pass: attention that is not transformers' own, or
+            scores that are capped or scaled by layer.
+        TypeError: features of layers asked of a plain module.
+
+    Example:
+        >>> model, tokenizer = dh.load_course_model("help-desk-student", device="cpu")
+        >>> batch = dh.pad_batch(dh.encode_texts(tokenizer, ["no sound", "my mac shows a grey screen"]), tokenizer)
+        >>> with dh.capture_features(model, ["hidden.1", "queries.1", "keys.1"]) as features:
+        ...     _ = model(**batch)
+        >>> features["hidden.1"].shape, features.attention(1, batch["attention_mask"]).shape
+        (torch.Size([2, 8, 128]), torch.Size([2, 2, 8, 8]))
     """
     parts = dict(model.named_modules())
     if missing := [name for name in modules if name not in parts]:
         raise ValueError(f"{type(model).__name__} has no module {missing[0]!r}; see `dict(model.named_modules())`")
     if names and not isinstance(model, PreTrainedModel):
         raise TypeError(f"{type(model).__name__} is not a model of transformers; name its parts with `modules`")
-    if getattr(model, "is_activation_checkpointing", False) and model.training:
-        raise ValueError("features can't be captured under gradient checkpointing; activation_checkpointing_disable()")
+    # The attribute of the layers: transformers has renamed the model's own.
+    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        raise ValueError(
+            "features cannot be captured under gradient checkpointing; call `model.activation_checkpointing_disable()`,"
+            " which is `gradient_checkpointing_disable()` before transformers 5.23"
+        )
     features = Features()
     with contextlib.ExitStack() as stack:
         clear = _in_this_thread(lambda *_: features.tensors.clear())
-        stack.enter_context(_hook(model.register_forward_pre_hook(clear)))
+        stack.enter_context(model.register_forward_pre_hook(clear))
         for name in modules:
-            stack.enter_context(_hook(parts[name].register_forward_hook(_keep_output(features, name))))
+            stack.enter_context(parts[name].register_forward_hook(_keep_output(features, name)))
         if isinstance(model, PreTrainedModel) and not (modules and names is None):
             _capture_transformer(model, names, features, stack)
         yield features
+
+
+@contextlib.contextmanager
+def watch(modules: Iterable[nn.Module], observe: Callable[[int, Tensor, Tensor], None]) -> Iterator[None]:
+    """Look at what goes into some of a transformer's modules and what comes out, one module at a time.
+
+    Nothing is kept: the memory of a forward pass grows only by what `observe` itself keeps. When the block ends, by an
+    exception too, no hook is left on the modules.
+
+    Args:
+        modules: layers, or other parts that take hidden states.
+        observe: is called as `observe(index, input, output)` each time one of the modules has run in this thread, with
+            the module's index, its hidden states and the first of its outputs.
+    """
+
+    def hook_of(index: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple, kwargs: dict, output: Tensor | tuple[Tensor, ...]) -> None:
+            observe(index, args[0] if args else kwargs["hidden_states"], _first(output))
+
+        return _in_this_thread(hook)
+
+    with contextlib.ExitStack() as stack:
+        for index, module in enumerate(modules):
+            stack.enter_context(module.register_forward_hook(hook_of(index), with_kwargs=True))
+        yield
 
 
 def _capture_transformer(
@@ -79,16 +117,14 @@ def _capture_transformer(
     if names is not None and (unknown := sorted(set(names) - set(known))):
         raise ValueError(f"{type(model).__name__} has no {unknown[0]!r}; it has {len(layers)} layers, from 0")
     wanted = set(known if names is None else names)
-    if EMBEDDINGS in wanted:
 
-        def keep_input(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-            features.tensors[EMBEDDINGS] = args[0] if args else kwargs["hidden_states"]
+    def keep(layer: int, states: Tensor, output: Tensor) -> None:
+        if layer == 0 and EMBEDDINGS in wanted:
+            features.tensors[EMBEDDINGS] = states
+        if f"hidden.{layer}" in wanted:
+            features.tensors[f"hidden.{layer}"] = output
 
-        keep = _in_this_thread(keep_input)
-        stack.enter_context(_hook(layers[0].register_forward_pre_hook(keep, with_kwargs=True)))
-    for i, layer in enumerate(layers):
-        if f"hidden.{i}" in wanted:
-            stack.enter_context(_hook(layer.register_forward_hook(_keep_output(features, f"hidden.{i}"))))
+    stack.enter_context(watch(layers, keep))
     if wanted & {name for name in known if name.split(".")[0] in _ATTENTION}:
         stack.enter_context(_attention_lock)
         stack.enter_context(_capture_attention(model, layers, wanted, features))
@@ -105,9 +141,9 @@ class _Recorder:
     thread: int = field(default_factory=threading.get_ident)
 
 
-# Which layer of which capture an attention module belongs to, while it is being captured.
+#: While a capture runs, each module of the layers belongs to one recorder, which knows its layer.
 _recorders: WeakKeyDictionary[nn.Module, _Recorder] = WeakKeyDictionary()
-#: One thread captures attention at a time, since a model's configuration names one attention function.
+#: One thread captures attention at a time, because a model's configuration names one attention function.
 _attention_lock = threading.RLock()
 
 
@@ -115,7 +151,7 @@ _attention_lock = threading.RLock()
 def _capture_attention(
     model: PreTrainedModel, layers: nn.ModuleList, wanted: set[str], features: Features
 ) -> Iterator[None]:
-    """Put a recorder between the model and its attention function, by transformers' own `AttentionInterface`."""
+    """Put a recorder between the model and its attention function, through transformers' own `AttentionInterface`."""
     owned = {part: i for i, layer in enumerate(layers) for part in layer.modules()}
     if any(part in _recorders for part in owned):
         raise ValueError(f"this {type(model).__name__} is being captured already; use one capture at a time")
@@ -132,14 +168,13 @@ def _capture_attention(
                 " AttentionInterface. Use a model that supports SDPA, or match hidden states only"
             )
 
-    handle = model.register_forward_hook(_in_this_thread(check))
     try:
         _recorders.update({part: _Recorder(i, wanted, features) for part, i in owned.items()})
         for config in configs:
             config._attn_implementation = _PREFIX + implementation
-        yield
+        with model.register_forward_hook(_in_this_thread(check)):
+            yield
     finally:
-        handle.remove()
         for config, name in before:
             config._attn_implementation = name
         for part in owned:
@@ -157,7 +192,7 @@ def _register(implementation: str) -> None:
                 if name in recorder.wanted:
                     recorder.features.tensors[name] = tensor
             _record_constants(recorder, module, query.shape[-1], kwargs)
-        # Every model file has its eager function under this name, for want of a central one.
+        # transformers has no central eager function; each model's file defines its own under this name.
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         original: Callable = AttentionInterface().get_interface(implementation, eager)
         return original(module, query, key, value, *args, **kwargs)
@@ -182,13 +217,17 @@ def _record_constants(recorder: _Recorder, module: nn.Module, head_width: int, o
 
 def _keep_output(features: Features, name: str) -> Callable[..., None]:
     def keep(_module: nn.Module, _args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
-        features.tensors[name] = output[0] if isinstance(output, tuple) else output
+        features.tensors[name] = _first(output)
 
     return _in_this_thread(keep)
 
 
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
 def _in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook that does nothing when another thread than this one runs the model."""
+    """A hook that does nothing when a thread other than this one runs the model."""
     owner = threading.get_ident()
 
     def in_thread(*args: Any) -> None:
@@ -196,11 +235,3 @@ def _in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
             hook(*args)
 
     return in_thread
-
-
-@contextlib.contextmanager
-def _hook(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()

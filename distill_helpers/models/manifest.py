@@ -1,4 +1,4 @@
-"""Manifests: how a shipped model was made, and the hashes that say it is still that model."""
+"""Manifests: how a shipped model was made, and the hashes that show that it is still the same model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from distill_helpers.data.installed_files import file_sha256
@@ -22,29 +23,30 @@ def write_manifest(
 
     Args:
         folder: holds the model's `*.safetensors`.
-        command: what somebody types to make the model again.
-        seed: that the command used.
-        label_names: in the order of the logits.
-        measured: figures of the model *as stored*, by name.
+        command: what one types to make the model again.
+        seed: the seed that the command used.
+        label_names: the classes, in the order of the logits.
+        measured: the figures of the model *as stored*, by name.
     """
     content = {
         "command": command,
         "seed": seed,
         "label_names": list(label_names),
         "measured": {name: round(value, 4) for name, value in measured.items()},
+        # PEFT is an extra: a model without adapters is made without it.
         "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in ("torch", "transformers", "peft")},
+        | {name: metadata.version(name) for name in ("torch", "transformers", "peft") if find_spec(name)},
         "sha256": {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))},
     }
     (folder / _FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a folder, its weights checked.
+    """The manifest of a folder, after its weights were checked.
 
     Raises:
-        FileNotFoundError: no manifest, or a weight file that it names is missing.
-        ValueError: a weight file with another hash.
+        FileNotFoundError: there is no manifest, or a weight file that the manifest names is missing.
+        ValueError: a weight file has another hash.
     """
     content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     for name, expected in content["sha256"].items():

@@ -3,11 +3,13 @@ from .creation import (
     create_transformer as create_transformer,
     cut_layers as cut_layers,
     narrow_student as narrow_student,
-    project_embeddings as project_embeddings,
-    trim_vocabulary as trim_vocabulary,
 )
 from .pruning import (
     feed_forward_importance as feed_forward_importance,
     layer_importance as layer_importance,
     prune as prune,
+)
+from .vocabulary import (
+    project_embeddings as project_embeddings,
+    trim_vocabulary as trim_vocabulary,
 )

@@ -1,9 +1,9 @@
 """What a teacher says of your texts, computed once and kept on disk.
 
-* `logits`: its answers; `features`: its hidden states, queries, keys and values;
-* `cache`: the folders, keys, shards and checksums that both are kept in.
+* `logits`: the teacher's logits; `features`: its hidden states, queries, keys and values;
+* `cache`: the folders, keys, shards and checksums of the files in which both are kept.
 
-Targets for every token of a text are in `distill_helpers.llm.token_target_store`.
+Targets of every token of a text are in `distill_helpers.llm.token_target_store`.
 """
 
 import lazy_loader

@@ -1,6 +1,7 @@
 from .cache import (
     SHARD_SIZE as SHARD_SIZE,
     cache_key as cache_key,
+    compute_in_shards as compute_in_shards,
     read_or_compute as read_or_compute,
     read_shard as read_shard,
     settings_of as settings_of,

@@ -1,9 +1,9 @@
 """The cache of what a teacher says: where it lies, when it counts, and how it survives a kill.
 
-The cache is a folder for each key, the key being a hash of everything the tensors depend on: weights, tokenizer, texts,
-length and dtype. A change to any of them is another folder, so a stale cache can't be read. Inside, one file holds
-`SHARD_SIZE` texts and carries a checksum: an interrupted run goes on behind its last whole shard, and a damaged shard
-is noticed, reported and made again.
+The cache has a folder for each key. The key (`cache_key`) is a hash of everything that the tensors depend on: weights,
+configuration, tokenizer, texts, length and dtype. A change to any of these leads to another folder, so that a stale
+cache can't be read. Each file of a folder (a shard) holds the tensors of `SHARD_SIZE` texts and carries a checksum. An
+interrupted run goes on after its last complete shard, and a damaged shard is noticed, reported and computed again.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "SHARD_SIZE",
     "cache_key",
+    "compute_in_shards",
     "read_or_compute",
     "read_shard",
     "settings_of",
@@ -33,10 +38,10 @@ __all__ = [
     "write_shard",
 ]
 
-#: Texts in one file of the cache: what an interruption can cost at most.
+#: The number of texts in one shard, which is the most that an interruption can cost.
 SHARD_SIZE = 1024
 
-# Entries of a configuration that say where a model came from or how it is stored, not what it computes.
+# Entries of a configuration that say where a model came from or how it is stored, and not what the model computes.
 _NOT_THE_FUNCTION = ("_name_or_path", "transformers_version", "dtype", "architectures")
 
 _log = logging.getLogger(__name__)
@@ -69,10 +74,21 @@ def cache_key(
     dtype: torch.dtype,
     **more: Any,
 ) -> str:
-    """A hash of everything that a teacher's tensors depend on; `more` is what the kind of tensor adds."""
+    """A hash of everything that a teacher's tensors depend on.
+
+    Args:
+        model, tokenizer: the teacher's.
+        texts: in their order.
+        length: the number of tokens at which texts are cut.
+        dtype: the precision in which the teacher computes.
+        **more: what the kind of tensor adds to the key, such as the names of the features.
+
+    Raises:
+        ValueError: a slow tokenizer, which can't be hashed.
+    """
     parts = {
         "weights": weights_fingerprint(model),
-        # The configuration too: a changed activation or head count changes the logits and not the weights.
+        # A changed activation or head count changes the logits and not the weights.
         "config": settings_of(model),
         "tokenizer": _tokenizer_fingerprint(tokenizer),
         "texts": hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(),
@@ -87,25 +103,31 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ValueError(
-            f"{type(tokenizer).__name__} is a slow tokenizer; its fast version is needed for the cache key"
+            f"{type(tokenizer).__name__} is a slow tokenizer, which the cache key can't hash; load its fast version, or"
+            " leave out cache_dir"
         )
-    # Truncation and padding are the last call's settings, not the tokenizer's.
+    # Truncation and padding are settings of the last call, not of the tokenizer.
     state = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
     state["sides"] = [tokenizer.padding_side, tokenizer.truncation_side]
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one file of the cache, whole or not at all."""
+    """Write one shard, completely or not at all."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    # Written beside and moved into place: a kill in between leaves no half file under the real name.
+    # The file is written under another name and moved into place, so that a kill leaves no half file under this name.
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     save_file(contiguous, temporary, metadata={"sha256": _checksum(contiguous)})
     os.replace(temporary, path)
 
 
 def read_shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor] | None:
-    """The tensors of one file of the cache, or None, with a warning if it is damaged, where they must be computed."""
+    """The tensors of one shard; None where the shard does not exist, and None with a warning where it is damaged.
+
+    Args:
+        path: of the shard.
+        shapes: of the tensors that the shard must hold, by name.
+    """
     if not path.exists():
         return None
     try:
@@ -125,13 +147,50 @@ def read_shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
 def read_or_compute(
     path: Path | None, shapes: Mapping[str, tuple[int, ...]], compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """One file of the cache where it is whole, else what `compute` returns, which is written there. None: no file."""
+    """The tensors of a complete shard; otherwise those that `compute` returns, which are then written to the shard.
+
+    Args:
+        path: of the shard; None neither reads nor writes.
+        shapes: of the tensors that the shard must hold, by name.
+        compute: returns the tensors.
+    """
     tensors = None if path is None else read_shard(path, shapes)
     if tensors is None:
         tensors = compute()
         if path is not None:
             write_shard(path, tensors)
     return tensors
+
+
+def compute_in_shards(
+    folder: Path | None,
+    n_texts: int,
+    shapes: Callable[[slice], Mapping[str, tuple[int, ...]]],
+    compute: Callable[[slice], dict[str, Tensor]],
+    *,
+    title: str,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """The tensors of all texts, by name, from the complete shards of a folder and from `compute` for the others.
+
+    Args:
+        folder: the folder of the key, made if needed; None keeps nothing on disk.
+        n_texts: the number of texts.
+        shapes: the shapes of the tensors of some texts, by name.
+        compute: computes the tensors of some texts.
+        title: of the progress bar.
+        progress: show a progress bar.
+    """
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    parts: list[dict[str, Tensor]] = []
+    with tqdm(total=n_texts, desc=title, unit="text", disable=not progress) as bar:
+        for number, start in enumerate(range(0, n_texts, SHARD_SIZE)):
+            rows = slice(start, min(start + SHARD_SIZE, n_texts))
+            path = None if folder is None else folder / f"{number:05d}.safetensors"
+            parts.append(read_or_compute(path, shapes(rows), partial(compute, rows)))
+            bar.update(rows.stop - rows.start)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

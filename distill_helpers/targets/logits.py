@@ -1,26 +1,28 @@
-"""Teacher targets: the teacher labels every text once, and the logits stay on disk (`target_cache`)."""
+"""The teacher's logits: the teacher reads every text once, and the logits stay on disk (`targets.cache`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_helpers.data.labelled_texts import check_texts
-from distill_helpers.models.batching import check_finite, predict_logits, resolve_max_length
-from distill_helpers.models.loading import label_names_of, load_text_classifier, pick_device
-from distill_helpers.targets.cache import SHARD_SIZE, cache_key, read_or_compute
+from distill_helpers.models.batching import check_finite, resolve_max_length
+from distill_helpers.models.loading import load_text_classifier, pick_device
+from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.targets.cache import cache_key, compute_in_shards
 
-__all__ = ["precompute_teacher_logits"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["precompute_teacher_logits", "teacher_classifier"]
 
 
 def precompute_teacher_logits(
-    teacher_model_name: str | Path | PreTrainedModel,
+    teacher_model_name: str | Path | TextClassifier | PreTrainedModel,
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase | None = None,
     batch_size: int = 64,
@@ -35,63 +37,88 @@ def precompute_teacher_logits(
     """The teacher's logits for each text, computed once.
 
     Args:
-        teacher_model_name: a folder, a Hub name in the local cache, or a loaded sequence classifier.
-        texts: to be labelled; labelled text and unlabelled text alike.
-        tokenizer: the *teacher's* own. Loaded with the teacher where that is a name, needed where it is a model.
-        batch_size: texts at a time. Does not enter the key: it moves a logit in the seventh digit at most.
-        device: default the best there is. A loaded model is moved there and cast to `dtype`.
-        max_length: in the teacher's tokens; default its tokenizer's own.
-        dtype: in which the teacher computes. fp32 is right on a CPU; bfloat16 is a choice for a GPU.
-        label_names: the classes in the order of *your* labels; checked against the teacher's, since a teacher whose
+        teacher_model_name: a `TextClassifier`; a folder, or a Hub name in the local cache; or a sequence classifier of
+            transformers together with its `tokenizer`.
+        texts: the texts to be labelled, whether or not they have hard labels.
+        tokenizer: the *teacher's* own. Needed with a bare model only: a `TextClassifier` holds its own tokenizer, and a
+            folder or Hub name is loaded with its own.
+        batch_size: the number of texts at a time. It moves a logit in the seventh digit at most, and is no part of the
+            cache key.
+        device: default the best there is. The teacher is moved there and cast to `dtype`.
+        max_length: longer texts are cut to so many of the teacher's tokens; default its tokenizer's own limit.
+        dtype: the precision in which the teacher computes. fp32 is right on a CPU; bfloat16 is an option on a GPU.
+        label_names: the classes in the order of *your* labels, to be checked against the teacher's. A teacher whose
             classes stand in another order trains a student that is confidently wrong.
-        cache_dir: where to keep the logits; None keeps nothing.
+        cache_dir: the folder in which the logits are kept; None keeps nothing.
         progress: show a progress bar.
 
     Returns:
         fp32, (texts, classes), on the CPU, in the order of the texts.
 
     Raises:
-        ValueError: no text or an empty one (with its row), label names in another order, a model without its tokenizer,
-            or a teacher that returns logits that are not finite.
+        ValueError: no text or an empty one (with its row), label names in another order, a bare model without its
+            tokenizer, a `TextClassifier` with a second one, or logits that are not finite.
+
+    Example:
+        >>> teacher = dh.load_course_model("help-desk-teacher", device="cpu")
+        >>> logits = dh.precompute_teacher_logits(teacher, ["my mac shows a grey screen"], device="cpu", progress=False)
+        >>> logits.shape, teacher.label_names[logits.argmax()]
+        (torch.Size([1, 5]), 'comp.sys.mac.hardware')
     """
     check_texts(texts)
-    if isinstance(teacher_model_name, str | Path):
-        model, own_tokenizer = load_text_classifier(teacher_model_name, device=pick_device(device))
-        tokenizer = tokenizer or own_tokenizer
-    elif tokenizer is None:
-        raise ValueError("pass the teacher's own tokenizer together with a loaded teacher")
-    else:
-        model = teacher_model_name
-    if label_names is not None and tuple(label_names) != label_names_of(model):
+    teacher = teacher_classifier(teacher_model_name, tokenizer, device)
+    if label_names is not None and tuple(label_names) != teacher.label_names:
         raise ValueError(
-            f"the teacher's classes are {label_names_of(model)}, yours {tuple(label_names)}; reorder your labels"
+            f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
         )
-    length = resolve_max_length(tokenizer, max_length)
-    model.to(device=pick_device(device), dtype=dtype)  # type: ignore[call-arg]
+    length = resolve_max_length(teacher.tokenizer, max_length)
+    teacher.model.to(dtype=dtype)  # type: ignore[call-arg]
 
-    shards = [list(texts[i : i + SHARD_SIZE]) for i in range(0, len(texts), SHARD_SIZE)]
-    folder = None if cache_dir is None else Path(cache_dir) / cache_key(model, tokenizer, texts, length, dtype)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    parts: list[Tensor] = []
-    with tqdm(total=len(texts), desc="Teacher labels", unit="text", disable=not progress) as bar:
-        for number, shard in enumerate(shards):
-            path = None if folder is None else folder / f"{number:05d}.safetensors"
-            shape = (len(shard), len(label_names_of(model)))
-            compute = partial(_logits_of, model, tokenizer, shard, batch_size, length, number * SHARD_SIZE)
-            parts.append(read_or_compute(path, {"logits": shape}, compute)["logits"])
-            bar.update(len(shard))
-    return torch.cat(parts)
+    def compute(rows: slice) -> dict[str, Tensor]:
+        logits = predict_logits(teacher, texts[rows], batch_size=batch_size, max_length=length)
+        check_finite(logits, "in half precision try dtype=torch.float32", first_row=rows.start)
+        return {"logits": logits}
+
+    return compute_in_shards(
+        None if cache_dir is None else Path(cache_dir) / cache_key(*teacher, texts, length, dtype),
+        len(texts),
+        lambda rows: {"logits": (rows.stop - rows.start, len(teacher.label_names))},
+        compute,
+        title="Teacher labels",
+        progress=progress,
+    )["logits"]
 
 
-def _logits_of(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    batch_size: int,
-    max_length: int,
-    first_row: int,
-) -> dict[str, Tensor]:
-    logits = predict_logits(model, tokenizer, texts, batch_size=batch_size, max_length=max_length)
-    check_finite(logits, "in half precision try dtype=float32", first_row=first_row)
-    return {"logits": logits}
+def teacher_classifier(
+    source: str | Path | TextClassifier | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: str | torch.device | None = None,
+) -> TextClassifier:
+    """The teacher that a caller has named, with its tokenizer, on a device.
+
+    Args:
+        source: a `TextClassifier`; a folder, or a Hub name in the local cache; or a sequence classifier of
+            transformers.
+        tokenizer: needed with a bare model, refused with a `TextClassifier`, optional with a name.
+        device: default the best there is. A model that was passed in is itself moved there.
+
+    Raises:
+        ValueError: a bare model without a tokenizer, or a `TextClassifier` with a second one.
+        OSError: as `load_text_classifier`.
+    """
+    if isinstance(source, str | Path):
+        model, own_tokenizer = load_text_classifier(source, device=device)
+        return TextClassifier(model, own_tokenizer if tokenizer is None else tokenizer)
+    if isinstance(source, TextClassifier):
+        if tokenizer is not None:
+            raise ValueError("a TextClassifier has the teacher's own tokenizer already; leave out tokenizer=")
+        teacher = source
+    elif tokenizer is None:
+        raise ValueError(
+            f"a bare {type(source).__name__} has no tokenizer; pass TextClassifier(model, tokenizer), or the teacher's"
+            " own tokenizer as tokenizer="
+        )
+    else:
+        teacher = TextClassifier(source, tokenizer)
+    teacher.model.to(pick_device(device))  # type: ignore[arg-type]
+    return teacher

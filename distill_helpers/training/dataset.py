@@ -1,35 +1,50 @@
-"""The training set of a student: texts tokenised once, hard labels where there are any, what the teacher says."""
+"""The training set of a student: texts that are tokenised once, hard labels, and what the teacher says of the texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.models.batching import check_finite, encode_texts, pad_batch
 from distill_helpers.targets.features import TeacherFeatures, pad_features
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 __all__ = ["DistillationCollator", "DistillationDataset"]
 
 
 class DistillationDataset(Dataset):
-    """Texts with hard labels and the teacher's logits, tokenised when it is made and never again.
+    """Texts with hard labels and the teacher's logits. The texts are tokenised when the data set is made, only once.
 
     Args:
-        texts: the messages.
-        labels: class indices; `IGNORE_INDEX` (−100) where a message has none; None where no message has one.
-        teacher_logits: (texts, classes), from `precompute_teacher_logits`; None to train on hard labels alone.
+        texts: the messages, none of them empty.
+        labels: class indices, with `IGNORE_INDEX` (−100) for a message without a hard label; None where no message has
+            one.
+        teacher_logits: (texts, classes), from `precompute_teacher_logits`; None to train on hard labels alone, or with
+            a live teacher.
         tokenizer: the *student's* own.
-        max_length: in tokens; default the tokenizer's own.
-        teacher_features: of the same texts, from `precompute_teacher_features`, for the feature terms.
+        max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
+        teacher_features: the teacher's features of the same texts, from `precompute_teacher_features`, for the feature
+            terms.
 
     Raises:
         ValueError: lengths that differ, logits that are not finite or not two-dimensional, a label outside the classes,
-            neither labels nor anything of a teacher, features of other tokens, an empty text; with the row.
+            neither labels nor anything from a teacher, features of other tokens, or an empty text; with the row.
+
+    Example:
+        >>> student = dh.load_course_model("help-desk-student", device="cpu")
+        >>> texts, labels = ["no sound", "my mac shows a grey screen"], [dh.IGNORE_INDEX, 1]
+        >>> data = dh.DistillationDataset(texts, labels, torch.randn(2, 5), student.tokenizer)
+        >>> data
+        DistillationDataset(2 texts, 1 hard label, teacher logits of 5 classes)
+        >>> sorted(data[0])
+        ['input_ids', 'labels', 'teacher_logits']
     """
 
     def __init__(
@@ -43,7 +58,7 @@ class DistillationDataset(Dataset):
         teacher_features: TeacherFeatures | None = None,
     ) -> None:
         if labels is None and teacher_logits is None and teacher_features is None:
-            raise ValueError("give hard labels, teacher logits, or both; there is nothing to learn from otherwise")
+            raise ValueError("there is nothing to learn from; give hard labels, teacher logits or teacher features")
         for name, values in (("labels", labels), ("teacher_logits", teacher_logits)):
             if values is not None and len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts, but {len(values)} {name}")
@@ -60,6 +75,15 @@ class DistillationDataset(Dataset):
             _check_teacher_features(teacher_features, self.token_ids)
             self._starts = teacher_features.token_starts()
 
+    def __repr__(self) -> str:
+        n_labels = sum(label != IGNORE_INDEX for label in self.labels)
+        parts = [f"{len(self):,} texts", f"{n_labels:,} hard label{'s' * (n_labels != 1)}"]
+        if self.teacher_logits is not None:
+            parts.append(f"teacher logits of {self.teacher_logits.shape[1]} classes")
+        if self.teacher_features is not None:
+            parts.append(f"teacher features {', '.join(self.teacher_features.tensors)}")
+        return f"DistillationDataset({', '.join(parts)})"
+
     def __len__(self) -> int:
         return len(self.token_ids)
 
@@ -73,10 +97,17 @@ class DistillationDataset(Dataset):
 
 
 class DistillationCollator:
-    """Pads a list of items of `DistillationDataset` to the longest of them.
+    """Makes a batch of a list of items of a `DistillationDataset`, padded to the longest item.
 
     Args:
         tokenizer: the student's own.
+
+    Example:
+        >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
+        >>> data = dh.DistillationDataset(["no sound", "a grey screen on my mac"], [0, 1], None, tokenizer)
+        >>> batch = dh.DistillationCollator(tokenizer)([data[0], data[1]])
+        >>> batch["input_ids"].shape, batch["attention_mask"].sum(dim=1)
+        (torch.Size([2, 8]), tensor([4, 8]))
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -85,7 +116,7 @@ class DistillationCollator:
     def __call__(self, items: list[dict]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask` (batch, longest), `labels` (batch,), `teacher_logits` (batch, classes).
 
-        The teacher's features, where there are any, under the keys of `feature_cache.pad_features`.
+        The teacher's features, if the items have any, are under the keys of `targets.features.pad_features`.
         """
         batch = pad_batch([item["input_ids"] for item in items], self.tokenizer)
         batch["labels"] = torch.tensor([item["labels"] for item in items])
@@ -97,15 +128,15 @@ class DistillationCollator:
 def _check_teacher_logits(logits: Tensor) -> None:
     if logits.dim() != 2 or not logits.is_floating_point():
         raise ValueError(f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)}")
-    check_finite(logits, "label that text again")
+    check_finite(logits, "label this text again")
 
 
 def _check_teacher_features(features: TeacherFeatures, token_ids: list[list[int]]) -> None:
     for row, (own, others) in enumerate(zip(token_ids, features.token_ids, strict=False)):
         if own != others:
             raise ValueError(
-                f"row {row}: the student reads {len(own)} tokens, the teacher's features are of {len(others)} others;"
-                " use the same texts, the teacher's tokenizer and the same max_length"
+                f"row {row}: the student reads {len(own)} tokens, and the teacher's features are of {len(others)} other"
+                " tokens; use the same texts, the teacher's tokenizer and the same max_length"
             )
     if len(features.token_ids) != len(token_ids):
         raise ValueError(f"{len(token_ids)} texts, but teacher_features of {len(features.token_ids)}")
@@ -115,4 +146,6 @@ def _check_labels(labels: Sequence[int], n_classes: int | None) -> None:
     for row, label in enumerate(labels):
         if label != IGNORE_INDEX and (label < 0 or (n_classes is not None and label >= n_classes)):
             known = "a class index" if n_classes is None else f"one of the teacher's {n_classes} classes"
-            raise ValueError(f"row {row}: label {label} is not {known}, nor {IGNORE_INDEX} for a text without a label")
+            raise ValueError(
+                f"row {row}: label {label} is neither {known} nor {IGNORE_INDEX}, which marks a text without a label"
+            )

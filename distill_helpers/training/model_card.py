@@ -1,16 +1,18 @@
-"""The model card that is saved with a student: what it is, where it came from, how good it was in validation."""
+"""The model card that is saved with a student: what the student is, how it was trained, and its validation figure."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-
-import pandas as pd
-from transformers import PreTrainedModel, TrainingArguments
+from typing import TYPE_CHECKING
 
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import label_names_of
+from distill_helpers.models.text_models import label_names_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, TrainingArguments
 
 __all__ = ["write_model_card"]
 
@@ -18,7 +20,9 @@ __all__ = ["write_model_card"]
 def write_model_card(
     folder: Path, model: PreTrainedModel, config: DistillationConfig, history: pd.DataFrame, args: TrainingArguments
 ) -> Path:
-    """Write `README.md`, with the Hub's metadata header, into the folder of a saved student. Returns its path."""
+    """Write a model card, with the Hub's metadata, into the folder of a saved student. Returns the path of the card."""
+    from huggingface_hub import ModelCard, ModelCardData
+
     if config.response_loss_weight > 0:
         best = history.iloc[int(history["eval_accuracy"].argmax())]
         result = f"validation accuracy | {best['eval_accuracy']:.4f}"
@@ -31,15 +35,16 @@ def write_model_card(
         "batch size": args.per_device_train_batch_size * args.gradient_accumulation_steps,
         "seed": args.seed,
     }
+    metadata = ModelCardData(
+        library_name="transformers", pipeline_tag="text-classification", tags=["knowledge-distillation"]
+    )
     card = f"""---
-library_name: transformers
-pipeline_tag: text-classification
-tags: [knowledge-distillation]
+{metadata}
 ---
 
 # Distilled {model.config.model_type} classifier
 
-{sum(p.numel() for p in model.parameters()):,} parameters, {model.config.num_labels} classes:
+{model.num_parameters():,} parameters, {model.config.num_labels} classes:
 {", ".join(map(str, label_names_of(model)))}.
 
 Trained with `distill_helpers.train_student_with_distillation` on the objective below.
@@ -55,5 +60,5 @@ Trained with `distill_helpers.train_student_with_distillation` on the objective 
 The validation set chose the epoch, so this figure flatters the model; measure it on a test set that chose nothing.
 """
     path = folder / "README.md"
-    path.write_text(card, encoding="utf-8")
+    ModelCard(card).save(path)
     return path

@@ -1,7 +1,8 @@
-"""`DistillationTrainer`: transformers' Trainer with the distillation objective.
+"""`DistillationTrainer`: transformers' Trainer with the distillation loss.
 
-The loop, mixed precision, many processes, checkpoints, tracking and progress bars are the Trainer's. This module adds
-the loss with the right denominator, the features of both models, and weight decay by the number of dimensions.
+The Trainer has the loop, mixed precision, several processes, checkpoints, tracking and progress bars. This module adds
+the loss with the right denominator, the features of both models, and weight decay that depends on a parameter's number
+of dimensions.
 """
 
 from __future__ import annotations
@@ -23,40 +24,60 @@ from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import check_vocabulary
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.features import Features
-from distill_helpers.models.loading import LanguageModel, TextClassifier
+from distill_helpers.models.text_models import LanguageModel, TextClassifier
 from distill_helpers.targets.features import TeacherFeatures, take_features
 
 __all__ = ["DistillationTrainer", "remove_projectors"]
 
 
-#: The attribute of the student under which the projectors train, and are saved in checkpoints.
+# The attribute of the student under which the projectors are trained, and saved in checkpoints.
 _PROJECTORS = "distillation_projectors"
 
 
 class DistillationTrainer(Trainer):
-    """transformers' `Trainer` with `DistillationLoss`. Everything that the Trainer can do, it can.
+    """transformers' `Trainer` with `DistillationLoss`. It can do everything that the Trainer can do.
 
-    Batches carry `teacher_logits` and, where feature terms are on, the teacher's features, as `DistillationDataset` and
-    `DistillationCollator` make them. What they do not carry comes from the live `teacher`.
+    Batches hold `teacher_logits` and, where feature terms are on, the teacher's features, as `DistillationDataset` and
+    `DistillationCollator` make them. Whatever the batches lack comes from the live `teacher`.
 
-    Projectors, where the widths differ, become a part of the student for the time of training: they are in its
-    optimizer and its checkpoints. `remove_projectors` takes them out again.
+    Where the widths of the models differ, the projectors are a part of the student during training: they are in its
+    optimizer and in its checkpoints. `remove_projectors` removes them again.
 
     Args:
         model: the student.
-        distillation_config: what it learns from.
-        args: the Trainer's own arguments; `args.seed` is also that of the projectors.
-        teacher: runs beside the student for what the batches lack. Its tokenizer must be the student's, since the same
-            tokens go into both. It is moved to the Trainer's device and never trained.
-        **kwargs: whatever else the Trainer takes.
+        distillation_config: what the student learns from.
+        args: the Trainer's own arguments; `args.seed` is also the seed of the projectors.
+        teacher: runs beside the student for what the batches lack. Its tokenizer must be the student's, since both
+            models read the same tokens. The teacher is moved to the Trainer's device and never trained.
+        **kwargs: further arguments of the Trainer.
 
     Raises:
-        ValueError: feature terms without a teacher or its cached features, another vocabulary, models that do not fit
-            the configuration.
-    """
+        ValueError: feature terms without a teacher or its cached features, another vocabulary, or models that do not
+            fit the configuration.
 
-    # The loss is divided by the items of the whole accumulated batch, so the Trainer must not divide again.
-    loss_is_scaled_for_ga = True
+    Example:
+        Two steps with a live teacher, which gives the logits and the features; the log has every term of the loss:
+
+        >>> from transformers import TrainingArguments
+        >>> teacher = dh.load_course_model("help-desk-student", device="cpu")
+        >>> few = dh.load_help_desk().train.subset(range(0, 2500, 250))
+        >>> data = dh.DistillationDataset(few.texts, few.labels, None, teacher.tokenizer, max_length=16)
+        >>> args = TrainingArguments(
+        ...     "run", max_steps=2, logging_steps=2, save_strategy="no", report_to="none", use_cpu=True
+        ... )
+        >>> trainer = dh.DistillationTrainer(
+        ...     dh.narrow_student(teacher, hidden_size=32).model,
+        ...     dh.DistillationConfig(intermediate_layers=True),
+        ...     args,
+        ...     teacher=teacher,
+        ...     train_dataset=data,
+        ...     data_collator=dh.DistillationCollator(teacher.tokenizer),
+        ... )
+        >>> _ = trainer.train()
+        {'loss': ...}
+        >>> sorted(trainer.state.log_history[0])
+        ['epoch', 'grad_norm', 'hidden_loss', 'learning_rate', 'loss', 'soft_target_loss', 'step', 'task_loss']
+    """
 
     def __init__(
         self,
@@ -67,11 +88,13 @@ class DistillationTrainer(Trainer):
         teacher: TextClassifier | LanguageModel | None = None,
         **kwargs: Any,
     ) -> None:
-        # The Trainer would drop columns that the student's forward() does not name; teacher_logits is one.
+        # The Trainer would drop columns that the student's forward() does not name, such as teacher_logits.
         args.remove_unused_columns = False
         kwargs.setdefault("compute_metrics", accuracy_metric)
         terms = _feature_terms(model, distillation_config, teacher, kwargs.get("train_dataset"), args.seed)
         super().__init__(model=model, args=args, **kwargs)
+        # The loss is divided by the items of the whole accumulated batch already; the Trainer must not divide again.
+        self.model_accepts_loss_kwargs = True
         self.label_names = ["labels"]
         self.loss_fn = DistillationLoss(distillation_config, terms)
         self.teacher = None
@@ -98,7 +121,7 @@ class DistillationTrainer(Trainer):
         teacher_features = take_features(inputs)
         terms = self.loss_fn.feature_terms
         config = self.loss_fn.config
-        lacks_logits = teacher_logits is None and config.alpha * config.response_loss_weight > 0
+        lacks_logits = teacher_logits is None and config.uses_teacher_logits
         lacks_features = teacher_features is None and terms is not None
         if self.teacher is not None and (lacks_logits or lacks_features):
             with torch.no_grad(), _capture(self.teacher, None if terms is None else terms.teacher_names) as captured:
@@ -112,7 +135,7 @@ class DistillationTrainer(Trainer):
             outputs.logits,
             teacher_logits,
             labels,
-            # In evaluation the Trainer's count leaves out unlabelled messages; there the loss divides by its own.
+            # In evaluation the Trainer's count leaves out unlabelled messages; the loss then counts its items itself.
             num_items=num_items_in_batch if model.training else None,
             student_features=student_features,
             teacher_features=teacher_features,
@@ -124,20 +147,20 @@ class DistillationTrainer(Trainer):
     def _remembered(
         self, values: dict[str, Tensor], model: nn.Module, num_items_in_batch: Tensor | int | None
     ) -> Tensor:
-        """The total loss, scaled for the number of processes; its terms are kept for the log."""
+        """The total loss, scaled for the number of processes. The other terms are kept for the log."""
         loss = values.pop("total_loss")
         if model.training:
             for name, value in values.items():
                 self._term_sums[name] = self._term_sums.get(name, 0) + value
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-                # The count is over all processes, whose gradients are then averaged.
+                # The count is that of all processes, and their gradients are averaged afterwards.
                 loss = loss * self.accelerator.num_processes
         return loss
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor | int | None]:
-        # The Trainer counts labels, and would leave out the unlabelled messages that learn from the teacher.
+        # The Trainer counts labels, and would leave out unlabelled messages, from which the student learns too.
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = self._prepared(batches)
         count = torch.zeros((), dtype=torch.long, device=device)
@@ -149,11 +172,11 @@ class DistillationTrainer(Trainer):
         return batches, count
 
     def _prepared(self, batches: list) -> list:
-        """The batches of a step as they are trained on; for subclasses."""
+        """The batches of a step on which the student is trained. Subclasses may change them here."""
         return batches
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        # By dimensions, not by name: lists of names miss the norms of Llama and others.
+        # Chosen by dimensions and not by name, since lists of names miss the norms of Llama and others.
         return [name for name, parameter in model.named_parameters() if parameter.dim() >= 2]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -165,7 +188,21 @@ class DistillationTrainer(Trainer):
 
 
 def remove_projectors(model: PreTrainedModel) -> None:
-    """Take the projectors of feature distillation out of a student, which does not need them to predict."""
+    """Remove the projectors of feature distillation from a student, which does not need them to predict.
+
+    A student of `DistillationTrainer` has projectors after training if its width differs from the teacher's.
+    `train_student_with_distillation` has removed them already.
+
+    Example:
+        >>> student = dh.create_transformer(("mac", "windows"), vocab_size=1000, hidden_size=32)
+        >>> config, shape = dh.DistillationConfig(intermediate_layers=True), dh.ModelShape.of(student)
+        >>> terms = dh.FeatureTerms(config, shape, dh.ModelShape(2, 64, n_heads=2))
+        >>> student.distillation_projectors = terms.projectors  # as `DistillationTrainer` does
+        >>> before = student.num_parameters()
+        >>> dh.remove_projectors(student)
+        >>> before - student.num_parameters()  # two layers from width 32 to 64
+        4224
+    """
     if hasattr(model, _PROJECTORS):
         delattr(model, _PROJECTORS)
 
@@ -191,7 +228,10 @@ def _feature_terms(
         raise ValueError(f"the cached teacher features lack {sorted(missing)}; compute {list(terms.teacher_names)}")
     if len(terms.projectors):
         if not isinstance(model, PreTrainedModel):
-            raise TypeError(f"{type(model).__name__} would not save projectors in its checkpoints; train it whole")
+            raise TypeError(
+                f"{type(model).__name__} would not save projectors in its checkpoints; train a whole model of"
+                " transformers, or match features between equal widths"
+            )
         setattr(model, _PROJECTORS, terms.projectors)
     return terms
 
@@ -201,7 +241,7 @@ def _capture(model: nn.Module, names: tuple[str, ...] | None) -> contextlib.Abst
 
 
 def accuracy_metric(prediction: EvalPrediction) -> dict[str, float]:
-    """`accuracy` over the positions that have a label; nothing where none has one."""
+    """`accuracy` over the positions that have a label; an empty dictionary where no position has one."""
     labels = np.asarray(prediction.label_ids)
     labelled = labels != IGNORE_INDEX
     if not labelled.any():

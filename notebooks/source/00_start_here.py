@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 00 · Start here
 #
+# <!-- teaches: what distillation is; teacher and student on messages you type; what it saves, as arithmetic that holds -->
+#
 # **A small model that learned from a large one answers your messages in a fraction of the time. In this notebook you
 # type to both.**
 #
@@ -47,9 +49,8 @@ from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
-from distill_helpers.evaluation import answer
+from distill_helpers.evaluation.measures import answer
 from distill_helpers.models import COURSE_MODELS, base_encoder_path, pick_device
-from distill_helpers.models.batching import predict_logits
 
 logging.disable_progress_bar()
 assert base_encoder_path().is_dir()  # the encoder's weights are there, and are the published ones
@@ -142,8 +143,8 @@ for text in (
 
 # %%
 texts = desk.validation.texts[:64]
-teacher_logits = predict_logits(*teacher, texts)
-student_logits = predict_logits(*student, texts)
+teacher_logits = dh.predict_logits(teacher, texts)
+student_logits = dh.predict_logits(student, texts)
 
 T = 2.0
 p = torch.softmax(teacher_logits / T, dim=-1)
@@ -166,7 +167,7 @@ print("ten lines and the package give the same loss")
 
 # %%
 sample = desk.test.sample(600 / len(desk.test), seed=0)
-on_test = {name: predict_logits(*model, sample.texts, max_length=48) for name, model in models.items()}
+on_test = {name: dh.predict_logits(model, sample.texts, max_length=48) for name, model in models.items()}
 same = on_test["teacher"].argmax(-1) == on_test["student"].argmax(-1)
 confidence = on_test["teacher"].softmax(-1).max(-1).values
 sure, unsure = same[confidence >= 0.9].double().mean(), same[confidence < 0.6].double().mean()
@@ -403,14 +404,7 @@ assert share >= 0.96
 # %% [markdown]
 # ## The map
 #
-# | notebook | you learn to |
-# |---|---|
-# | **00 Start here** | see what distillation is for |
-# | [01 Dark knowledge](01_dark_knowledge.ipynb) | read what a soft label says and a hard one does not |
-# | [02 Temperature](02_temperature.ipynb) | see what a temperature reveals, and choose one |
-# | [03 The T² factor](03_t_squared.ipynb) | derive the factor, and say where it holds and where not |
-# | [04 The distillation loss](04_distillation_loss.ipynb) | put the whole loss together, and find the bugs in one |
-# | [05 Response distillation](05_response_distillation.ipynb) | make a student from a teacher's probabilities, and measure it honestly |
+# <!-- map -->
 #
 # How to work through a notebook: run it from top to bottom. Where it says **predict first**, write your guess down
 # before you run the cell; being wrong on paper is how one remembers. Where a cell asserts something, change a number

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 01 · Dark knowledge
 #
+# <!-- teaches: what a soft label says and a hard one does not; a digit that the student has never seen; hard against soft over seeds -->
+#
 # **What a teacher's probabilities say that a label does not: tested on real messages, and on a digit that the student
 # has never seen.**
 #
@@ -51,7 +53,6 @@ from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.dark_knowledge import render_bias
 from distill_helpers.course.widgets.response_distillation import render_soft_targets
 from distill_helpers.data.augmentation import drop_words
-from distill_helpers.models.batching import predict_logits
 
 # %%
 logging.disable_progress_bar()
@@ -63,7 +64,7 @@ teacher = dh.load_course_model("help-desk-teacher")
 
 bar = ProgressWidget("the teacher labels")
 batches = [texts[i : i + 244] for i in range(0, len(texts), 244)]
-teacher_logits = torch.cat([predict_logits(*teacher, batch, max_length=48) for batch in bar.over(batches)]).double()
+teacher_logits = torch.cat([dh.predict_logits(teacher, batch, max_length=48) for batch in bar.over(batches)]).double()
 right = teacher_logits.argmax(-1) == labels
 print(f"{len(texts)} test messages; the teacher was not trained on them, nor chosen by them")
 
@@ -127,7 +128,7 @@ HTML(explorer.children[-1].value)
 # %%
 student = dh.load_course_model("help-desk-student")
 v, y = teacher_logits[:64].float(), labels[:64]
-z = predict_logits(*student, texts[:64]).clone().requires_grad_()
+z = dh.predict_logits(student, texts[:64]).clone().requires_grad_()
 
 q = z.softmax(dim=-1)
 p = v.softmax(dim=-1)
@@ -350,7 +351,7 @@ rows = np.arange(0, len(texts), 2)
 shortened = [drop_words(texts[i], 0.1, rng) for i in rows]
 bar = ProgressWidget("the teacher reads again")
 halves = bar.over([shortened[i : i + 244] for i in range(0, len(shortened), 244)])
-again = torch.cat([predict_logits(*teacher, half, max_length=48) for half in halves])
+again = torch.cat([dh.predict_logits(teacher, half, max_length=48) for half in halves])
 flipped = (again.argmax(-1) != p.argmax(-1)[rows]).double().numpy()
 wrong_share = [float((~right).numpy()[quarter == k].mean()) for k in range(4)]
 flip_share = [float(flipped[quarter[rows] == k].mean()) for k in range(4)]

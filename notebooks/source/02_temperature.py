@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 02 · Temperature
 #
+# <!-- teaches: what T reveals, which T for which student, and temperature as calibration -->
+#
 # **One number decides how sure a teacher looks. See what it changes and what it leaves alone, which T suits which
 # student, and how the same number turns a probability into one that can be trusted.**
 #
@@ -50,7 +52,6 @@ from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.temperature import render_reliability, render_temperature
 from distill_helpers.evaluation import expected_calibration_error
-from distill_helpers.models.batching import predict_logits
 
 logging.disable_progress_bar()
 desk = dh.load_help_desk()
@@ -68,7 +69,7 @@ parts = {
 }
 jobs = [(who, part) for part in parts for who in models]
 logits = {
-    (who, part): predict_logits(*models[who], parts[part].texts, max_length=48)
+    (who, part): dh.predict_logits(models[who], parts[part].texts, max_length=48)
     for who, part in ProgressWidget("teacher and student label").over(jobs)
 }
 print({name: len(part) for name, part in parts.items()})

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 · The T² factor
 #
+# <!-- teaches: the derivation, every line checked by autograd; where it holds and where not; SGD and AdamW -->
+#
 # **Why a distillation loss is multiplied by T², derived line by line and checked by autograd as it is written; where the
 # reason holds, where it does not, and what the factor does to a training run.**
 #

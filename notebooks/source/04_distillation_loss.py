@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 04 · The distillation loss
 #
+# <!-- teaches: from cross-entropy to the whole loss: direction of KL, masks, alpha, bugs to find -->
+#
 # **One formula, built from cross-entropy in five steps on real messages; then the four places where it goes wrong
 # without an error message: direction, padding, shift and precision.**
 #
@@ -41,14 +43,14 @@ from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.distillation_loss import GRID, bell, fit_bell, mean_and_sd, render_modes, two_peaks
-from distill_helpers.models.batching import encode_texts, predict_logits
+from distill_helpers.models.batching import encode_texts
 
 logging.disable_progress_bar()
 desk = dh.load_help_desk()
 teacher, student = (dh.load_course_model(f"help-desk-{name}", device="cpu") for name in ("teacher", "student"))
 texts = desk.validation.texts[:64]
 y = torch.tensor(desk.validation.labels[:64])  # hard labels: one of five queues
-v, z = (predict_logits(*model, texts, max_length=48) for model in (teacher, student))
+v, z = (dh.predict_logits(model, texts, max_length=48) for model in (teacher, student))
 
 # %% [markdown]
 # Throughout, $v$ are the teacher's logits and $z$ the student's, both (64 messages, 5 queues), $y$ the hard labels; $p = \mathrm{softmax}(v)$ and

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 05 · Response distillation
 #
+# <!-- teaches: the whole job: label once, train by hand and with the package, transfer set, five seeds, your own CSV -->
+#
 # **Make a student twenty times smaller than its teacher from the teacher's probabilities: first in one short loop by
 # hand, then with the package, then measured over five seeds.**
 #
@@ -92,9 +94,8 @@ teacher = dh.load_course_model("help-desk-teacher")
 
 def label(texts, progress=False):
     return dh.precompute_teacher_logits(
-        teacher.model,
+        teacher,
         texts,
-        teacher.tokenizer,
         max_length=48,
         label_names=desk.label_names,
         cache_dir=work / "targets",
@@ -306,7 +307,7 @@ def distil(name, texts, labels, logits, config, epochs):
         progress=False,
         device="cpu",
     )
-    return dh.TextClassifier(result.model, result.tokenizer), result.history
+    return result.classifier, result.history
 
 
 hard, soft = dh.DistillationConfig(alpha=0.0), dh.DistillationConfig(temperature=2.0, alpha=1.0)

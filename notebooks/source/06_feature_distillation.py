@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 06 · Feature distillation
 #
+# <!-- teaches: inside the teacher: hidden states, attention, relations; layer maps, projectors, masks; when features pay -->
+#
 # **Look inside the teacher, build every feature loss in ten lines, see what each of them teaches and what it leaves out;
 # then measure which of them is worth its trouble.**
 #

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 07 · Landmark systems
 #
+# <!-- teaches: DistilBERT, TinyBERT, MiniLM, Phi-2 and prune-then-heal as recipes that run, beside what their papers say -->
+#
 # **DistilBERT, TinyBERT, MiniLM, Phi-2 and prune-then-heal: five famous recipes, each as one call that runs on your
 # teacher and your messages, beside what its paper says and what is left of it here.**
 #
@@ -50,7 +52,7 @@ from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.landmark_systems import PUBLISHED, parameter_counts, render_filters, render_student
 from distill_helpers.landmarks import Training, distilbert, tinybert
-from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages, write_messages
+from distill_helpers.llm import SyntheticMessage, filter_messages, write_messages
 from distill_helpers.models import load_language_model
 
 # %%
@@ -173,13 +175,14 @@ quick = {"epochs": 2, "learning_rate": 5e-4, "n_transfer": 250, "max_length": 48
 
 
 def accuracy(student):
-    return dh.evaluate(dh.TextClassifier(student.model, student.tokenizer), tenth.test, max_length=48)["accuracy"]
+    return dh.evaluate(student, tenth.test, max_length=48)["accuracy"]
 
 
 short = {"copied, not trained": accuracy(dh.cut_layers(teacher, dh.alternating_layers(2, 6)))}
 for start in ProgressWidget("two students").over(("teacher", "random")):
     training = Training(output_dir=work / start, cache_dir=work / "targets", **quick)
-    short[start] = accuracy(distilbert(teacher, tenth, training, n_layers=2, from_teacher=start == "teacher"))
+    student = distilbert(teacher, tenth, training, n_layers=2, from_teacher=start == "teacher")
+    short[start] = accuracy(student.classifier)
 
 # %%
 for name, score in short.items():
@@ -209,9 +212,7 @@ assert short["random"] < 0.3
 
 # %%
 def dataset(part):
-    logits = dh.precompute_teacher_logits(
-        teacher.model, part.texts, teacher.tokenizer, max_length=48, device="cpu", progress=False
-    )
+    logits = dh.precompute_teacher_logits(teacher, part.texts, max_length=48, device="cpu", progress=False)
     return dh.DistillationDataset(part.texts, part.labels, logits, teacher.tokenizer, max_length=48)
 
 
@@ -226,14 +227,14 @@ student = dh.narrow_student(teacher, n_layers=3, hidden_size=96, seed=0)
 once = {"n_epochs": 1, "learning_rate": 1e-3, "device": "cpu", "progress": False}
 for stage, config in enumerate((like_the_teacher, say_what_it_says)):
     student = dh.train_student_with_distillation(
-        dh.TextClassifier(student.model, student.tokenizer),
+        student,
         dataset(few.train),
         dataset(few.validation),
         config,
         output_dir=work / f"stage {stage}",
         teacher=teacher if config.uses_features else None,  # it runs beside the student
         **once,
-    )
+    ).classifier
 
 training = Training(
     epochs=1, learning_rate=1e-3, n_transfer=0, max_length=48, live_teacher=True, output_dir=work / "tinybert",
@@ -310,7 +311,7 @@ for step in ProgressWidget("load, write").over(("load", "write")):
             writer = load_language_model(device="cpu")
     else:
         written = write_messages(
-            *writer,
+            writer,
             desk.train,
             n_per_topic=4,
             topics={mac: "Apple Macintosh hardware"},  # the class, and what the writer is told
@@ -336,9 +337,7 @@ planted = {
     "good, said again": (scsi.replace("the", "an"), mac),
 }
 messages = [*written, *(SyntheticMessage(*message) for message in planted.values())]
-logits = dh.precompute_teacher_logits(
-    teacher.model, [m.text for m in messages], teacher.tokenizer, max_length=48, device="cpu", progress=False
-)
+logits = dh.precompute_teacher_logits(teacher, [m.text for m in messages], max_length=48, device="cpu", progress=False)
 
 # %%
 known = {"training": desk.train.texts, "validation": desk.validation.texts, "test": desk.test.texts}
@@ -429,9 +428,9 @@ turned = [
 ]
 active = [seen[name][real].abs().mean(dim=0) for name in neurons]
 
-layers = dh.layer_importance(*teacher, texts, max_length=48)
+layers = dh.layer_importance(teacher, texts, max_length=48)
 assert torch.allclose(torch.stack(turned), torch.tensor(layers), rtol=1e-3)
-for by_hand, package in zip(active, dh.feed_forward_importance(*teacher, texts, max_length=48), strict=True):
+for by_hand, package in zip(active, dh.feed_forward_importance(teacher, texts, max_length=48), strict=True):
     assert torch.allclose(by_hand, package.float(), rtol=1e-3, atol=1e-6)
 order = sorted(range(6), key=lambda i: -layers[i])
 print("importance of the layers:", ", ".join(f"{i}: {layers[i]:.2f}" for i in order))

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 08 · API distillation
 #
+# <!-- teaches: a teacher that you can only ask: collect, kill, resume; soft labels from log-probabilities; a weak teacher, and what brings its student back -->
+#
 # **A teacher that you can only ask: collect its answers so that none is lost or paid for twice, read soft labels out of
 # them, and see what a weak teacher does to a student, and what brings the student back.**
 #
@@ -49,13 +51,12 @@ from distill_helpers.api import (
     OpenAITeacher,
     estimate_api_distillation_cost,
     load_prices,
+    local_server,
     read_journal,
 )
-from distill_helpers.api.labels.label_bias import batch_calibrated
 
 # %%
-from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs, probabilities_from_samples
-from distill_helpers.api.teachers.llama_server import local_server
+from distill_helpers.api.labels import batch_calibrated, probabilities_from_logprobs, probabilities_from_samples
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments.queue_teacher import (
     ANSWERS,
@@ -132,7 +133,7 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 # %%
 import hashlib
 
-from distill_helpers.api.journal.journal import request_key
+from distill_helpers.api.journal import request_key
 
 
 def key(request, sample=0):
@@ -163,8 +164,7 @@ import subprocess
 journal = work / "answers.jsonl"
 job = f"""
 import distill_helpers as dh
-from distill_helpers.api import APIDistillationDataCollector
-from distill_helpers.api.teachers.llama_server import LocalServer
+from distill_helpers.api import APIDistillationDataCollector, LocalServer
 from distill_helpers.course.experiments.queue_teacher import messages_of, queue_teacher
 from pathlib import Path
 desk = dh.load_help_desk()
@@ -497,8 +497,8 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 
 # %% [markdown]
 # For a classifier the prompt is the bill: a shorter prompt, or a cached one, saves what shorter answers never could.
-# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batches.submission` writes the request
-# files and merges the results into the same journal, under the same keys.
+# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batches` writes the request files,
+# submits them, and merges the results into the same journal, under the same keys.
 #
 # ## Before you use the answers
 #
@@ -506,7 +506,7 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 #   compete with the provider's. They change, and what is allowed inside a company may not be allowed in a product. The
 #   licences of open models differ too: some allow it outright (SmolLM2's is Apache-2.0), some attach conditions to the
 #   name or use of what you train. Have this answered before the first call, in writing.
-# - **Look at a hundred answers.** `distill_helpers.api.review.sheet` draws them and keeps your verdicts; they are your
+# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts; they are your
 #   verified labels, and tell you how right the teacher is. Nothing else on this page could have told you that the
 #   teacher is right in about a third of cases.
 # - **Mind whose text you send.** What leaves your machine is your customers' text.

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 09 · Language models
 #
+# <!-- teaches: the loss of each token without the logits of a batch; teacher targets on disk; SmolLM2 cut to a third and healed, by distributions, by text, on-policy -->
+#
 # **Distil a causal language model: a loss over every token that never holds the logits, a teacher's targets in a
 # fraction of their bytes, and a model that was cut to a third of its layers and has to learn to speak again.**
 #
@@ -164,7 +166,7 @@ print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the 
 # language model could go, the first, the middle or the last ones?
 
 # %%
-importance = dh.layer_importance(*teacher, tales.train[:20], max_length=healing.WINDOW)
+importance = dh.layer_importance(teacher, tales.train[:20], max_length=healing.WINDOW)
 kept = sorted(sorted(range(len(importance)), key=lambda i: -importance[i])[: healing.N_LAYERS])
 fig, axes = figure("The first two layers and the last change most", height=2.6)
 axes.bar(range(len(importance)), importance, color=[COLOURS[0 if i in kept else -1] for i in range(len(importance))])
@@ -322,7 +324,7 @@ HTML(cache_widget.children[-1].value)
 # %%
 cache = Path(tempfile.mkdtemp())
 stores = {
-    kind: precompute_token_targets(teacher, few, kind, cache_dir=cache, k=64, draws=50, progress=False)
+    kind: precompute_token_targets(teacher, few, kind, cache_dir=cache, progress=False)
     for kind in ProgressWidget("four ways").over(["dense", "hidden", "top_k", "sampled"])
 }
 pd.DataFrame({"kB a token": {kind: round(store.bytes_per_token / 1000, 1) for kind, store in stores.items()}})
@@ -357,7 +359,7 @@ def sampled_completions(student, prompts, n_tokens, seed):
 
 
 data = [few.sequence(row) for row in range(3)]
-own = on_policy_batch(pruned.model, tokenizer, CompletionCollator(tokenizer)(data), max_new_tokens=8)
+own = on_policy_batch(pruned, CompletionCollator(tokenizer)(data), max_new_tokens=8)
 by_hand = sampled_completions(pruned.model, [ids[:16] for ids in few.token_ids[:3]], 8, seed=0)
 for name in ("input_ids", "labels"):  # the same prompts, the same positions; other draws
     assert torch.equal(own[name][:, :16], by_hand[name][:, :16])
@@ -531,7 +533,7 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #   what rounding costs (arXiv 2601.20088). Notebook 11 quantises.
 # - **Sampling, bandwidth, many GPUs.** When the student's writing is what takes the time, use
 #   TRL's `DistillationTrainer`, which has vLLM write. Where its loss and ours mean the same they are equal to five
-#   digits (`tests/llm/test_llm_trl_equality.py`). Mind two differences: no T², and a JSD that is not divided by
+#   digits (`tests/llm/test_trl_equality.py`). Mind two differences: no T², and a JSD that is not divided by
 #   β(1 − β): it goes to zero as β nears 0 or 1, and jumps to the whole KL at 0 and 1 themselves.
 #
 # ## Exercises

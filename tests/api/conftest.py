@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 
 import pytest
 import running_fault_server
+from api_prices import price
 from running_fault_server import FaultServer
 
-from distill_helpers.api.costs.pricing import Price, PriceTable
+from distill_helpers.api.costs.price_table import PriceTable
 
 
 @pytest.fixture
@@ -47,5 +47,4 @@ def server(start_fault_server: Callable[[float], FaultServer]) -> FaultServer:
 @pytest.fixture
 def prices() -> PriceTable:
     """One dollar for a million tokens of any kind."""
-    rates = {"input": 1, "cached_input": 1, "cache_write": 1, "output": 1}
-    return PriceTable([Price(provider="tests", model="faulty-1", as_of=date.today(), source="this file", **rates)])  # type: ignore[arg-type]
+    return PriceTable([price("faulty-1", input=1, cached_input=1, cache_write=1, output=1)])

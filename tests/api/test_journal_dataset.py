@@ -9,8 +9,8 @@ from distill_helpers import IGNORE_INDEX, DistillationConfig, LabelledTexts, tra
 from distill_helpers.api.journal.journal import Journal
 from distill_helpers.api.journal_dataset import dataset_from_journal, text_examples
 from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs
-from distill_helpers.api.review.answer_quality import filter_records
-from distill_helpers.models.batching import predict_logits
+from distill_helpers.api.review.quality_filters import filter_records
+from distill_helpers.models.text_models import predict_logits
 
 NAMES = ("mac", "windows")
 SECRET = "my password is hunter2"
@@ -73,7 +73,7 @@ def learn(make_classifier, train, messages, folder, config):
         output_dir=folder,
         progress=False,
     )
-    return student.history, predict_logits(student.model, student.tokenizer, train.texts).softmax(dim=1)
+    return student.history, predict_logits(student.classifier, train.texts).softmax(dim=1)
 
 
 def test_soft_targets_are_the_teachers_probabilities(small_tokenizer, tmp_path):
@@ -98,6 +98,12 @@ def test_a_label_that_was_never_named_is_rare_not_impossible(small_tokenizer):
     torch.testing.assert_close(data.teacher_logits[1].exp(), torch.tensor([0.5, 0.5]))
     coarse = dataset_from_journal(records, NAMES, small_tokenizer, floor=0.01)
     torch.testing.assert_close(coarse.teacher_logits[0].exp(), torch.tensor([1.0, 0.01]))
+
+
+def test_a_repr_is_one_line_without_a_text(small_tokenizer):
+    records = [letters(SECRET, 0.7, 0.3), letters("b", 0.1, 0.9), failed("c")]
+    data = dataset_from_journal(records, NAMES, small_tokenizer, answers="AB", verified={"b": 0})
+    assert repr(data) == "JournalDataset(2 rows, 1 verified, set aside: {'failed': 1}, 1 inputs lost)"
 
 
 def test_hard_targets_are_the_likeliest_labels_and_verified_ones_go_first(small_tokenizer):

@@ -70,7 +70,7 @@ class Inputs(NamedTuple):
 def package(inputs: Inputs, divergence: str, *, compiled: bool = False) -> Tensor:
     """Ours."""
     from distill_helpers.llm.fused_loss import fused_distillation_loss
-    from distill_helpers.llm.token_targets import TopKTargets
+    from distill_helpers.llm.target_kinds import TopKTargets
 
     mask = None if bool(inputs.mask.all()) else inputs.mask
     if divergence == TOP:

@@ -1,4 +1,4 @@
-"""A real JupyterLab, a real Chromium, and pages with a notebook whose cells have run. All ends with the module."""
+"""A real JupyterLab, a real Chromium, and pages with a notebook whose cells have run. They end with the test module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(f"no browser: install Chromium or Chrome so that one of {', '.join(PROGRAMS)} is on the PATH")
-    # Chromium's sandbox refuses root, whom containers run as; the page's only content is this repository's.
+    # Chromium's sandbox refuses to run as root, as in a container. The page shows nothing but this repository's
+    # content.
     flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, headless=True, args=flags)
@@ -29,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab in a temporary folder; after the browser in order, so that without one nothing starts."""
+    """JupyterLab in a temporary folder. The fixture needs the browser, so that nothing starts without one."""
     with running_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""A widget of a page: its controls as the kernel describes them, moved by keyboard and mouse, and its rendered HTML."""
+"""A widget on a page: its controls, which keyboard and mouse move, and its rendered HTML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NORMALISED = "html => { const e = document.createElement('div'); e.innerHTML = 
 
 @dataclass(frozen=True)
 class Control:
-    """A control as the kernel has it.
+    """A control as the kernel describes it.
 
     Args:
         name: of the render function's argument.
@@ -48,22 +48,22 @@ class Control:
         return self.kind in ("IntSlider", "FloatSlider", "FloatLogSlider")
 
     def value_at(self, position: float) -> float:
-        """Value at a position of the slider's scale, from `lowest` to `highest`."""
+        """Compute the value at a position of the slider's scale, from `lowest` to `highest`."""
         return position if self.base is None else self.base**position
 
     def position(self) -> float:
-        """The inverse of `value_at`, of the present value."""
+        """Compute the position of the present value: the inverse of `value_at`."""
         return self.value if self.base is None else math.log(self.value, self.base)
 
     def shown(self) -> str:
-        """What the control shows for its value. `.3g` in JavaScript's d3 keeps zeros at the end, in Python by `#`."""
+        """Format the value as the page does. JavaScript's d3 keeps final zeros for `.3g`, Python does so for `#.3g`."""
         if not self.is_slider:
             return str(self.value)
         return format(self.value, "#" + self.readout_format if "g" in self.readout_format else self.readout_format)
 
 
 class WidgetOnPage:
-    """What `live` made, in an executed notebook on a page."""
+    """A widget that `live` made, on the page of an executed notebook."""
 
     def __init__(self, page: Page, kernel: Kernel, widget: Widget) -> None:
         self._page, self._kernel, self._widget = page, kernel, widget
@@ -73,7 +73,7 @@ class WidgetOnPage:
         assert kernel.evaluate(same), f"{widget.controls} are no longer the controls of {widget.name}"
 
     def controls(self) -> list[Control]:
-        """All controls, in the order in which they stand."""
+        """Ask the kernel for all controls, in the order in which they stand on the page."""
         fields = "lowest=getattr(c, 'min', None), highest=getattr(c, 'max', None), step=getattr(c, 'step', None)"
         fields += ", base=getattr(c, 'base', None), readout_format=getattr(c, 'readout_format', '')"
         fields += ", continuous=getattr(c, 'continuous_update', True), value=c.value, kind=type(c).__name__"
@@ -81,13 +81,13 @@ class WidgetOnPage:
         return [Control(**entry) for entry in self._kernel.evaluate(described)]
 
     def element(self, number: int) -> Locator:
-        """What takes the focus in a control."""
+        """Find the element of a control that takes the focus."""
         return (
             self._child(number).locator("[role=slider], select, textarea, input[type=text], input[type=checkbox]").last
         )
 
     def shown(self, number: int) -> str:
-        """What a control shows: the number beside a slider, a menu's chosen line, a text, whether a box is ticked."""
+        """Read what a control shows: the number beside a slider, a menu's chosen line, a text, a box's tick."""
         control = self._child(number)
         if control.locator(".widget-readout").count():
             return control.locator(".widget-readout").inner_text()
@@ -95,17 +95,17 @@ class WidgetOnPage:
         return str(element.is_checked()) if element.get_attribute("type") == "checkbox" else element.input_value()
 
     def html(self) -> str:
-        """The rendered HTML, as the browser has it."""
+        """Read the rendered HTML from the browser."""
         return self.content.inner_html()
 
     def settled(self) -> list[Control]:
-        """The controls, once page and render function agree.
+        """Wait until page and render function agree, and return the controls.
 
-        The values come from the kernel and must be the ones that the page shows; the HTML must be what the pure render
-        function returns for them, called in the kernel, where its data are.
+        The page must show the values that the kernel has. The HTML must be what the pure render function returns for
+        these values; it is called in the kernel, where its data are.
 
         Raises:
-            AssertionError: they do not agree in time.
+            AssertionError: page and render function do not agree in time.
         """
         deadline = time.monotonic() + SETTLES
         while True:
@@ -125,10 +125,10 @@ class WidgetOnPage:
             self._page.wait_for_timeout(50)
 
     def changed(self, before: str) -> list[Control]:
-        """The controls, once the HTML is another than before and all has settled.
+        """Wait until the HTML differs from an earlier one and has settled, and return the controls.
 
         Raises:
-            AssertionError: nothing changed in time, or page and render function do not agree.
+            AssertionError: nothing changed in time, or page and render function do not agree in time.
         """
         deadline = time.monotonic() + SETTLES
         while self.html() == before:
@@ -137,33 +137,33 @@ class WidgetOnPage:
         return self.settled()
 
     def press(self, number: int, key: str) -> Control:
-        """Focus on a control, a key that moves it, and the control when the picture has followed.
+        """Focus a control, press a key that moves it, wait until the HTML has followed, and return the control.
 
         Raises:
-            AssertionError: as `changed`.
+            AssertionError: see `changed`.
         """
         before = self.html()
         self.element(number).press(key)
         return self.changed(before)[number]
 
     def grip(self, number: int) -> None:
-        """The mouse pressed on a slider's handle."""
+        """Press the mouse on a slider's handle."""
         self._page.mouse.move(*_centre(self.element(number)))
         self._page.mouse.down()
 
     def pull(self, number: int, share: float) -> None:
-        """The mouse, as it is, to a share of a slider's track, in ten steps."""
+        """Move the pressed mouse to a share of a slider's track, in ten steps."""
         track = self._child(number).locator(".noUi-base").bounding_box()
         assert track
         _, height = _centre(self.element(number))
         self._page.mouse.move(track["x"] + share * track["width"], height, steps=10)
 
     def release(self) -> None:
-        """The mouse let go."""
+        """Let the mouse go."""
         self._page.mouse.up()
 
     def pictures_without_alt_text(self) -> list[str]:
-        """Images that are not drawn, or whose alternative text says nothing."""
+        """List the images that are not drawn, or whose alternative text says nothing."""
         images = self.content.locator("img").all()
         drawn = "e => e.complete && e.naturalWidth > 0"
         return [

@@ -18,10 +18,14 @@ from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from distill_helpers.course.folders import NOTEBOOKS
+
 __all__ = ["Lab", "kernel_of", "running_lab"]
 
 START_TIMEOUT = 120.0
 """Seconds that JupyterLab and a kernel may take to come up."""
+SETTINGS = NOTEBOOKS / "jupyterlab"
+"""JupyterLab's settings of `make course`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,16 @@ class Lab:
     runtime: Path
 
     def address(self, notebook: str) -> str:
-        """Of the page that shows the notebook and nothing left over from another."""
+        """Make the address of a page that shows the notebook, and no notebook that was open before."""
         return f"{self.url}lab/tree/{notebook}?token={self.token}&reset"
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Open notebooks with their kernels."""
+        """Ask for the open notebooks with their kernels."""
         with urllib.request.urlopen(f"{self.url}api/sessions?token={self.token}", timeout=30) as answer:
             return json.load(answer)
 
     def shut_down(self, notebook: str) -> None:
-        """Ends the kernel of a notebook."""
+        """End the kernel of a notebook."""
         for session in self.sessions():
             if session["path"] == notebook:
                 address = f"{self.url}api/sessions/{session['id']}?token={self.token}"
@@ -59,23 +63,22 @@ class Lab:
 
 @contextmanager
 def running_lab(folder: Path) -> Iterator[Lab]:
-    """JupyterLab of this Python on a free loopback port; its settings, kernels' files and notebooks are in `folder`.
+    """Start this Python's JupyterLab on a free loopback port, with the settings of `make course`.
+
+    The user's own settings, the kernels' files and the notebooks are in `folder`.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time; with its log.
+        RuntimeError: JupyterLab ended or did not answer in time; the error contains its log.
     """
     root, runtime, log = folder / "notebooks", folder / "runtime", folder / "jupyter.log"
     root.mkdir()
     places = {"JUPYTER_RUNTIME_DIR": runtime} | {
         name: folder / name.lower() for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
     }
-    # No question about announcements over the widgets, and no search for a newer version, which would be refused.
-    settings = places["JUPYTER_CONFIG_DIR"] / "lab/user-settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={root}"]
+    command += [f"--LabApp.app_settings_dir={SETTINGS}"]
     command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.port_retries=0"]
-    # For a test run that is killed: kernels without a page end, and then the server.
+    # After a test run that was killed, kernels without a page end first, then the server.
     command += ["--MappingKernelManager.cull_idle_timeout=300", "--ServerApp.shutdown_no_activity_timeout=600"]
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -88,7 +91,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT
-        # Written when the port is bound, so that a request waits for an answer and is not refused.
+        # JupyterLab writes this file when the port is bound. From then on a request waits and is not refused.
         while not (found := list(runtime.glob(f"jpserver-{process.pid}.json"))):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
@@ -96,7 +99,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         server = json.loads(found[0].read_text())
         yield Lab(server["url"], server["token"], root, runtime)
     finally:
-        # SIGTERM asks nothing back and lets the server end its kernels.
+        # After SIGTERM the server asks nothing and ends its kernels.
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
@@ -108,10 +111,10 @@ class Kernel:
         self._client = client
 
     def evaluate(self, expression: str, timeout: float = 60.0) -> Any:
-        """Value of an expression, as JSON can carry it; waits until the kernel has done what was asked before.
+        """Evaluate an expression whose value JSON can carry, after everything that the kernel was asked before.
 
         Raises:
-            RuntimeError: what the expression raised.
+            RuntimeError: the expression raised an exception.
         """
         asked = {"value": f"__import__('json').dumps({expression})"}
         reply = self._client.execute(
@@ -125,11 +128,11 @@ class Kernel:
 
 @contextmanager
 def kernel_of(lab: Lab, notebook: str) -> Iterator[Kernel]:
-    """The kernel of an open notebook.
+    """Connect to the kernel of an open notebook.
 
     Raises:
-        RuntimeError: none was asked for in time.
-        TimeoutError: it did not answer in time.
+        RuntimeError: the page started no kernel in time.
+        TimeoutError: the kernel did not answer in time.
     """
     deadline = time.monotonic() + START_TIMEOUT
     while not (ids := [s["kernel"]["id"] for s in lab.sessions() if s["path"] == notebook]):
@@ -141,7 +144,7 @@ def kernel_of(lab: Lab, notebook: str) -> Iterator[Kernel]:
     client.start_channels()
     try:
         kernel = Kernel(client)
-        # Not `wait_for_ready`, which takes a kernel that is slow to come up for a dead one.
+        # `wait_for_ready` would take a kernel that starts slowly for a dead one.
         kernel.evaluate("None", timeout=START_TIMEOUT)
         yield kernel
     finally:

@@ -1,4 +1,4 @@
-"""A notebook in a page, all its cells executed by the menu as a learner does."""
+"""A notebook in a page, whose cells are all executed by the menu, as a learner does it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import nbformat
 from lab import Kernel, Lab, kernel_of
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
 from reduced import Reduced, reduce_notebook
 
-__all__ = ["NOTEBOOKS", "Opened", "open_and_run"]
+from distill_helpers.course.folders import NOTEBOOKS
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+__all__ = ["Opened", "open_and_run", "open_page", "run_all_cells"]
+
 CELLS_TIMEOUT = 240.0
 """Seconds for the cells of one reduced notebook; the slowest takes 50 on two cores."""
 
@@ -39,7 +39,7 @@ class Opened:
 
 @contextmanager
 def open_and_run(name: str, browser: Browser, lab: Lab) -> Iterator[Opened]:
-    """The reduced copy of a notebook, such as "02_temperature", in a page of its own; page and kernel end with it.
+    """Open the reduced copy of a notebook, such as "02_temperature", in a page of its own, and run all its cells.
 
     Raises:
         AssertionError: a cell failed, or the cells did not end in time.
@@ -47,19 +47,34 @@ def open_and_run(name: str, browser: Browser, lab: Lab) -> Iterator[Opened]:
     reduced = reduce_notebook(NOTEBOOKS / f"{name}.ipynb")
     file = f"{name}.ipynb"
     nbformat.write(reduced.notebook, lab.root / file)
+    with open_page(file, browser, lab) as (page, complaints), kernel_of(lab, file) as kernel:
+        run_all_cells(page)
+        yield Opened(name, page, kernel, reduced, complaints)
+
+
+@contextmanager
+def open_page(file: str, browser: Browser, lab: Lab) -> Iterator[tuple[Page, list[str]]]:
+    """Open a file of JupyterLab's folder without running it; yield the page, and its complaints as in `Opened`."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     complaints = _listen(page, lab)
     try:
         page.goto(lab.address(file), timeout=60_000)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-        with kernel_of(lab, file) as kernel:
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-            _wait_for_cells(page)
-            yield Opened(name, page, kernel, reduced, complaints)
+        yield page, complaints
     finally:
         page.close()
         lab.shut_down(file)
+
+
+def run_all_cells(page: Page) -> None:
+    """Run all cells by the menu and wait until they have ended.
+
+    Raises:
+        AssertionError: a cell failed, or the cells did not end in time.
+    """
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    _wait_for_cells(page)
 
 
 def _listen(page: Page, lab: Lab) -> list[str]:
@@ -87,7 +102,7 @@ def _wait_for_cells(page: Page) -> None:
     while True:
         failed = page.locator(".jp-Notebook .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
         assert not failed.count(), f"a cell failed:\n{failed.first.inner_text()}"
-        # Not their inner texts, which are empty for what has been scrolled out of sight.
+        # The inner texts would be empty for cells that have been scrolled out of sight.
         prompts = page.locator(".jp-Notebook .jp-InputPrompt").all_text_contents()
         if prompts and all(prompt.strip("[]: ").isdigit() for prompt in prompts):
             return

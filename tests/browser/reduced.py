@@ -1,4 +1,4 @@
-"""From a notebook of the course to the cells that its widgets and its quiz need, nothing added and nothing changed.
+"""Reduces a notebook of the course to the cells that its widgets and its quiz need, without changing these cells.
 
 The rule: a code cell is kept if it is a widget's, or the quiz's, or if it is the last one before a kept cell that binds
 a name which the kept cell reads. Bytecode says what is read and bound, since its order is the order of execution.
@@ -45,7 +45,7 @@ class Reduced:
 
 
 def reads_and_binds(source: str) -> tuple[set[str], set[str]]:
-    """Names that a cell takes from elsewhere (built-in ones included), and names that it binds.
+    """Find the names that a cell takes from elsewhere (built-in ones included), and the names that it binds.
 
     Raises:
         SyntaxError: a cell that is not plain Python.
@@ -62,7 +62,7 @@ def reads_and_binds(source: str) -> tuple[set[str], set[str]]:
 
 
 def _read_inside(code: CodeType) -> set[str]:
-    """What functions, classes and comprehensions in the code read of the module's names."""
+    """Find the names of the module that functions, classes and comprehensions in the code read."""
     names: set[str] = set()
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
@@ -72,7 +72,7 @@ def _read_inside(code: CodeType) -> set[str]:
 
 
 def needed(sources: list[str], target: int) -> list[int]:
-    """Positions of the cells that `sources[target]` needs, itself included, in ascending order."""
+    """Find the positions of the cells that `sources[target]` needs, its own included, in ascending order."""
     wanted, _ = reads_and_binds(sources[target])
     kept = [target]
     for position in reversed(range(target)):
@@ -84,7 +84,7 @@ def needed(sources: list[str], target: int) -> list[int]:
 
 
 def reduce_notebook(path: Path) -> Reduced:
-    """The reduced notebook of an executed one.
+    """Reduce an executed notebook.
 
     Raises:
         ValueError: a notebook without exactly one quiz, or a widget that is not of the form `name = live(render, …)`.

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 from controls import Control, WidgetOnPage
-from opened import NOTEBOOKS, Opened
+from opened import Opened
 from playwright.sync_api import Locator, Page, expect
 from reduced import reduce_notebook
 
+from distill_helpers.course.folders import NOTEBOOKS, notebook_names
 from distill_helpers.course.quiz import load_quiz
 
 pytestmark = pytest.mark.slow
 
-NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+NAMES = notebook_names()
 #: Half a minute or more for their cells, and no kind of control that the others do not have.
 LEFT_OUT = ("02_temperature", "05_response_distillation", "07_landmark_systems", "08_api_distillation")
 unless_asked = pytest.mark.skipif("ALL_WIDGETS" not in os.environ, reason="takes a minute; run with ALL_WIDGETS=1")
@@ -40,7 +41,7 @@ def test_each_control_changes_what_is_rendered(opened: Opened, widget: str, tmp_
             keyboard(on_page, number, control)
             mouse(on_page, number, control)
         elif control.kind == "Dropdown":
-            # Not by arrows: JupyterLab takes them from a closed menu and goes to the next cell.
+            # JupyterLab takes the arrow keys from a closed menu and goes to the next cell.
             assert on_page.press(number, "End").value != control.value
         elif control.kind == "Textarea":
             on_page.element(number).press("ControlOrMeta+a")
@@ -65,7 +66,7 @@ def test_each_control_changes_what_is_rendered(opened: Opened, widget: str, tmp_
 
 
 def keyboard(on_page: WidgetOnPage, number: int, control: Control) -> None:
-    """A slider to its ends and one step from them."""
+    """Move a slider to its ends, and one step away from them."""
     low, high, step = control.lowest, control.highest, control.step
     if not math.isclose(control.position(), low):
         on_page.press(number, "Home")
@@ -75,7 +76,7 @@ def keyboard(on_page: WidgetOnPage, number: int, control: Control) -> None:
 
 
 def mouse(on_page: WidgetOnPage, number: int, control: Control) -> None:
-    """A slider's handle leftwards along the track, held there for a while, further, and let go."""
+    """Pull a slider's handle leftwards along the track, pause there, pull further, and let go."""
     before = on_page.html()
     on_page.grip(number)
     on_page.pull(number, 0.6)
@@ -90,7 +91,7 @@ def mouse(on_page: WidgetOnPage, number: int, control: Control) -> None:
 
 
 def share(slider: Control) -> float:
-    """Of the track, left of the handle."""
+    """Compute the share of the track that lies left of the handle."""
     return (slider.position() - slider.lowest) / (slider.highest - slider.lowest)
 
 
@@ -114,7 +115,7 @@ def test_a_quiz_unfolds_by_keyboard(opened: Opened) -> None:
 
 
 def tab_to(page: Page, target: Locator, most: int = 5) -> None:
-    """By Tab, past the buttons of JupyterLab's toolbar for the cell, which come first."""
+    """Press Tab until an element has the focus; the buttons of JupyterLab's toolbar for the cell come first."""
     for _ in range(most):
         page.keyboard.press("Tab")
         if target.evaluate("e => e === document.activeElement"):

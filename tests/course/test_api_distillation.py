@@ -124,7 +124,7 @@ def key(name: str) -> str:
 
 
 def test_quiz_kill() -> None:
-    # The test of a hundred kills asserts it: tests/api/test_api_collector.py.
+    # The test of a hundred kills asserts it: tests/api/collecting/test_collector.py.
     assert key("kill") == "at most 8"
 
 

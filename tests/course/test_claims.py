@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from distill_helpers.course.notebooks import SOURCES
-
-NOTEBOOKS = sorted(path.stem for path in SOURCES.glob("*.py"))
+from distill_helpers.course.folders import SOURCES, notebook_names
 
 #: The notebook, words of the claim, words of what is true.
 CLAIMS = [
@@ -74,7 +72,7 @@ def rows(name: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(" | ")] for line in lines]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", notebook_names())
 def test_every_row_has_claim_truth_and_evidence(name: str) -> None:
     head, _, *body = rows(name)
     assert head == ["it says", "true is", "evidence"]

@@ -1,4 +1,4 @@
-"""Every exercise: its solution is right, plausible wrong answers are told what is wrong, an empty one is let alone."""
+"""Every exercise: the solution is right, wrong answers get a message that helps, an empty one is not attempted."""
 
 import importlib
 import importlib.util
@@ -11,8 +11,17 @@ from types import ModuleType
 import pytest
 import torch
 
-from distill_helpers.course.exercises import Attempt, Wrong, check, compare, exercises, judge
-from distill_helpers.course.notebooks import SOLUTIONS, SOURCES
+from distill_helpers.course.exercises import (
+    Attempt,
+    Wrong,
+    check,
+    compare,
+    exercises,
+    judge,
+    needs_gradient,
+    seeded_randn,
+)
+from distill_helpers.course.folders import SOLUTIONS, SOURCES, notebook_names
 
 WRONG_ANSWERS = Path(__file__).parent / "wrong_answers"
 NUMBERS = sorted(exercises())
@@ -90,6 +99,16 @@ def test_the_exercise_stands_in_its_notebook_with_two_hints_and_a_solution(numbe
     assert call == solution(number).__name__, "the gap and the solution have different names"
 
 
+def test_checks_are_found_by_the_name_of_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(importlib.import_module("distill_helpers.course.exercises").__file__ or "").parent
+    names = {name[3:]: name[:2] for name in notebook_names()}
+    modules = [path.stem for path in package.glob("[!_]*.py")]
+    assert set(modules) <= names.keys(), "a module of checks without a notebook"
+    assert {number[:2] for number in NUMBERS} == {names[module] for module in modules}
+    monkeypatch.setattr("distill_helpers.course.exercises.notebook_names", lambda: ["00_no_exercises", "42_t_squared"])
+    assert [*exercises()] == ["42.1", "42.2", "42.3", "42.4"]
+
+
 def test_no_file_without_an_exercise() -> None:
     for folder in (SOLUTIONS, WRONG_ANSWERS):
         assert sorted(path.stem.replace("_", ".") for path in folder.glob("*.py")) == NUMBERS
@@ -133,6 +152,19 @@ def test_compare_names_the_mistake_the_shape_and_the_values() -> None:
         compare(0.3, 0.5)
     with pytest.raises(Wrong, match="got str"):
         compare("0.5", 0.5)
+
+
+def test_a_value_without_a_gradient_is_wrong() -> None:
+    other = torch.ones((), requires_grad=True)
+    for lose in (torch.Tensor.item, torch.Tensor.detach, lambda loss: loss.detach() * other):
+        student = seeded_randn(3, 2, seed=0).requires_grad_()
+        with pytest.raises(Wrong, match="no gradient reaches the student"):
+            needs_gradient(lose(student.sum()), student)
+    student = seeded_randn(3, 2, seed=0).requires_grad_()
+    needs_gradient(2 * student, student)
+    assert torch.equal(student.grad, torch.full((3, 2), 2.0))
+    assert torch.equal(student, seeded_randn(3, 2, seed=0))
+    assert not torch.equal(student, seeded_randn(3, 2, seed=1))
 
 
 def test_an_attempt_hands_arguments_through() -> None:

@@ -1,20 +1,69 @@
-"""The experiments on the digits: their parts, and their committed logs, of which a slice is made again."""
+"""The runner of the experiments; the experiments on the digits, and a slice of their committed logs, made again."""
+
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 
 from distill_helpers import DistillationConfig, DistillationLoss
 from distill_helpers.course.experiments import alpha, capacity, t_squared, withheld_digit
+from distill_helpers.course.experiments.__main__ import experiments, in_order, main
 from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
 from distill_helpers.course.experiments.withheld_digit import best_bias, raise_bias, without_ranking
-from distill_helpers.course.logs import read_log
+from distill_helpers.course.logs import RESULTS, read_log
 
+EXPERIMENTS = Path(alpha.__file__).parent
 LOGS = {
     "withheld-digit": (["model"], 8, 10),
     "capacity": (["width", "temperature"], 24, 10),
     "t-squared": (["optimizer", "alpha", "temperature", "t_squared"], 24, 10),
     "alpha": (["labels", "alpha"], 18, 7),
 }
+
+
+def test_every_log_is_made_by_an_experiment_that_make_results_finds() -> None:
+    found = experiments()
+    assert "digits" not in found, "a module without a log is no experiment"
+    logs = {name: import_module(f"distill_helpers.course.experiments.{name}").LOG for name in found}
+    of_tables = {"help-desk", "banking77"}  # made by `course.results`
+    assert sorted(logs.values()) == sorted({path.stem for path in RESULTS.glob("*.jsonl")} - of_tables)
+
+
+def test_an_experiment_comes_after_the_ones_that_it_needs() -> None:
+    needs = experiments()
+    order = in_order(needs, needs)
+    assert sorted(order) == sorted(needs)
+    assert order.index("queue_teacher") < order.index("weak_teacher")
+    for name, path in ((name, EXPERIMENTS / f"{name}.py") for name in needs):
+        imported = re.findall(r"(?m)^from distill_helpers\.course\.experiments\.(\w+) import", path.read_text())
+        assert set(imported) & set(needs) == set(needs[name]), f"{name} needs other experiments than it says"
+    assert in_order(["weak_teacher", "alpha", "queue_teacher"], needs) == ["alpha", "queue_teacher", "weak_teacher"]
+    assert in_order(["weak_teacher"], needs) == ["weak_teacher"]
+    with pytest.raises(ValueError, match=r"no experiment digits, magic; there are alpha, capacity, .*withheld_digit"):
+        in_order(["magic", "alpha", "digits"], needs)
+
+
+def test_the_runner_runs_what_it_was_told_and_stops_at_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        ran.append(command[-1].rpartition(".")[2])
+        return subprocess.CompletedProcess(command, 3 if ran[-1] == "capacity" else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("sys.argv", ["experiments", "t_squared", "alpha"])
+    main()
+    assert ran == ["alpha", "t_squared"]
+    monkeypatch.setattr("sys.argv", ["experiments"])
+    order = in_order(experiments(), experiments())
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 3
+    assert ran[2:][-1] == "capacity"
+    assert ran[2:] == order[: order.index("capacity") + 1]
 
 
 @pytest.mark.parametrize("name", LOGS)

@@ -18,7 +18,7 @@ from distill_helpers.course.widgets.feature_distillation import (
     render_attention,
     render_layer_map,
 )
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 
 MESSAGE = "my $5 window & <b> mac"
 

@@ -3,7 +3,15 @@ import itertools
 import pandas as pd
 import pytest
 
-from distill_helpers.course.figures import COLOURS, dot_figure, figure, figure_html, probability_bars, with_alt_text
+from distill_helpers.course.figures import (
+    COLOURS,
+    dot_figure,
+    figure,
+    figure_html,
+    html_table,
+    probability_bars,
+    with_alt_text,
+)
 
 
 def grey(colour: str) -> float:
@@ -66,7 +74,21 @@ def test_bars_show_every_class_and_escape_what_is_typed() -> None:
     assert "25%" in markup
     assert "75%" in markup
     assert "c ✓" in markup
-    with pytest.raises(ValueError, match="one column per owner"):
+    with pytest.raises(ValueError, match="one column per owner, got 1 columns and 2 owners"):
         probability_bars(["a"], [[1.0]], ["t", "s"])
-    with pytest.raises(ValueError, match="one probability per class"):
+    with pytest.raises(ValueError, match="one probability per class, got 1 of t for 2 classes"):
         probability_bars(["a", "b"], [[1.0]], ["t"])
+
+
+def test_a_table_escapes_its_texts_and_prints_one_row_bold() -> None:
+    rows = [("<script>", 1, "a & b"), ("the teacher's", 2, "")]
+    markup = html_table(("<i>", "n", "text"), rows, caption="<u>", highlight="the teacher's")
+    assert markup == (
+        "<table><caption style='text-align:left'>&lt;u&gt;</caption><thead><tr><th scope='col'>&lt;i&gt;</th>"
+        "<th scope='col'>n</th><th scope='col'>text</th></tr></thead><tbody>"
+        "<tr><th scope='row' style='text-align:left'>&lt;script&gt;</th><td>1</td><td>a &amp; b</td></tr>"
+        "<tr><th scope='row' style='text-align:left'><b>the teacher's</b></th><td><b>2</b></td><td><b></b></td></tr>"
+        "</tbody></table>"
+    )
+    assert "<thead>" not in html_table((), rows)
+    assert "<caption" not in html_table((), rows)

@@ -15,6 +15,7 @@ def log():
     return read_log(LOG)
 
 
+@pytest.mark.slow
 def test_windows_are_64_tokens_of_which_16_are_read_only():
     train, test = healing.windows("train"), healing.windows("test")
     assert {len(ids) for ids in train.token_ids + test.token_ids} == {64}
@@ -76,6 +77,7 @@ def test_the_table_is_of_the_log(log):
     assert table.loc[TEACHER, "same next token %"] == 100
 
 
+@pytest.mark.slow
 def test_what_a_model_writes_is_its_own_and_begins_with_the_openings():
     written = healing.write(healing.pruned_student(), 3)
     for ids, opening in zip(written.token_ids, healing.windows("test").token_ids, strict=False):

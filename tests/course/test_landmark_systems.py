@@ -10,8 +10,8 @@ from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
 from distill_helpers.course.experiments.landmarks import EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER
+from distill_helpers.course.folders import SOURCES
 from distill_helpers.course.logs import read_log
-from distill_helpers.course.notebooks import SOURCES
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.landmark_systems import (
     _LABELS,
@@ -22,7 +22,8 @@ from distill_helpers.course.widgets.landmark_systems import (
     render_student,
 )
 from distill_helpers.landmarks import Training, data_driven
-from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages
+from distill_helpers.llm.message_filters import filter_messages
+from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.models.architectures import transformer_layers
 
 

@@ -131,7 +131,7 @@ def test_quiz_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_quiz_truncation() -> None:
     teacher = random_logits(20)
-    bucket = target_divergence_and_gradient(teacher, TopKTargets.of(teacher, 3, dtype=torch.float32))[1]
+    bucket = target_divergence_and_gradient(teacher, TopKTargets.of(teacher, 3, storage_dtype=torch.float32))[1]
     top = teacher.topk(3)
     renormalised = torch.full_like(teacher, -torch.inf).scatter(1, top.indices, top.values)
     assert bucket.abs().max() < 1e-6
@@ -155,7 +155,7 @@ def test_quiz_on_policy() -> None:
     """What the trainer does with a batch that the student wrote: its labels only say which positions count."""
     head = OutputHead(torch.randn(V, 5, generator=torch.Generator().manual_seed(0)))
     hidden = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
-    targets = TopKTargets.of(random_logits(7), 5, dtype=torch.float32)
+    targets = TopKTargets.of(random_logits(7), 5, storage_dtype=torch.float32)
     config = DistillationConfig(alpha=1.0, temperature=1.0)
     one, other = (
         token_level_terms(hidden, head, labels, config, targets=targets)["total_loss"]

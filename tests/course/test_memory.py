@@ -1,4 +1,4 @@
-"""The most memory that a computation's tensors took."""
+"""The peak memory of a computation's tensors."""
 
 import torch
 
@@ -38,6 +38,6 @@ def test_the_backward_pass_counts():
     _, forward = peak_tensor_bytes(lambda: (x @ weight).relu().sum())
     weight.grad = None
     _, both = peak_tensor_bytes(lambda: (x @ weight).relu().sum().backward())
-    # The gradients of the weight, of the product, and what is left of the forward pass.
+    # The gradients of the weight and of the product, and what the forward pass has left.
     assert both >= max(forward, 50 * 50 * 4 + 20 * 50 * 4)
     assert weight.grad is not None

@@ -1,12 +1,13 @@
-"""From a source to a notebook: solutions folded, text carried over without executing."""
+"""From a source to a notebook: solutions folded, widgets as HTML, text carried over without executing."""
 
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from distill_helpers.course import notebooks
-from distill_helpers.course.notebooks import build, publish_times, read_source, update_text
+from distill_helpers.course.notebooks import build, head_of, publish_table, read_source, update_text
 
 SOURCE = """# %% [markdown]
 # # A title
@@ -15,6 +16,19 @@ SOURCE = """# %% [markdown]
 
 # %%
 print(6 * 7)
+"""
+
+WITH_WIDGETS = """# %%
+import ipywidgets
+
+from distill_helpers.course.progress import ProgressWidget
+from distill_helpers.course.widgets import live
+
+for number in ProgressWidget("two steps").over(range(2)):
+    print(number)
+
+# %%
+live(lambda n: f"<p>n is {n}</p>", n=ipywidgets.IntSlider(3, 0, 9))
 """
 
 
@@ -53,10 +67,64 @@ def test_text_is_carried_over_and_changed_code_is_not(source: Path, tmp_path: Pa
         update_text(source)
 
 
-def test_times_are_written_into_the_line_that_links_the_notebook(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("| [a](notebooks/a.ipynb) | x | 0 s |\n| [b](notebooks/b.ipynb) | y | 0 s |\n")
-    publish_times({"b": 12.4}, readme)
-    assert readme.read_text() == "| [a](notebooks/a.ipynb) | x | 0 s |\n| [b](notebooks/b.ipynb) | y | 12 s |\n"
-    with pytest.raises(ValueError, match="0 table lines"):
-        publish_times({"c": 1.0}, readme)
+@pytest.mark.slow
+def test_a_run_leaves_html_in_the_place_of_widgets_and_nothing_of_a_progress_bar(source: Path, tmp_path: Path) -> None:
+    source.write_text(WITH_WIDGETS)
+    build(source)
+    notebook = nbformat.read(tmp_path / "09_title.ipynb", as_version=4)
+    assert "widgets" not in notebook.metadata
+    bar, shown = (cell.outputs for cell in notebook.cells)
+    assert [(output.output_type, output.text) for output in bar] == [("stream", "0\n1\n")]
+    (widget,) = shown
+    assert set(widget.data) == {"text/html", "text/plain"}
+    assert "<p>n is 3</p>" in widget.data["text/html"]
+
+
+HEAD = "# # {}\n#\n# <!-- teaches: {} -->\n#\n# about {} minutes of reading\n# and {} of exercises"
+WITH_HEADS = {
+    "00_first": HEAD.format("00 · The first", "a thing", 5, 7),
+    "01_second": HEAD.format("01 · The second", "more", 6, 8),
+}
+
+
+@pytest.fixture
+def two_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in WITH_HEADS.items():
+        (tmp_path / f"{name}.py").write_text(f"# %% [markdown]\n{text}\n\n# %% [markdown]\n# <!-- map -->\n")
+    monkeypatch.setattr(notebooks, "SOURCES", tmp_path)
+    return tmp_path
+
+
+def test_the_map_lists_all_notebooks_and_the_head_keeps_its_phrase_for_tables(two_sources: Path) -> None:
+    head, course_map = read_source(two_sources / "01_second.py").cells
+    assert "teaches" not in head.source
+    assert course_map.source.splitlines()[2:] == [
+        "| [00 · The first](00_first.ipynb) | a thing |",
+        "| **01 · The second** | more |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cut", "needed"),
+    [("00 · ", "a title"), ("<!-- teaches: a thing -->", "a line '<!-- teaches"), ("reading", "minutes of reading")],
+)
+def test_a_head_that_lacks_something_says_what(two_sources: Path, cut: str, needed: str) -> None:
+    source = two_sources / "00_first.py"
+    source.write_text(source.read_text().replace(cut, ""))
+    with pytest.raises(ValueError, match=rf"first cell of 00_first\.py needs .*{re.escape(needed)}"):
+        head_of(source)
+
+
+def test_the_readmes_table_is_made_from_the_heads_and_keeps_the_times_of_what_was_not_run(two_sources: Path) -> None:
+    readme = two_sources / "README.md"
+    readme.write_text("before\n<!-- notebooks -->\n<!-- end notebooks -->\nafter\n")
+    publish_table({"01_second": 12.4}, readme)
+    publish_table({"00_first": 3.0}, readme)
+    first, second = readme.read_text().splitlines()[5:7]
+    assert first == "| [00 · The first](notebooks/00_first.ipynb) | a thing | 5 + 7 min | 3 s |"
+    assert second == "| [01 · The second](notebooks/01_second.ipynb) | more | 6 + 8 min | 12 s |"
+    assert readme.read_text().startswith("before\n")
+    assert readme.read_text().endswith("\nafter\n")
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match=r"README\.md needs the marks <!-- notebooks --> and <!-- end notebooks -->"):
+        publish_table({}, readme)

@@ -1,4 +1,4 @@
-"""The weak teacher's experiments: what is asked, what is logged, what each arm's student learns from."""
+"""The weak teacher's experiments: the questions, the log, and the targets of each arm's student."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distill_helpers import IGNORE_INDEX, load_help_desk
-from distill_helpers.api.journal.journal import JournalRecord
+from distill_helpers.api.journal.records import JournalRecord
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
 from distill_helpers.course.experiments import queue_teacher
 from distill_helpers.course.experiments.queue_teacher import (
@@ -100,6 +100,15 @@ def small_answers(n: int = 200) -> QueueAnswers:
     written = p.argmax(axis=1)
     written[::10] = -1
     return QueueAnswers([f"m{i}" for i in range(n)], labels, written, p, np.zeros(n))
+
+
+def test_answers_and_targets_are_printed_in_one_line() -> None:
+    answers = small_answers()
+    right = (answers.probabilities.argmax(axis=1) == answers.labels).mean()
+    assert repr(answers) == f"QueueAnswers(200 messages, likeliest queue right in {right:.0%})"
+    hard, soft = (targets_of(ARMS[arm], answers, 0) for arm in ("as written", "calibrated, 10% verified"))
+    assert repr(hard) == f"Targets({len(hard.rows)} messages, hard labels, {hard.right:.0%} right)"
+    assert repr(soft) == f"Targets({len(soft.rows)} messages, log-probabilities, alpha=0.5, {soft.right:.0%} right)"
 
 
 def test_targets_are_what_the_arms_names_say() -> None:

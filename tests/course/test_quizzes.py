@@ -1,4 +1,4 @@
-"""Every quiz: four questions or more, one right choice each, an explanation for all, and a key that something holds."""
+"""Every quiz: four questions or more, one right choice each, explanations for all, and a key with a source or test."""
 
 import ast
 import re
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from distill_helpers.course import quiz
-from distill_helpers.course.notebooks import SOURCES
-from distill_helpers.course.quiz import QUIZZES, Choice, Question, load_quiz, render_quiz
+from distill_helpers.course.folders import QUIZZES, SOURCES, notebook_names
+from distill_helpers.course.quiz import Choice, Question, load_quiz, render_quiz
 
-NOTEBOOKS = sorted(path.stem for path in SOURCES.glob("*.py"))
+NOTEBOOKS = notebook_names()
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -61,7 +61,7 @@ def test_soft_targets_refuse_what_does_not_exist() -> None:
 
 def test_quiz_what_the_cache_key_covers(tmp_path: Path) -> None:
     classifier = load_course_model("help-desk-student", device="cpu")
-    model, tokenizer = classifier
+    model = classifier.model
     texts = ["a mouse that jumps about on the screen", "font of an xterm"]
     passes: list[int] = []
     model.register_forward_hook(lambda *_: passes.append(1))
@@ -69,7 +69,7 @@ def test_quiz_what_the_cache_key_covers(tmp_path: Path) -> None:
     def labels_again(texts: list[str], **changed: Any) -> bool:
         passes.clear()
         settings = {"max_length": 48, "device": "cpu", "cache_dir": tmp_path, "progress": False} | changed
-        precompute_teacher_logits(model, texts, tokenizer, **settings)
+        precompute_teacher_logits(classifier, texts, **settings)
         return bool(passes)
 
     assert labels_again(texts)

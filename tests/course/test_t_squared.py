@@ -9,7 +9,7 @@ from distill_helpers import mean_divergence
 from distill_helpers.course.exercises.t_squared import SUSPECTS, factor_of
 from distill_helpers.course.experiments.t_squared import without_t_squared
 from distill_helpers.course.widgets.t_squared import PAIRS, render_t_squared, soft_target_numbers
-from distill_helpers.losses.divergences import soft_target_divergence
+from distill_helpers.losses.soft_targets import soft_target_divergence
 
 
 def logits(pair: str) -> tuple[torch.Tensor, torch.Tensor]:

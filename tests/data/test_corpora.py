@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from labelled_messages import rows_of
 from sklearn.datasets import load_digits as sklearn_digits
 
 from distill_helpers.data.corpora import (
@@ -30,10 +31,6 @@ def raw_messages(part):
 
 def first_words(text, n_words=26):
     return " ".join(text.split()[:n_words])
-
-
-def rows_of(data):
-    return list(zip(data.texts, (data.label_names[label] for label in data.labels), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +221,14 @@ def test_banking77_refuses_a_validation_size_that_does_not_fit(banking77_folder)
         load_banking77(banking77_folder)
 
 
+def test_fetching_banking77_without_the_datasets_package_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ImportError, match=r'pass a `folder`.* needs the package datasets; run .*"distill-helpers\[hub\]"`'
+    ):
+        load_banking77()
+
+
 # Digits
 
 PARTS = ("train", "validation", "test")
@@ -241,6 +246,11 @@ def test_digits_have_the_sizes_types_and_range_that_were_promised():
         assert labels.shape == (size,)
         assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
         assert (images.min(), images.max()) == (0, 1)
+
+
+def test_images_and_tales_are_shown_in_one_line():
+    assert repr(load_digits()) == "ImageSplits(1,097 train, 200 validation, 500 test, 64 pixels)"
+    assert repr(load_grimm_tales()) == "Tales(42 train, 4 validation, 8 test)"
 
 
 def test_the_three_sets_of_digits_are_disjoint_and_together_the_whole():

@@ -85,7 +85,7 @@ def test_half_precision_and_a_graph_are_accepted_and_left_alone():
         (torch.tensor([[1.0, 0.0], [1.0, 0.0]]), [0, 1], "no better than a uniform guess"),
     ],
 )
-def test_what_no_temperature_can_mend_is_refused(logits, labels, message):
+def test_what_no_temperature_can_fix_is_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         fit_temperature(logits, labels)
 

@@ -21,9 +21,10 @@ from distill_helpers.evaluation.measures import (
     measure_throughput,
     model_size,
 )
-from distill_helpers.models.batching import predict_logits
-from distill_helpers.models.loading import TextClassifier, base_encoder_path
-from distill_helpers.students.creation import create_transformer, trim_vocabulary
+from distill_helpers.models.loading import base_encoder_path
+from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.students.creation import create_transformer
+from distill_helpers.students.vocabulary import trim_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_throughput_refuses_counts_below_one(classifier, texts, options, message
 
 
 def test_evaluate_gives_the_figures_of_the_models_own_logits(classifier, messages):
-    logits = predict_logits(*classifier, messages.texts)
+    logits = predict_logits(classifier, messages.texts)
     row = evaluate(classifier, messages, teacher_logits=logits, batch_size=7)
     expected = classification_metrics(logits, messages.labels, logits) | model_size(classifier.model)
     assert set(row) == {"accuracy", "macro_f1", "nll", "ece", "agreement", "parameters", "bytes"}
@@ -238,7 +239,7 @@ def test_evaluate_gives_the_figures_of_the_models_own_logits(classifier, message
 
 def test_evaluate_truncates_to_max_length(classifier, messages):
     row = evaluate(classifier, messages, max_length=4)
-    logits = predict_logits(*classifier, messages.texts, max_length=4)
+    logits = predict_logits(classifier, messages.texts, max_length=4)
     assert row["nll"] == pytest.approx(classification_metrics(logits, messages.labels)["nll"], rel=1e-6)
     assert row["nll"] != evaluate(classifier, messages)["nll"]
 

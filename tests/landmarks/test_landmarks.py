@@ -22,8 +22,8 @@ from distill_helpers.landmarks import (
 from distill_helpers.landmarks.stages import alternating_student
 from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.models.architectures import transformer_layers
-from distill_helpers.models.batching import predict_logits
-from distill_helpers.models.loading import TextClassifier, load_text_classifier
+from distill_helpers.models.loading import load_text_classifier
+from distill_helpers.models.text_models import predict_logits
 
 RECIPES = {
     "distilbert": distilbert,
@@ -85,6 +85,11 @@ def stages(monkeypatch):
     return seen
 
 
+def test_the_repr_of_the_settings_is_one_line_with_what_differs_from_the_defaults():
+    assert repr(Training()) == "Training()"
+    assert repr(Training(epochs=2, device="cpu", output_dir="x")) == "Training(epochs=2, device='cpu', output_dir='x')"
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_an_encoder_and_on_a_decoder(name, teacher, data, training):
     before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
@@ -96,7 +101,7 @@ def test_every_recipe_runs_on_an_encoder_and_on_a_decoder(name, teacher, data, t
     saved = load_text_classifier(training.output_dir, device="cpu")
     assert saved.label_names == NAMES
     # Nothing but the student is in the file: no projector.
-    fresh = random_twin(TextClassifier(result.model, result.tokenizer))
+    fresh = random_twin(result.classifier)
     assert set(load_file(training.output_dir / "model.safetensors")) == set(fresh.model.state_dict())
 
 
@@ -209,7 +214,7 @@ def test_the_data_driven_student_learns_labels_and_never_what_the_filters_droppe
     assert train.teacher_logits is None
     assert len(train) == len(data.train.texts) + 1
     # The topic that the teacher finds likeliest, or the one that was asked for.
-    found = int(predict_logits(*teacher, [good]).argmax())
+    found = int(predict_logits(teacher, [good]).argmax())
     asked = (found + 1) % len(NAMES)
     messages[0] = SyntheticMessage(good, NAMES[asked])
     data_driven(teacher, data, messages, training, min_confidence=0.0)

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig
 
 from distill_helpers.llm import CompletionDataset
-from distill_helpers.models.loading import LanguageModel
+from distill_helpers.models.text_models import LanguageModel
 
 
 @pytest.fixture(scope="session")

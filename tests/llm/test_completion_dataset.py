@@ -5,6 +5,7 @@ import torch
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.llm import CompletionCollator, CompletionDataset
+from distill_helpers.llm.token_level import completion_labels
 
 
 def test_the_completion_counts_and_the_prompt_does_not(pairs, language_tokenizer, completions):
@@ -34,13 +35,22 @@ def test_padding_has_no_label_on_either_side(completions, language_tokenizer, si
 
 def test_plain_texts_are_learnt_whole_but_for_the_first_token(help_desk, language_tokenizer):
     data = CompletionDataset.from_texts(help_desk.train.texts[:3], language_tokenizer, max_length=20)
-    assert data[0]["labels"] == data[0]["input_ids"]
+    assert data[0]["labels"] == [IGNORE_INDEX, *data[0]["input_ids"][1:]]
     assert data.n_tokens == [19, 19, 19]
+    assert repr(data) == "CompletionDataset(3 sequences, 57 tokens to learn)"
     continued = CompletionDataset.from_texts(
         help_desk.train.texts[:3], language_tokenizer, prompt_tokens=6, max_length=20
     )
     assert continued[0]["labels"][:6] == [IGNORE_INDEX] * 6
     assert continued.n_tokens == [14, 14, 14]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_no_padding_predicts_a_first_token(language_tokenizer, side, monkeypatch):
+    monkeypatch.setattr(language_tokenizer, "padding_side", side)
+    data = CompletionDataset.from_texts(["my screen is black", "help", "the mac"], language_tokenizer)
+    batch = CompletionCollator(language_tokenizer)([data[row] for row in range(3)])
+    assert len(completion_labels(batch["labels"])) == sum(data.n_tokens)
 
 
 @pytest.mark.parametrize(

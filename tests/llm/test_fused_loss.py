@@ -14,10 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from distill_helpers.llm import dense_targets
+from distill_helpers.llm.dense_targets import DenseTargets
 from distill_helpers.llm.fused_loss import fused_distillation_loss
-from distill_helpers.llm.output_heads import OutputHead, output_head
-from distill_helpers.losses.distillation_loss import causal_shift
-from distill_helpers.losses.divergences import DIVERGENCES, mean_divergence
+from distill_helpers.llm.output_heads import OutputHead, logits_buffer, output_head
+from distill_helpers.losses.causal_alignment import causal_shift
+from distill_helpers.losses.divergences import DIVERGENCES
+from distill_helpers.losses.soft_targets import mean_divergence
 
 NAMES = sorted(DIVERGENCES)
 
@@ -130,7 +133,7 @@ def test_padded_rows_of_both_heads_are_left_out():
     # Padding that would win every softmax.
     padded = torch.cat([head, 50 * torch.ones(4, 6)]).requires_grad_()
     padded_teacher = torch.cat([teacher_head, 70 * torch.ones(12, 9)])
-    loss = fused_distillation_loss(student, padded, teacher, padded_teacher, vocabulary_size=20)
+    loss = fused_distillation_loss(student, padded, teacher, padded_teacher, vocab_size=20)
     exact = head.clone().requires_grad_()
     expected = fused_distillation_loss(student, exact, teacher, teacher_head)
     loss.backward()
@@ -138,10 +141,10 @@ def test_padded_rows_of_both_heads_are_left_out():
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(padded.grad[:20], exact.grad)
     assert padded.grad[20:].abs().max() == 0
-    with pytest.raises(ValueError, match=r"24 rows, the teacher's 32.*vocabulary_size=len\(tokenizer\)"):
+    with pytest.raises(ValueError, match=r"24 rows, the teacher's 32.*vocab_size=len\(tokenizer\)"):
         fused_distillation_loss(student, padded, teacher, padded_teacher)
     with pytest.raises(ValueError, match="1 to 24, the smaller head's rows, got 25"):
-        fused_distillation_loss(student, padded, teacher, padded_teacher, vocabulary_size=25)
+        fused_distillation_loss(student, padded, teacher, padded_teacher, vocab_size=25)
 
 
 def test_the_loss_does_not_depend_on_the_split_under_accumulation():
@@ -220,7 +223,7 @@ def test_no_tensor_of_tokens_times_vocabulary_exists(wrapped):
 def test_without_gradients_none_is_computed(monkeypatch):
     tensors = random_inputs()
     expected = fused_distillation_loss(tensors[0].clone().requires_grad_(), *tensors[1:])
-    monkeypatch.setattr("distill_helpers.llm.logit_chunks.target_divergence_and_gradient", None)
+    monkeypatch.setattr(DenseTargets, "divergence_and_gradient", None)
     torch.testing.assert_close(fused_distillation_loss(*tensors), expected.detach())
 
 
@@ -238,8 +241,9 @@ def test_compiled_it_gives_the_same(divergence):
         return loss.detach(), student.grad, head.grad
 
     expected = gradients(fused_distillation_loss)
-    with mock.patch("distill_helpers.llm.logit_chunks.target_divergence_and_gradient", None):
+    with mock.patch("distill_helpers.llm.dense_targets._compiled", wraps=dense_targets._compiled) as compiled:
         torch.testing.assert_close(gradients(fused_distillation_loss, compiled=True), expected)
+    assert compiled.call_count == 2 * 40 // 7 + 1  # a block for each chunk
     torch.testing.assert_close(gradients(torch.compile(fused_distillation_loss)), expected)
 
 
@@ -257,6 +261,18 @@ def test_rows_of_logits_begin_at_whole_cache_lines_and_chunks_are_of_one_size():
     with Buffers():
         fused_distillation_loss(student, head, teacher, teacher_head, chunk_size=8)
     assert sizes == 4 * [(5, 0, 0)]
+
+
+def test_what_lies_between_the_rows_of_a_buffer_is_zero():
+    """Products in bf16 on a CPU with AMX read it, and multiply it by 0."""
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        buffer = logits_buffer(torch.zeros(1, 3), 4, 70)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert buffer.shape == (4, 70)
+    assert buffer.isnan().all()
+    assert torch.equal(buffer.as_strided((4, 58), (128, 1), 70), torch.zeros(4, 58))
 
 
 def small_model(**options):

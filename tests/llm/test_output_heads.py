@@ -86,6 +86,12 @@ def test_a_head_under_lora_comes_as_the_module_that_it_is():
         output_head(capped.base_model.model)
 
 
+def test_a_repr_is_one_line_with_the_sizes():
+    assert repr(OutputHead(torch.zeros(2000, 3))) == "OutputHead(2,000 tokens, width 3, float32)"
+    head = OutputHead(torch.zeros(4, 3).half(), torch.zeros(4).half(), soft_cap=30.0, scale=0.25)
+    assert repr(head) == "OutputHead(4 tokens, width 3, float16, with a bias, soft_cap=30, scale=0.25)"
+
+
 def test_a_model_without_a_head_is_refused():
     config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     with pytest.raises(ValueError, match="BertModel has no output embeddings"):

@@ -1,4 +1,4 @@
-"""Messages that a language model writes: what the prompt holds, what an interruption costs, what filters remove."""
+"""Messages that a language model writes: what the prompt holds, and what an interruption costs."""
 
 import copy
 import json
@@ -9,14 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from distill_helpers import LabelledTexts
 from distill_helpers.llm import synthetic_data
-from distill_helpers.llm.synthetic_data import (
-    SyntheticMessage,
-    filter_messages,
-    list_prompt,
-    lower_case_words,
-    write_messages,
-)
+from distill_helpers.llm.synthetic_data import list_prompt, lower_case_words, write_messages
 from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.text_models import LanguageModel
 
 SCREEN, PRINTER = "comp.graphics", "comp.windows.x"
 
@@ -39,14 +34,14 @@ def writer(small_tokenizer):
         initializer_range=0.3,
     )
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval(), tokenizer
+    return LanguageModel(LlamaForCausalLM(config).eval(), tokenizer)
 
 
 @pytest.fixture(scope="module")
 def write(writer, help_desk):
     def call(n_per_topic=5, **options):
         defaults = {"topics": [SCREEN, PRINTER], "batch_size": 3, "max_new_tokens": 8, "progress": False}
-        return write_messages(*writer, help_desk.train, n_per_topic, **defaults | options)
+        return write_messages(writer, help_desk.train, n_per_topic, **defaults | options)
 
     return call
 
@@ -118,9 +113,10 @@ def test_openings_come_from_messages_of_the_topic_that_the_prompt_does_not_show(
         assert set(shown) <= of_topic[names[about]]
     assert len({tuple(shown) for _, shown in prompts}) == 4  # other examples each time
     for topic in names.values():
-        begun = {" ".join(m.text.split()[:4]) for m in messages if m.topic == topic}
-        assert len(begun) == 5
-        assert begun <= {" ".join(text.split()[:4]) for text in of_topic[topic]}
+        openings = tuple(" ".join(text.split()[:4]) for text in of_topic[topic])
+        written = [m.text for m in messages if m.topic == topic]
+        assert len({" ".join(text.split()[:4]) for text in written}) == 5
+        assert all(text.startswith(openings) for text in written)  # the model may go on with the last word
 
 
 def test_the_model_may_begin_by_itself(write, help_desk):
@@ -137,7 +133,7 @@ def test_a_message_written_in_a_batch_is_the_one_written_alone(writer):
         ["re", "i have a problem", ""],
     )
     greedy = {"do_sample": False, "max_new_tokens": 10}
-    together = synthetic_data._continue(model, tokenizer, prompt, openings, [], 0, greedy)
+    together = synthetic_data._continue(writer, prompt, openings, [], 0, greedy)
     assert len(set(together)) == 3
     for opening, message in zip(openings, together, strict=True):
         head = tokenizer(prompt)["input_ids"]
@@ -151,10 +147,9 @@ def test_a_message_written_in_a_batch_is_the_one_written_alone(writer):
 
 
 def test_a_message_ends_with_its_line(writer, monkeypatch):
-    model, tokenizer = writer
     lines = ["- re my screen is black", "- re help\n- and another message", "- \nnothing"]
-    monkeypatch.setattr(tokenizer, "batch_decode", lambda *_, **__: lines)
-    texts = synthetic_data._continue(model, tokenizer, "a list", ["re", "re", ""], [], 0, {"max_new_tokens": 1})
+    monkeypatch.setattr(writer.tokenizer, "batch_decode", lambda *_, **__: lines)
+    texts = synthetic_data._continue(writer, "a list", ["re", "re", ""], [], 0, {"max_new_tokens": 1})
     assert texts == ["re my screen is black", "re help", ""]
 
 
@@ -163,7 +158,7 @@ def test_tokens_with_a_line_break_stop_the_model(writer, write, monkeypatch):
     stops = []
     original = type(tokenizer).decode
     monkeypatch.setattr(tokenizer, "decode", lambda ids, **k: "x\n" if ids == [7] else original(tokenizer, ids, **k))
-    monkeypatch.setattr(synthetic_data, "_continue", lambda *a: stops.extend(a[4]) or ["x"] * len(a[3]))
+    monkeypatch.setattr(synthetic_data, "_continue", lambda *a: stops.extend(a[3]) or ["x"] * len(a[2]))
     write(1, topics=[SCREEN])
     assert stops == [7]  # this tokenizer has no token for the end of a text
 
@@ -253,16 +248,16 @@ def test_bad_settings(write, options, message):
 
 def test_a_tokenizer_that_pads_on_the_right_is_refused(writer, small_tokenizer, help_desk):
     with pytest.raises(ValueError, match="padding_side = 'left'"):
-        write_messages(writer[0], small_tokenizer, help_desk.train, 1)
+        write_messages(LanguageModel(writer.model, small_tokenizer), help_desk.train, 1)
 
 
 @pytest.mark.slow
 def test_the_courses_language_model_writes_the_same_messages_each_time(help_desk):
     options = {"topics": [SCREEN, PRINTER], "max_new_tokens": 12, "batch_size": 2, "progress": False}
-    model, tokenizer = load_language_model(device="cpu")
-    messages = write_messages(model, tokenizer, help_desk.train, 2, **options)
+    writer = load_language_model(device="cpu")
+    messages = write_messages(writer, help_desk.train, 2, **options)
     assert len(messages) == 4
-    assert write_messages(model, tokenizer, help_desk.train, 2, **options) == messages
+    assert write_messages(writer, help_desk.train, 2, **options) == messages
     openings = {" ".join(text.split()[:3]) for text in help_desk.train.texts}
     assert all(" ".join(m.text.split()[:3]) in openings for m in messages)
     # Sentences of English words, not the noise that wrongly unpacked weights would make.
@@ -271,111 +266,10 @@ def test_the_courses_language_model_writes_the_same_messages_each_time(help_desk
     assert sum(word in english for word in words) > 0.6 * len(words) > 0
 
 
-# Filters
-
-NAMES = ("screen", "printer")
-GOOD = "the screen of my machine stays black although the fan runs and the light is on"
-OTHER = "when i draw a polygon with two holes the filled area shows strange stripes at its edges"
-KNOWN = "my printer prints every page twice since i installed the new driver for it last week"
-
-
-def filtered(*cases, known=None, **options):
-    """Each case: text, topic, the teacher's probability for that topic."""
-    messages = [SyntheticMessage(text, topic) for text, topic, _ in cases]
-    rows = [[p, 1 - p] if topic == NAMES[0] else [1 - p, p] for _, topic, p in cases]
-    return filter_messages(messages, torch.tensor(rows).log(), NAMES, known=known or {}, **options)
-
-
-def test_each_rule_removes_its_messages():
-    result = filtered(
-        (GOOD, "screen", 0.9),
-        ("black screen", "screen", 0.9),
-        ("help me " * 6, "screen", 0.9),
-        (KNOWN.replace("installed", "install"), "printer", 0.9),
-        (OTHER, "printer", 0.1),
-        (OTHER, "screen", 0.51),
-        (GOOD.replace("stays", "stayed"), "screen", 0.9),
-        (GOOD + " and so are the many other lights of my machine which", "screen", 0.9),
-        known={"training": [KNOWN], "test": ["nothing like it"]},
-        max_words=20,
-    )
-    assert result.rows == [0, 5]
-    assert result.messages == [SyntheticMessage(GOOD, "screen"), SyntheticMessage(OTHER, "screen")]
-    assert list(result.table.itertuples(name=None)) == [
-        ("written", 0, 8),
-        ("fewer than 8 words", 1, 7),
-        ("more than 20 words", 1, 6),
-        ("repeats itself", 1, 5),
-        ("copies training", 1, 4),
-        ("copies test", 0, 4),
-        ("teacher below 0.5", 1, 3),
-        ("near-duplicate", 1, 2),
-    ]
-
-
-def test_the_limits_can_be_moved():
-    assert filtered(("black screen", "screen", 0.2), min_words=2, min_confidence=0.2 - 1e-6).rows == [0]
-    assert filtered(("black screen", "screen", 0.2), min_words=2, min_confidence=0.3).rows == []
-    assert filtered(("help me " * 6, "screen", 0.9), min_distinct=2 / 12).rows == [0]
-    almost = GOOD.replace("stays", "stayed")
-    assert filtered((GOOD, "screen", 0.9), (almost, "screen", 0.9), max_similarity=1.0).rows == [0, 1]
-
-
-def test_a_message_about_another_topic_can_be_kept_as_what_it_is():
-    cases = (GOOD, "screen", 0.1), (OTHER, "printer", 0.6)
-    result = filtered(*cases, min_confidence=0.8, relabel=True)
-    assert result.messages == [SyntheticMessage(GOOD, "printer")]  # 0.9 for the other topic
-    assert filtered(*cases, min_confidence=0.8).messages == []
-
-
-def test_a_first_copy_that_the_teacher_refuses_does_not_take_the_second_with_it():
-    assert filtered((GOOD, "printer", 0.1), (GOOD, "screen", 0.9)).rows == [1]
-
-
-def test_nothing_left_is_a_result_too():
-    result = filtered(("black screen", "screen", 0.9), known={"training": [GOOD]})
-    assert result.messages == result.rows == []
-    assert result.table["left"].tolist() == [1, 0, 0, 0, 0, 0]
-
-
-def test_an_empty_set_of_known_texts_removes_nothing():
-    assert filtered((GOOD, "screen", 0.9), (GOOD, "screen", 0.9), known={"training": []}).table["removed"].tolist() == [
-        *(0, 0, 0, 0, 0, 1)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"messages": []}, "non-empty"),
-        ({"messages": [SyntheticMessage(GOOD, "screen"), SyntheticMessage(" ", "screen")]}, "row 1"),
-        ({"messages": [SyntheticMessage(GOOD, "mouse")] * 2}, "unknown topic 'mouse'"),
-        ({"teacher_logits": torch.zeros(1, 2)}, r"shape \(1, 2\), need \(2, 2\)"),
-        ({"teacher_logits": torch.zeros(2, 3)}, r"shape \(2, 3\), need \(2, 2\)"),
-        ({"teacher_logits": torch.tensor([[0.0, 0.0], [0.0, float("nan")]])}, "row 1.*not finite"),
-        ({"min_words": 0}, "min_words"),
-        ({"max_words": 7}, "min_words <= max_words, got 8 and 7"),
-        ({"min_confidence": 1.5}, "min_confidence .* 1.5"),
-        ({"min_distinct": -0.5}, "min_distinct .* -0.5"),
-        ({"max_similarity": 0.0}, "threshold .* 0.0"),
-        ({"known": {"test": ["x", ""]}}, "row 1"),
-    ],
-)
-def test_bad_input_of_the_filters(change, message):
-    arguments = {
-        "messages": [SyntheticMessage(GOOD, "screen")] * 2,
-        "teacher_logits": torch.zeros(2, 2),
-        "label_names": NAMES,
-        "known": {"training": [KNOWN]},
-    }
-    with pytest.raises(ValueError, match=message):
-        filter_messages(**arguments | change)
-
-
 def test_examples_with_line_breaks_stay_on_their_line(writer, monkeypatch):
     prompts = []
     monkeypatch.setattr(synthetic_data, "list_prompt", lambda a, shown: prompts.append(shown) or list_prompt(a, shown))
-    examples = LabelledTexts([f"line {i}\nand another" for i in range(6)], [0, 1] * 3, NAMES)
-    write_messages(*writer, examples, 1, examples_per_prompt=2, max_new_tokens=2, progress=False)
+    examples = LabelledTexts([f"line {i}\nand another" for i in range(6)], [0, 1] * 3, ("screen", "printer"))
+    write_messages(writer, examples, 1, examples_per_prompt=2, max_new_tokens=2, progress=False)
     assert len(prompts) == 2
     assert not any("\n" in text for shown in prompts for text in shown)

@@ -7,9 +7,9 @@ from exact_divergences import divergence_in_fp64
 from distill_helpers import DistillationConfig
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.llm import CompletionCollator, compute_token_level_distillation_loss
+from distill_helpers.llm.dense_targets import HiddenTargets
 from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
-from distill_helpers.llm.token_targets import HiddenTargets
 
 
 @pytest.fixture(scope="module")

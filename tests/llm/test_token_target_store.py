@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import distill_helpers.llm.token_target_store as store_module
-from distill_helpers.llm import CompletionCollator, precompute_token_targets
+from distill_helpers.llm import CompletionCollator, CompletionDataset, precompute_token_targets
+from distill_helpers.llm.dense_targets import DenseTargets, HiddenTargets
 from distill_helpers.llm.output_heads import last_hidden_states
-from distill_helpers.llm.token_level import completion_hidden_states
-from distill_helpers.llm.token_targets import DenseTargets, HiddenTargets, SampledTargets, TopKTargets
+from distill_helpers.llm.target_kinds import SampledTargets, TopKTargets
+from distill_helpers.llm.token_level import completion_hidden_states, completion_labels
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,14 @@ def small_shards(monkeypatch):
 
 
 def compute(teacher, completions, folder, kind, **changes):
-    settings = {"cache_dir": folder, "k": 6, "draws": 7, "progress": False, "batch_size": 5, **changes}
+    options = {"top_k": {"k": 6}, "sampled": {"draws": 7}}.get(kind, {})
+    settings = {"cache_dir": folder, **options, "progress": False, "batch_size": 5, **changes}
     return precompute_token_targets(teacher, completions, kind, **settings)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 def test_each_sequence_gets_its_own_targets(teacher, completions, exact, tmp_path, small_shards, batch_size):
-    options = {"storage": torch.float32, "batch_size": batch_size}
+    options = {"storage_dtype": torch.float32, "batch_size": batch_size}
     hidden = compute(teacher, completions, tmp_path, "hidden", **options)
     dense = compute(teacher, completions, tmp_path, "dense", **options)
     top_k = compute(teacher, completions, tmp_path, "top_k", temperature=2.0, **options)
@@ -53,12 +55,27 @@ def test_each_sequence_gets_its_own_targets(teacher, completions, exact, tmp_pat
         torch.testing.assert_close(hidden[row].hidden, states, rtol=1e-4, atol=1e-5)
         assert isinstance(dense[row], DenseTargets)
         torch.testing.assert_close(dense[row].logits.softmax(1), logits.softmax(1), rtol=1e-3, atol=1e-6)
-        expected = TopKTargets.of(logits, 6, 2.0, dtype=torch.float32)
+        expected = TopKTargets.of(logits, 6, 2.0, storage_dtype=torch.float32)
         assert isinstance(top_k[row], TopKTargets)
         assert top_k[row].temperature == 2.0
         torch.testing.assert_close(top_k[row].log_probs, expected.log_probs, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(top_k[row].log_tail, expected.log_tail, rtol=1e-4, atol=1e-4)
     assert len(hidden) == len(completions)
+
+
+def test_texts_without_a_prompt_get_their_own_targets_too(teacher, language_tokenizer, help_desk, tmp_path):
+    """They have different lengths; padding on the left must not shift the rows."""
+    texts = [text[: 20 + 10 * row] for row, text in enumerate(help_desk.train.texts[:5])]
+    data = CompletionDataset.from_texts(texts, language_tokenizer, max_length=30)
+    store = compute(teacher, data, tmp_path, "hidden", storage_dtype=torch.float32)
+    for row, ids in enumerate(data.token_ids):
+        with torch.no_grad():
+            hidden = last_hidden_states(teacher.model, input_ids=torch.tensor([ids]))[0, :-1]
+        torch.testing.assert_close(store[row].hidden, hidden, rtol=1e-4, atol=1e-5)
+    again = compute(teacher, data, tmp_path, "hidden", storage_dtype=torch.float32)
+    assert again.n_bytes == store.n_bytes
+    batch = CompletionCollator(language_tokenizer)([data.with_targets(store)[row] for row in range(5)])
+    assert len(batch["teacher_targets"]) == len(completion_labels(batch["labels"]))
 
 
 def test_draws_follow_the_teacher_and_the_seed(teacher, completions, exact, tmp_path):
@@ -87,7 +104,7 @@ def test_an_interrupted_run_goes_on_behind_its_last_whole_shard(
         return read(model, **batch)
 
     monkeypatch.setattr(store_module, "last_hidden_states", failing)
-    options = {"storage": torch.float32, "batch_size": 1}
+    options = {"storage_dtype": torch.float32, "batch_size": 1}
     with pytest.raises(KeyboardInterrupt):
         compute(teacher, completions, tmp_path, "hidden", **options)
     done = sorted(tmp_path.rglob("*.safetensors"))
@@ -102,22 +119,28 @@ def test_an_interrupted_run_goes_on_behind_its_last_whole_shard(
 
 
 def test_a_damaged_shard_is_computed_again(teacher, completions, exact, tmp_path, small_shards, caplog):
-    store = compute(teacher, completions, tmp_path, "hidden", storage=torch.float32)
+    store = compute(teacher, completions, tmp_path, "hidden", storage_dtype=torch.float32)
     content = bytearray(store.files[1].read_bytes())
     content[-5] ^= 255
     store.files[1].write_bytes(content)
-    again = compute(teacher, completions, tmp_path, "hidden", storage=torch.float32)
+    again = compute(teacher, completions, tmp_path, "hidden", storage_dtype=torch.float32)
     assert "damaged" in caplog.text
     for row, (states, _) in enumerate(exact):
         torch.testing.assert_close(again[row].hidden, states, rtol=1e-4, atol=1e-5)
 
 
 def test_other_settings_other_folder(teacher, make_language_model, completions, tmp_path):
-    for changes in ({}, {"k": 5}, {"temperature": 2.0}, {"storage": torch.float32}, {"vocabulary_size": 100}):
+    for changes in ({}, {"k": 5}, {"temperature": 2.0}, {"storage_dtype": torch.float32}, {"vocab_size": 100}):
         compute(teacher, completions, tmp_path, "top_k", **changes)
     compute(make_language_model(2), completions, tmp_path, "top_k")
     compute(teacher, completions, tmp_path, "hidden")
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_a_default_that_is_written_out_is_the_same_folder(teacher, completions, tmp_path):
+    for options in ({}, {"draws": 50}, {"draws": 51}):
+        precompute_token_targets(teacher, completions, "sampled", cache_dir=tmp_path, progress=False, **options)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_bytes_per_token_are_those_of_the_files(teacher, completions, tmp_path):
@@ -126,10 +149,13 @@ def test_bytes_per_token_are_those_of_the_files(teacher, completions, tmp_path):
         store = compute(teacher, completions, tmp_path, kind)
         assert own <= store.bytes_per_token <= own + 1000 / n_tokens
         assert store.n_bytes == pytest.approx(store.bytes_per_token * n_tokens)
+    assert repr(store) == (
+        f"TokenTargetStore(DenseTargets of 12 sequences, {n_tokens} tokens, {store.bytes_per_token:.0f} bytes each)"
+    )
 
 
 def test_a_batch_carries_the_rows_of_its_labels(teacher, completions, exact, tmp_path):
-    store = compute(teacher, completions, tmp_path, "dense", storage=torch.float32)
+    store = compute(teacher, completions, tmp_path, "dense", storage_dtype=torch.float32)
     data = completions.with_targets(store)
     batch = CompletionCollator(data.tokenizer)([data[row] for row in (4, 3, 9)])
     logits = torch.cat([exact[row][1] for row in (4, 3, 9)])
@@ -152,6 +178,13 @@ def test_what_cannot_be_kept_is_refused(teacher, make_language_model, completion
     ):
         with pytest.raises(ValueError, match=message):
             compute(teacher, completions, tmp_path, kind, **changes)
+    for kind, changes, message in (
+        ("hidden", {"k": 5}, "kind 'hidden' have no option 'k'; their options: none"),
+        ("top_k", {"draws": 5}, "kind 'top_k' have no option 'draws'; their options: k"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            compute(teacher, completions, tmp_path, kind, **changes)
+    assert not list(tmp_path.iterdir())
     broken = make_language_model(3)
     with torch.no_grad():
         broken.model.base_model.norm.weight[0] = float("inf")

@@ -9,13 +9,15 @@ from transformers import TrainerCallback, TrainingArguments
 
 from distill_helpers import DistillationConfig
 from distill_helpers.llm import (
+    CompletionCollator,
     CompletionDataset,
     LLMDistillationTrainer,
     compute_token_level_distillation_loss,
+    on_policy_batch,
     precompute_token_targets,
 )
-from distill_helpers.losses.distillation_loss import causal_shift
-from distill_helpers.models.loading import LanguageModel
+from distill_helpers.losses.causal_alignment import causal_shift
+from distill_helpers.models.text_models import LanguageModel
 
 SOFT = DistillationConfig(temperature=1.0, alpha=1.0)
 
@@ -119,7 +121,7 @@ def test_targets_from_the_disk_give_the_weights_of_a_live_teacher(make_language_
     teacher = make_language_model(1)
     live = trained(make_language_model, completions, tmp_path / "live", teacher=teacher)
     store = precompute_token_targets(
-        teacher, completions, kind, cache_dir=tmp_path, storage=torch.float32, progress=False
+        teacher, completions, kind, cache_dir=tmp_path, storage_dtype=torch.float32, progress=False
     )
     cached = trained(
         make_language_model,
@@ -232,7 +234,7 @@ def test_mixed_precision_stays_near_fp32(make_language_model, completions, tmp_p
 def test_padded_vocabularies_are_cut_to_the_tokens_they_share(make_language_model, completions, tmp_path):
     student, teacher = make_language_model(0).model, make_language_model(1, rows=8)
     n_tokens = len(completions.tokenizer)
-    trainer = trainer_of(student, completions, tmp_path, teacher=teacher, extra={"vocabulary_size": n_tokens})
+    trainer = trainer_of(student, completions, tmp_path, teacher=teacher, extra={"vocab_size": n_tokens})
     batch = trainer.data_collator([completions[row] for row in range(12)])
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
@@ -240,7 +242,7 @@ def test_padded_vocabularies_are_cut_to_the_tokens_they_share(make_language_mode
             student(**inputs).logits, teacher.model(**inputs).logits[..., :n_tokens], batch["labels"]
         )["total_loss"]
     assert trainer.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=0.2)  # a mean of batch means
-    with pytest.raises(ValueError, match="pass vocabulary_size"):
+    with pytest.raises(ValueError, match="pass vocab_size"):
         trainer_of(student, completions, tmp_path, teacher=teacher).evaluate()
 
 
@@ -302,12 +304,10 @@ def test_the_shift_is_made_once(make_language_model, completions, tmp_path):
 
 def test_prompts_are_needed_to_go_on_from(make_language_model, help_desk, language_tokenizer, tmp_path):
     data = CompletionDataset.from_texts(help_desk.train.texts[:6], language_tokenizer, max_length=20)
-    trainer = trainer_of(
-        make_language_model(0).model,
-        data,
-        tmp_path,
-        teacher=make_language_model(1),
-        extra={"on_policy_fraction": 1.0},
-    )
-    with pytest.raises(ValueError, match="no prompt"):
-        trainer.train()
+    student, teacher = make_language_model(0), make_language_model(1)
+    with pytest.raises(ValueError, match="row 0 of train_dataset has no prompt"):
+        trainer_of(student.model, data, tmp_path, teacher=teacher, extra={"on_policy_fraction": 1.0})
+    batch = CompletionCollator(language_tokenizer)([data[0], data[1]])
+    batch["labels"][1, batch["attention_mask"][1].int().argmax()] = 7
+    with pytest.raises(ValueError, match="sequence 1 of the batch has no prompt"):
+        on_policy_batch(student, batch)

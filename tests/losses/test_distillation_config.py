@@ -1,6 +1,7 @@
 """The choices of a configuration: which are refused, which terms they turn on, and the way to JSON and back."""
 
 import dataclasses
+import inspect
 import json
 import math
 
@@ -90,6 +91,12 @@ def test_a_term_is_turned_on_with_its_weight(choices, weights):
         assert config.uses_features
 
 
+def test_teacher_logits_are_used_unless_alpha_or_the_response_is_0():
+    assert DistillationConfig(alpha=0.1).uses_teacher_logits
+    assert not DistillationConfig(alpha=0).uses_teacher_logits
+    assert not DistillationConfig(response_loss_weight=0, cosine_loss_weight=1.0).uses_teacher_logits
+
+
 def test_a_switch_with_weight_0_is_off():
     for switch, weight in [
         ({"intermediate_layers": True}, "hidden_loss_weight"),
@@ -105,4 +112,27 @@ def test_a_configuration_survives_the_way_through_json():
     )
     again = DistillationConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
     assert again == config
-    assert repr(again) == repr(config)  # which is in the key of a run
+    assert repr(again) == repr(config)
+
+
+def test_the_repr_is_one_line_with_what_differs_from_the_defaults():
+    assert repr(DistillationConfig()) == "DistillationConfig()"
+    assert repr(DistillationConfig(temperature=2.0, alpha=0.5)) == "DistillationConfig(alpha=0.5)"
+    config = DistillationConfig(
+        divergence="skew_kl",
+        divergence_options={"skew": 0.2},
+        causal=True,
+        layer_mapping=((0, 1),),
+        relations=("keys",),
+    )
+    assert repr(config) == (
+        "DistillationConfig(divergence='skew_kl', divergence_options={'skew': 0.2}, causal=True,"
+        " layer_mapping=((0, 1),), relations=('keys',))"
+    )
+    assert eval(repr(config)) == config
+
+
+def test_every_choice_stands_in_the_docstring():
+    listed = inspect.getdoc(DistillationConfig).splitlines()  # Python 3.13 takes the indentation away by itself
+    for choice in dataclasses.fields(DistillationConfig):
+        assert any(line.startswith(f"    {choice.name}: ") for line in listed)

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.losses.causal_alignment import causal_shift
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.losses.distillation_loss import DistillationLoss, causal_shift, count_items
-from distill_helpers.losses.divergences import mean_divergence
+from distill_helpers.losses.distillation_loss import DistillationLoss, count_items
 from distill_helpers.losses.feature_losses import cosine_loss, hidden_state_loss
 from distill_helpers.losses.feature_terms import FeatureTerms
+from distill_helpers.losses.soft_targets import mean_divergence
 from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.features import Features
 
@@ -286,8 +287,8 @@ ROWS, POSITIONS = torch.zeros(2, dtype=torch.long), torch.zeros(2, 3, dtype=torc
 @pytest.mark.parametrize(
     ("logits", "labels", "error", "message"),
     [
-        (LOGITS, torch.tensor([0, -1]), ValueError, "label -1 is not one of the 4 classes"),
-        (LOGITS, torch.tensor([4, 0]), ValueError, "label 4 is not one of the 4 classes"),
+        (LOGITS, torch.tensor([0, -1]), ValueError, "label -1 is neither one of the 4 classes nor -100"),
+        (LOGITS, torch.tensor([4, 0]), ValueError, "label 4 is neither one of the 4 classes nor -100"),
         (LOGITS, torch.tensor([-101, 0]), ValueError, "label -101"),
         (SEQUENCE, torch.tensor([[0, 1, 2], [3, IGNORE_INDEX, 9]]), ValueError, "label 9"),
         (LOGITS, torch.tensor([0.0, 1.0]), TypeError, "float32"),
@@ -461,6 +462,13 @@ def test_in_sequences_a_messages_features_count_as_often_as_it_has_items(causal)
     torch.testing.assert_close(terms["hidden_loss"], (per_message * items).sum() / items.sum())
     counted = with_features(config, student, None, labels, num_items=count_items(labels, causal))
     torch.testing.assert_close(counted, terms)
+
+
+def test_the_repr_is_one_line_with_the_configuration_and_the_feature_terms():
+    assert repr(DistillationLoss(DistillationConfig(alpha=0.5))) == "DistillationLoss(DistillationConfig(alpha=0.5))"
+    config = DistillationConfig(intermediate_layers=True)
+    terms = FeatureTerms(config, SHAPE, SHAPE)
+    assert repr(DistillationLoss(config, terms)) == f"DistillationLoss({config!r}, {terms!r})"
 
 
 def test_what_feature_terms_need_must_be_given():

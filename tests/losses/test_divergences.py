@@ -16,14 +16,11 @@ from distill_helpers.losses.divergences import (
     DIVERGENCES,
     forward_kl,
     generalized_jsd,
-    masked_mean,
-    mean_divergence,
-    mean_per_item,
     reverse_kl,
     skew_kl,
     skew_reverse_kl,
-    soft_target_divergence,
 )
+from distill_helpers.losses.soft_targets import masked_mean, mean_divergence, mean_per_item, soft_target_divergence
 
 NAMES = sorted(DIVERGENCES)
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

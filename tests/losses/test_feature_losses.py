@@ -324,7 +324,7 @@ def test_hidden_states_that_do_not_fit_are_refused(loss):
         loss(torch.zeros(3, 5, 4), torch.zeros(3, 5, 6), RIGHT)
     with pytest.raises(ValueError, match=r"\(3, 5, 4\).*\(3, 6, 4\).*the same tokenizer"):
         loss(torch.zeros(3, 5, 4), torch.zeros(3, 6, 4), RIGHT)
-    with pytest.raises(ValueError, match=r"attention_mask \(3, 4\) does not fit \(3, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"attention_mask \(3, 4\) does not fit features \(3, 5, 4\)"):
         loss(torch.zeros(3, 5, 4), torch.zeros(3, 5, 4), RIGHT[:, :4])
 
 

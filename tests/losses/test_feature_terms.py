@@ -316,6 +316,19 @@ def test_gradients_reach_projectors_and_every_layer_that_the_term_claims_and_nev
     assert all(last[part] for part in inside)
 
 
+def test_the_repr_is_one_line_that_names_terms_layers_and_projectors():
+    wide, narrow, narrower = (ModelShape(2, width, 2) for width in (8, 6, 4))
+    every = DistillationConfig(**EVERYTHING)
+    assert repr(FeatureTerms(every, wide, wide)) == (
+        "FeatureTerms(hidden_loss, attention_loss, embedding_loss, cosine_loss, relation_loss, layers ((0, 0), (1, 1)))"
+    )
+    one = DistillationConfig(embedding_loss_weight=1.0)
+    assert repr(FeatureTerms(one, narrow, wide)) == "FeatureTerms(embedding_loss, 1 projector from width 6 to 8)"
+    hidden = DistillationConfig(intermediate_layers=True)
+    shown = "FeatureTerms(hidden_loss, layers ((0, 0), (1, 1)), 2 projectors from width 4 to 8)"
+    assert repr(FeatureTerms(hidden, narrower, wide)) == shown
+
+
 # What is refused
 
 

@@ -10,8 +10,9 @@ from transformers import (
 )
 
 from distill_helpers.models.architectures import (
+    embedding_weight,
     feed_forward,
-    feed_forward_size,
+    feed_forward_size_of,
     keep_layers,
     keep_neurons,
     set_feed_forward_size,
@@ -106,7 +107,7 @@ def test_an_unknown_feed_forward_part_is_refused(make):
     with pytest.raises(TypeError, match="feed-forward part of GPT2Block is not known; use an encoder of the BERT"):
         feed_forward(transformer_layers(gpt2)[0])
     with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim"):
-        feed_forward_size(gpt2.config)
+        feed_forward_size_of(gpt2.config)
 
 
 def run_feed_forward(kind, layer, states):
@@ -162,7 +163,14 @@ def test_sizes_follow_and_frozen_weights_stay_frozen(make, kind):
     assert down.weight.requires_grad
     assert getattr(getattr(layer, "mlp", None), "intermediate_size", 3) == 3
     assert feed_forward(other).down.in_features == 48
-    assert feed_forward_size(model.config) == 48
+    assert feed_forward_size_of(model.config) == 48
     set_feed_forward_size(model.config, 3)
-    assert feed_forward_size(model.config) == 3
+    assert feed_forward_size_of(model.config) == 3
     assert 3 in (getattr(model.config, "intermediate_size", None), getattr(model.config, "hidden_dim", None))
+
+
+def test_the_embedding_is_the_parameter_itself(make_classifier):
+    model = make_classifier().model
+    with torch.no_grad():
+        embedding_weight(model)[0] = 7
+    assert (model.bert.embeddings.word_embeddings.weight[0] == 7).all()

@@ -1,47 +1,12 @@
-"""From texts to padded batches and logits, on real messages and a small random model."""
+"""From texts to padded batches, on real messages."""
 
 import copy
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertTokenizer
+from transformers import BertTokenizer
 
-from distill_helpers.data.corpora import load_help_desk
-from distill_helpers.models.batching import encode_texts, pad_batch, predict_logits
-from distill_helpers.models.loading import base_encoder_path
-from distill_helpers.students.creation import create_transformer, trim_vocabulary
-
-
-@pytest.fixture(scope="module")
-def messages():
-    """Real messages cut to 1 to 26 words, so that their order is not that of their lengths."""
-    texts = load_help_desk().validation.texts[:30]
-    return [" ".join(text.split()[: 1 + (7 * i) % 26]) for i, text in enumerate(texts)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(messages):
-    trimmed, _ = trim_vocabulary(AutoTokenizer.from_pretrained(base_encoder_path()), messages, size=400)
-    trimmed.model_max_length = 64
-    return trimmed
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    model = create_transformer(("a", "b", "c"), len(tokenizer), hidden_size=32, dropout=0.3)
-    # At their initial scale the logits of all messages agree to the fifth digit; no mix-up would show.
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(10 if parameter.dim() > 1 else 1)
-    return model
-
-
-@pytest.fixture(scope="module")
-def one_by_one(model, tokenizer, messages):
-    """The reference: every message alone, straight through transformers."""
-    with torch.inference_mode():
-        rows = [model(**tokenizer(m, return_tensors="pt", return_token_type_ids=False)).logits[0] for m in messages]
-    return torch.stack(rows)
+from distill_helpers.models.batching import check_batch_size, encode_texts, pad_batch, to_device
 
 
 @pytest.fixture
@@ -129,72 +94,18 @@ def test_a_tokenizer_without_padding_token_is_refused_with_the_remedy(own_tokeni
         pad_batch([[7, 8], [5]], own_tokenizer)
 
 
-# Prediction
+# Helpers of a loop over batches
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 7, 30, 64])
-def test_logits_come_in_the_order_of_the_texts_whatever_the_batch_size(
-    model, tokenizer, messages, one_by_one, batch_size
-):
-    logits = predict_logits(model, tokenizer, messages, batch_size=batch_size)
-    torch.testing.assert_close(logits, one_by_one, rtol=1e-5, atol=1e-5)
-    # The comparison can tell: no two messages are that close.
-    distances = torch.cdist(one_by_one, one_by_one) + torch.eye(len(messages))
-    assert distances.min() > 1e-3
+def test_a_batch_is_moved_to_the_device_and_loses_what_is_no_tensor():
+    batch = {"input_ids": torch.tensor([[1]]), "labels": torch.tensor([2]), "texts": ["one"], "teacher_targets": None}
+    moved = to_device(batch, torch.device("meta"))
+    assert {name: tensor.device.type for name, tensor in moved.items()} == {"input_ids": "meta", "labels": "meta"}
+    assert torch.equal(to_device(batch, torch.device("cpu"))["labels"], batch["labels"])
 
 
-def test_logits_are_fp32_on_the_cpu_and_free_of_the_graph(model, tokenizer, messages):
-    half = copy.deepcopy(model).bfloat16()
-    logits = predict_logits(half, tokenizer, messages[:3])
-    assert (logits.dtype, logits.device.type, logits.requires_grad) == (torch.float32, "cpu", False)
-    assert logits.shape == (3, 3)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_prediction_uses_no_dropout_and_restores_the_mode(model, tokenizer, messages, one_by_one, training):
-    own_model = copy.deepcopy(model).train(training)
-    logits = predict_logits(own_model, tokenizer, messages)
-    torch.testing.assert_close(logits, one_by_one, rtol=1e-5, atol=1e-5)
-    assert own_model.training is training
-
-
-def test_prediction_truncates(model, tokenizer, messages):
-    short = predict_logits(model, tokenizer, messages, max_length=6)
-    cut = [tokenizer.decode(ids[1:-1]) for ids in encode_texts(tokenizer, messages, 6)]
-    torch.testing.assert_close(short, predict_logits(model, tokenizer, cut), rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(short, predict_logits(model, tokenizer, messages), atol=1e-3)
-
-
-@pytest.mark.parametrize("progress", [None, "Labelling"])
-def test_progress_is_shown_only_when_it_is_asked_for(model, tokenizer, messages, capsys, progress):
-    predict_logits(model, tokenizer, messages, progress=progress)
-    shown = capsys.readouterr().err
-    assert ("Labelling" in shown) == (progress is not None)
-    assert (shown == "") == (progress is None)
-
-
-@pytest.mark.parametrize(
-    ("texts", "options", "message"),
-    [
-        (["hello"], {"batch_size": 0}, "batch_size.*got 0"),
-        (["hello"], {"batch_size": -1}, "batch_size.*got -1"),
-        ([], {}, "non-empty list"),
-        (["hello", ""], {}, "row 1.*empty"),
-        (["hello"], {"max_length": 1}, "at least 3.*got 1"),
-    ],
-)
-def test_prediction_refuses_bad_arguments(model, tokenizer, texts, options, message):
-    with pytest.raises(ValueError, match=message):
-        predict_logits(model, tokenizer, texts, **options)
-
-
-def test_the_training_mode_comes_back_even_when_the_forward_pass_fails(model, tokenizer):
-    model.train()
-    hook = model.register_forward_pre_hook(lambda *_: 1 / 0)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            predict_logits(model, tokenizer, ["a text"])
-        assert model.training
-    finally:
-        hook.remove()
-        model.eval()
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_1_is_refused(batch_size):
+    check_batch_size(1)
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+        check_batch_size(batch_size)

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,8 +20,9 @@ from transformers import (
 )
 
 from distill_helpers.models import capture
-from distill_helpers.models.capture import capture_features
-from distill_helpers.models.features import EMBEDDINGS, Features, attention_pairs
+from distill_helpers.models.architectures import transformer_layers
+from distill_helpers.models.capture import capture_features, watch
+from distill_helpers.models.features import EMBEDDINGS, attention_pairs
 
 ENCODERS = ("bert", "distilbert", "roberta", "electra")
 DECODERS = ("llama", "gpt2")
@@ -130,31 +132,6 @@ def test_the_values_are_those_that_the_attention_mixes(kind, model):
     assert features["queries.1"].shape == (3, HEADS, 7, 8)
 
 
-def test_grouped_queries_share_their_keys():
-    queries, keys = torch.randn(1, 4, 3, 2), torch.randn(1, 2, 3, 2)
-    features = Features({"queries.0": queries, "keys.0": keys}, scaling=0.5)
-    scores = features.attention_scores(0)
-    for head in range(4):
-        torch.testing.assert_close(scores[0, head], 0.5 * queries[0, head] @ keys[0, head // 2].T)
-
-
-def test_attention_of_padding_is_0_and_of_tokens_sums_to_1():
-    features = Features({"queries.0": torch.randn(2, 2, 4, 3), "keys.0": torch.randn(2, 2, 4, 3)}, causal=True)
-    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])
-    probabilities = features.attention(0, mask)
-    torch.testing.assert_close(probabilities.sum(-1), mask[:, None].expand(2, 2, 4).float())
-    assert (probabilities[0, :, :, :2] == 0).all()
-    assert (probabilities.triu(1) == 0).all()
-
-
-def test_pairs_are_of_tokens_and_not_later_where_causal():
-    mask = torch.tensor([[1, 1, 0]])
-    assert attention_pairs(mask).int().tolist() == [[[[1, 1, 0], [1, 1, 0], [0, 0, 0]]]]
-    assert attention_pairs(mask.bool(), causal=True).int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 0]]]]
-    with pytest.raises(ValueError, match=r"\(batch, sequence\), got \(1, 1, 3\)"):
-        attention_pairs(mask[None])
-
-
 def test_gradients_flow_through_what_is_captured(kind, model):
     with capture_features(model) as features:
         model(**batch_of())
@@ -234,6 +211,46 @@ def test_a_model_that_was_captured_is_saved_as_it_was(model, tmp_path):
     model.save_pretrained(tmp_path / "after")
     configs = [(tmp_path / name / "config.json").read_text() for name in ("before", "within", "after")]
     assert configs[0] == configs[1] == configs[2]
+
+
+# Watching without keeping
+
+
+def test_watching_hands_over_what_goes_into_each_module_and_what_comes_out(kind, model):
+    before, seen = state_of(model), []
+    with torch.no_grad(), capture_features(model) as features:
+        with watch(transformer_layers(model), lambda *observed: seen.append(observed)):
+            model(**batch_of())
+        model(**batch_of())  # after the block nothing more is seen
+        expected = [features[EMBEDDINGS], *(features[f"hidden.{i}"] for i in range(3))]
+    assert [index for index, _, _ in seen] == [0, 1, 2]
+    for index, states, output in seen:
+        assert torch.equal(states, expected[index])
+        assert torch.equal(output, expected[index + 1])
+    assert_nothing_left(model, before)
+
+
+def test_watching_keeps_no_tensor(model):
+    outputs = []
+
+    def observe(index, states, output):
+        assert all(reference() is None for reference in outputs[:-1])  # the last output is this layer's input
+        outputs.append(weakref.ref(output))
+
+    with torch.inference_mode(), watch(transformer_layers(model), observe):
+        model(**batch_of())
+    assert len(outputs) == 3
+
+
+def test_watching_sees_this_thread_alone_and_leaves_nothing_after_an_exception(model):
+    before, seen = state_of(model), []
+    layers = transformer_layers(model)
+    with watch(layers, lambda index, *_: seen.append(index)), ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: model(**batch_of())).result()
+    assert seen == []
+    with pytest.raises(KeyboardInterrupt), watch(layers, lambda index, *_: seen.append(index)):
+        raise KeyboardInterrupt
+    assert_nothing_left(model, before)
 
 
 # Parts of any module
@@ -372,7 +389,9 @@ def test_the_model_of_another_capture_is_not_recorded():
 
 
 def test_gradient_checkpointing_is_refused_while_training(model):
-    model.activation_checkpointing_enable()
+    # Before transformers 5.23 both methods are named after gradients.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    getattr(model, f"{kind}_checkpointing_enable")()
     before = state_of(model)  # checkpointing has a hook of its own
     model.train()
     with pytest.raises(ValueError, match="activation_checkpointing_disable"), capture_features(model):
@@ -382,7 +401,7 @@ def test_gradient_checkpointing_is_refused_while_training(model):
     with torch.no_grad(), capture_features(model) as features:
         model(**batch_of())
     assert "hidden.2" in features.tensors
-    model.activation_checkpointing_disable()
+    getattr(model, f"{kind}_checkpointing_disable")()
     model.train()
     with capture_features(model) as features:
         model(**batch_of())

@@ -14,17 +14,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from distill_helpers import TextClassifier, load_course_model, load_text_classifier
 from distill_helpers.data.installed_files import file_sha256, installed_file
 from distill_helpers.models import loading as models
-from distill_helpers.models.batching import predict_logits
-from distill_helpers.models.loading import (
-    base_encoder_path,
-    embedding_weight,
-    label_names_of,
-    label_options,
-    language_model_path,
-    load_language_model,
-    pick_device,
-)
+from distill_helpers.models.architectures import embedding_weight
+from distill_helpers.models.loading import base_encoder_path, language_model_path, load_language_model, pick_device
 from distill_helpers.models.manifest import write_manifest
+from distill_helpers.models.text_models import predict_logits
 
 TEXTS = ["my graphics card shows nothing but stripes", "windows will not start", "x"]
 NAMES = ("printer", "screen", "network")
@@ -37,7 +30,7 @@ def save(classifier, folder):
 
 
 def logits_of(classifier, texts=TEXTS):
-    return predict_logits(classifier.model, classifier.tokenizer, texts)
+    return predict_logits(classifier, texts)
 
 
 def flip_byte(path, position):
@@ -417,22 +410,61 @@ def test_a_course_model_is_loaded_and_its_weights_checked(make_classifier, tmp_p
         load_course_model("tiny", device="cpu")
 
 
+def test_without_the_repository_the_courses_models_are_said_to_come_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "COURSE_MODELS", tmp_path / "absent")
+    message = "'help-desk-teacher' among them, come with the course's repository.*`load_text_classifier`"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_course_model("help-desk-teacher")
+
+
+# Optional packages
+
+
+@pytest.fixture
+def nothing_optional(monkeypatch):
+    """As if no optional package were installed."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+
+@pytest.mark.usefixtures("nothing_optional")
+def test_a_gguf_file_without_the_package_that_reads_it_says_what_to_install(tmp_path):
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    with pytest.raises(
+        ImportError, match=r'tiny\.gguf needs the package gguf; run `pip install "distill-helpers\[gguf\]"`'
+    ):
+        load_language_model(tmp_path / "tiny.gguf")
+
+
+@pytest.mark.usefixtures("nothing_optional")
+def test_an_adapter_without_peft_says_what_to_install(tmp_path):
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ImportError, match=r'adapter .* needs the package peft; run `pip install "distill-helpers\[lora\]"`'
+    ):
+        load_text_classifier(tmp_path)
+
+
 # Small helpers
 
 
-def test_pick_device():
+def test_the_device_that_is_asked_for_is_picked_whether_it_is_there_or_not():
     assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("cuda:1") == torch.device("cuda", 1)  # asked for is asked for, whether it is there or not
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
     assert pick_device(torch.device("meta")) == torch.device("meta")
+
+
+@pytest.mark.parametrize("found", ["cuda", "mps", None])
+def test_the_accelerator_that_is_available_is_picked_or_else_the_cpu(monkeypatch, found):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: found is not None)
+    # A build for CUDA names CUDA on a machine without a GPU, too.
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(found or "cuda"))
+    assert pick_device() == torch.device(found or "cpu")
+
+
+def test_the_picked_device_is_one_that_is_there():
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert pick_device() == torch.device(best)
-
-
-def test_label_names_are_in_the_order_of_the_logits(make_classifier):
-    model = make_classifier().model
-    model.config.id2label = {2: "third", 0: "first", 1: "second"}
-    assert label_names_of(model) == ("first", "second", "third")
-    assert TextClassifier(model, None).label_names == ("first", "second", "third")
 
 
 def test_more_than_ten_label_names_keep_their_order_in_a_file(make_classifier, tmp_path):
@@ -440,14 +472,3 @@ def test_more_than_ten_label_names_keep_their_order_in_a_file(make_classifier, t
     folder = save(make_classifier(), tmp_path / "five")
     twelve = load_text_classifier(folder, label_names=names, device="cpu")
     assert load_text_classifier(save(twelve, tmp_path / "twelve"), device="cpu").label_names == names
-
-
-def test_label_options():
-    assert label_options(["b", "a"]) == {"num_labels": 2, "id2label": {0: "b", 1: "a"}, "label2id": {"b": 0, "a": 1}}
-
-
-def test_the_embedding_is_the_parameter_itself(make_classifier):
-    model = make_classifier().model
-    with torch.no_grad():
-        embedding_weight(model)[0] = 7
-    assert (model.bert.embeddings.word_embeddings.weight[0] == 7).all()

@@ -27,6 +27,12 @@ def test_what_was_written_is_read(folder):
     assert set(manifest["versions"]) == {"python", "torch", "transformers", "peft"}
 
 
+def test_a_manifest_without_the_extra_for_adapters(folder, monkeypatch):
+    monkeypatch.setattr("distill_helpers.models.manifest.find_spec", lambda name: name != "peft")
+    write_manifest(folder, command=COMMAND, seed=3, label_names=("x", "y"), measured={})
+    assert set(read_manifest(folder)["versions"]) == {"python", "torch", "transformers"}
+
+
 def test_every_weight_file_is_hashed(folder):
     (folder / "more.safetensors").write_bytes(b"weights of another shard")
     write_manifest(folder, command=COMMAND, seed=3, label_names=("x", "y"), measured={})

@@ -7,9 +7,15 @@ import torch
 from tiny_models import ARCHITECTURES, NAMES, assert_untouched, hooks_of, snapshot, tiny_teacher
 from torch.nn import functional
 
-from distill_helpers.models.architectures import feed_forward, feed_forward_size, transformer_layers
-from distill_helpers.models.batching import encode_texts, predict_logits
-from distill_helpers.models.loading import TextClassifier, embedding_weight, load_text_classifier
+from distill_helpers.models.architectures import (
+    embedding_weight,
+    feed_forward,
+    feed_forward_size_of,
+    transformer_layers,
+)
+from distill_helpers.models.batching import encode_texts
+from distill_helpers.models.loading import load_text_classifier
+from distill_helpers.models.text_models import TextClassifier, predict_logits
 from distill_helpers.students.pruning import feed_forward_importance, layer_importance, prune
 
 TEXTS = ["the screen is black", "windows", "my mac does not start since the update of last week", "a card", "no sound"]
@@ -45,7 +51,7 @@ def test_layers_by_hand(teacher, kind):
         return torch.stack([1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)) for a, b in pairs], dim=-1)
 
     expected = one_text_at_a_time(teacher, one_minus_cosine).mean(dim=0).tolist()
-    found = layer_importance(*teacher, TEXTS)
+    found = layer_importance(teacher, TEXTS)
     assert len(found) == 4
     assert min(found) > 0.01
     if kind == "llama":  # the last of its hidden states has passed through the final norm
@@ -56,7 +62,7 @@ def test_layers_by_hand(teacher, kind):
 def test_a_layer_that_only_scales_has_none(small_tokenizer):
     teacher = tiny_teacher("llama", small_tokenizer)
     transformer_layers(teacher.model)[2].register_forward_hook(lambda module, args, output: 3 * args[0])
-    importance = layer_importance(*teacher, TEXTS)
+    importance = layer_importance(teacher, TEXTS)
     assert importance[2] == pytest.approx(0, abs=1e-6)
     assert min(importance[:2] + importance[3:]) > 0.01
 
@@ -64,7 +70,7 @@ def test_a_layer_that_only_scales_has_none(small_tokenizer):
 def test_an_opposite_output_counts_2(small_tokenizer):
     teacher = tiny_teacher("llama", small_tokenizer)
     transformer_layers(teacher.model)[0].register_forward_hook(lambda module, args, output: -args[0])
-    assert layer_importance(*teacher, TEXTS)[0] == pytest.approx(2)
+    assert layer_importance(teacher, TEXTS)[0] == pytest.approx(2)
 
 
 # feed_forward_importance
@@ -87,7 +93,7 @@ def test_neurons_by_hand(teacher, kind):
         return torch.stack(made, dim=1).abs()
 
     expected = one_text_at_a_time(teacher, activations).mean(dim=0)
-    found = feed_forward_importance(*teacher, TEXTS)
+    found = feed_forward_importance(teacher, TEXTS)
     assert [tuple(importance.shape) for importance in found] == 4 * [(48,)]
     torch.testing.assert_close(torch.stack(found), expected, rtol=1e-4, atol=1e-6)
 
@@ -96,16 +102,16 @@ def test_neurons_by_hand(teacher, kind):
 
 
 def assert_padding_counts_for_nothing(teacher):
-    layers, neurons = layer_importance(*teacher, TEXTS), feed_forward_importance(*teacher, TEXTS)
+    layers, neurons = layer_importance(teacher, TEXTS), feed_forward_importance(teacher, TEXTS)
     # Without any padding:
-    assert layer_importance(*teacher, TEXTS, batch_size=1) == close_to(layers)
-    for one, many in zip(feed_forward_importance(*teacher, TEXTS, batch_size=1), neurons, strict=True):
+    assert layer_importance(teacher, TEXTS, batch_size=1) == close_to(layers)
+    for one, many in zip(feed_forward_importance(teacher, TEXTS, batch_size=1), neurons, strict=True):
         torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-6)
     # With something else as padding:
     with torch.no_grad():
         embedding_weight(teacher.model)[teacher.tokenizer.pad_token_id].normal_(std=5)
-    assert layer_importance(*teacher, TEXTS) == close_to(layers)
-    for changed, many in zip(feed_forward_importance(*teacher, TEXTS), neurons, strict=True):
+    assert layer_importance(teacher, TEXTS) == close_to(layers)
+    for changed, many in zip(feed_forward_importance(teacher, TEXTS), neurons, strict=True):
         torch.testing.assert_close(changed, many, rtol=1e-4, atol=1e-6)
 
 
@@ -122,7 +128,7 @@ def test_padding_on_the_left_counts_for_nothing(small_tokenizer, monkeypatch):
 @pytest.mark.parametrize("importance", [layer_importance, feed_forward_importance])
 def test_a_token_counts_once_whatever_the_batches(teacher, importance):
     # A mean of batch means would give the long text's tokens less weight than those of the short ones.
-    many, two, one = (importance(*teacher, TEXTS, batch_size=size) for size in (5, 2, 1))
+    many, two, one = (importance(teacher, TEXTS, batch_size=size) for size in (5, 2, 1))
     for other in (two, one):
         torch.testing.assert_close(torch.as_tensor(other[0]), torch.as_tensor(many[0]), rtol=1e-4, atol=1e-6)
 
@@ -139,12 +145,12 @@ def test_one_forward_pass_that_leaves_nothing_behind(teacher, importance, monkey
         "forward",
         lambda self, **batch: batches.append(len(batch["input_ids"])) or forward(self, **batch),
     )
-    first = importance(*teacher, TEXTS, batch_size=2)
+    first = importance(teacher, TEXTS, batch_size=2)
     assert batches == [2, 2, 1]
     assert_untouched(teacher.model, before)
-    torch.testing.assert_close(importance(*teacher, TEXTS, batch_size=2), first, rtol=0, atol=0)  # no dropout
+    torch.testing.assert_close(importance(teacher, TEXTS, batch_size=2), first, rtol=0, atol=0)  # no dropout
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        importance(*teacher, TEXTS, batch_size=0)
+        importance(teacher, TEXTS, batch_size=0)
     assert hooks_of(teacher.model) == 0
 
 
@@ -164,7 +170,7 @@ def test_hooks_are_removed_when_the_model_fails(teacher):
 
 def test_importances_can_be_used_where_gradients_are(teacher):
     scale = torch.ones(48, dtype=torch.float64, requires_grad=True)
-    (feed_forward_importance(*teacher, TEXTS)[0] * scale).sum().backward()
+    (feed_forward_importance(teacher, TEXTS)[0] * scale).sum().backward()
     assert scale.grad.isfinite().all()
 
 
@@ -183,13 +189,13 @@ def make_identity(layer):
 @pytest.mark.parametrize("identity", [0, 2, 3])
 def test_the_layer_that_does_nothing_is_the_one_that_goes(teacher, identity):
     make_identity(transformer_layers(teacher.model)[identity])
-    importance = layer_importance(*teacher, TEXTS)
+    importance = layer_importance(teacher, TEXTS)
     assert importance[identity] == pytest.approx(0, abs=1e-6)
     student = prune(teacher, TEXTS, n_layers=3)
     assert len(transformer_layers(student.model)) == 3
-    torch.testing.assert_close(predict_logits(*student, TEXTS), predict_logits(*teacher, TEXTS), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(predict_logits(student, TEXTS), predict_logits(teacher, TEXTS), atol=1e-4, rtol=1e-4)
     smaller = prune(teacher, TEXTS, n_layers=2)
-    assert not torch.allclose(predict_logits(*smaller, TEXTS), predict_logits(*teacher, TEXTS), atol=1e-2)
+    assert not torch.allclose(predict_logits(smaller, TEXTS), predict_logits(teacher, TEXTS), atol=1e-2)
 
 
 def test_neurons_that_are_never_active_are_the_ones_that_go(teacher):
@@ -201,9 +207,9 @@ def test_neurons_that_are_never_active_are_the_ones_that_go(teacher):
                 linear.weight[dead] = 0
                 linear.bias[dead] = 0
     student = prune(teacher, TEXTS, feed_forward_size=36)
-    logits = predict_logits(*teacher, TEXTS)
-    torch.testing.assert_close(predict_logits(*student, TEXTS), logits, atol=1e-6, rtol=1e-6)
-    assert not torch.allclose(predict_logits(*prune(teacher, TEXTS, feed_forward_size=20), TEXTS), logits, atol=1e-2)
+    logits = predict_logits(teacher, TEXTS)
+    torch.testing.assert_close(predict_logits(student, TEXTS), logits, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(predict_logits(prune(teacher, TEXTS, feed_forward_size=20), TEXTS), logits, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +217,12 @@ def test_neurons_that_are_never_active_are_the_ones_that_go(teacher):
 )
 def test_pruned_to_its_full_size_it_is_the_teacher(teacher, sizes):
     student = prune(teacher, TEXTS, **sizes)
-    assert torch.equal(predict_logits(*student, TEXTS), predict_logits(*teacher, TEXTS))
+    assert torch.equal(predict_logits(student, TEXTS), predict_logits(teacher, TEXTS))
 
 
 def test_each_kept_layer_keeps_its_own_most_important_neurons(teacher):
-    layers = sorted(torch.tensor(layer_importance(*teacher, TEXTS)).topk(2).indices.tolist())
-    neurons = feed_forward_importance(*teacher, TEXTS)
+    layers = sorted(torch.tensor(layer_importance(teacher, TEXTS)).topk(2).indices.tolist())
+    neurons = feed_forward_importance(teacher, TEXTS)
     student = prune(teacher, TEXTS, n_layers=2, feed_forward_size=10)
     for index, layer in zip(layers, transformer_layers(student.model), strict=True):
         kept = neurons[index].topk(10).indices.sort().values
@@ -235,8 +241,8 @@ def test_the_student_survives_saving(teacher, tmp_path):
     student.model.save_pretrained(tmp_path)
     student.tokenizer.save_pretrained(tmp_path)
     loaded = load_text_classifier(tmp_path, device="cpu")
-    assert (loaded.model.config.num_hidden_layers, feed_forward_size(loaded.model.config)) == (2, 11)
-    assert torch.equal(predict_logits(*loaded, TEXTS), predict_logits(*student, TEXTS))
+    assert (loaded.model.config.num_hidden_layers, feed_forward_size_of(loaded.model.config)) == (2, 11)
+    assert torch.equal(predict_logits(loaded, TEXTS), predict_logits(student, TEXTS))
 
 
 def test_the_teacher_is_left_alone_and_the_student_is_free_of_hooks_and_can_learn(teacher):
@@ -248,7 +254,7 @@ def test_the_teacher_is_left_alone_and_the_student_is_free_of_hooks_and_can_lear
     ids = torch.tensor(encode_texts(student.tokenizer, TEXTS[:1]))
     student.model(ids, labels=torch.tensor([1])).loss.backward()
     torch.optim.SGD(student.model.parameters(), lr=0.1).step()
-    assert not torch.allclose(predict_logits(*student, TEXTS), predict_logits(*teacher, TEXTS))
+    assert not torch.allclose(predict_logits(student, TEXTS), predict_logits(teacher, TEXTS))
     assert_untouched(teacher.model, before)
 
 
@@ -281,4 +287,4 @@ def test_an_architecture_without_known_neurons_is_refused_but_can_lose_layers(sm
         prune(teacher, TEXTS, feed_forward_size=8)
     student = prune(teacher, TEXTS, n_layers=3)
     assert student.model.config.num_hidden_layers == 3
-    assert predict_logits(*student, TEXTS).isfinite().all()
+    assert predict_logits(student, TEXTS).isfinite().all()

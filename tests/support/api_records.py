@@ -2,7 +2,7 @@
 
 import math
 
-from distill_helpers.api.journal.journal import Failure, JournalRecord
+from distill_helpers.api.journal.records import Failure, JournalRecord
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob
 
 

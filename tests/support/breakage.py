@@ -33,21 +33,21 @@ class Fault:
 FAULTS = (
     Fault(
         "T² dropped",
-        "losses/divergences.py",
+        "losses/soft_targets.py",
         "return temperature**2",
         "return 1.0",
         ("losses/test_divergences.py", "losses/test_distillation_loss.py"),
     ),
     Fault(
         "T instead of T²",
-        "losses/divergences.py",
+        "losses/soft_targets.py",
         "return temperature**2",
         "return temperature",
         ("losses/test_divergences.py", "losses/test_distillation_loss.py"),
     ),
     Fault(
         "temperature on the teacher alone",
-        "losses/divergences.py",
+        "losses/soft_targets.py",
         "torch.log_softmax(student_logits.float() / temperature, dim=-1)",
         "torch.log_softmax(student_logits.float(), dim=-1)",
         ("losses/test_divergences.py", "losses/test_distillation_loss.py"),
@@ -61,7 +61,7 @@ FAULTS = (
     ),
     Fault(
         "mask forgotten",
-        "losses/divergences.py",
+        "losses/soft_targets.py",
         "student_logits, teacher_logits = student_logits[mask], teacher_logits[mask]",
         "pass",
         ("losses/test_divergences.py", "losses/test_distillation_loss.py", "test_defects.py"),
@@ -75,7 +75,7 @@ FAULTS = (
     ),
     Fault(
         "computed in the model's dtype",
-        "losses/divergences.py",
+        "losses/soft_targets.py",
         "torch.log_softmax(student_logits.float() / temperature, dim=-1)",
         "torch.log_softmax(student_logits / temperature, dim=-1).float()",
         ("losses/test_divergences.py", "test_defects.py"),
@@ -89,7 +89,7 @@ FAULTS = (
     ),
     Fault(
         "causal shift the wrong way",
-        "losses/distillation_loss.py",
+        "losses/causal_alignment.py",
         "return logits[:, :-1]",
         "return logits[:, 1:]",
         ("losses/test_distillation_loss.py", "test_defects.py"),
@@ -124,10 +124,10 @@ FAULTS = (
     ),
     Fault(
         "teacher logits in another order",
-        "models/batching.py",
+        "models/text_models.py",
         "logits[torch.tensor(by_length)] = torch.cat(rows)",
         "logits[:] = torch.cat(rows)",
-        ("models/test_batching.py",),
+        ("models/test_text_models.py",),
     ),
     Fault(
         "the last teacher layer never followed",
@@ -141,7 +141,7 @@ FAULTS = (
         "models/features.py",
         "real = attention_mask.bool()",
         "real = torch.ones_like(attention_mask).bool()",
-        ("models/test_capture.py", "losses/test_feature_losses.py"),
+        ("models/test_features.py", "losses/test_feature_losses.py"),
     ),
     Fault(
         "projectors not trained",
@@ -166,21 +166,21 @@ FAULTS = (
     ),
     Fault(
         "padded rows of a head counted",
-        "llm/logit_chunks.py",
-        "weight=head.weight.detach()[:size].to(dtype)",
+        "llm/output_heads.py",
+        "weight=head.weight.detach()[:vocab_size].to(dtype)",
         "weight=head.weight.detach().to(dtype)",
         ("llm/test_fused_loss.py",),
     ),
     Fault(
         "the bucket of top-k targets forgotten",
-        "llm/token_targets.py",
+        "llm/target_kinds.py",
         "shares.mul_(gradient[:, -1:])",
         "shares.mul_(0.0)",
         ("llm/test_token_targets.py",),
     ),
     Fault(
         "sampled targets without their weights",
-        "llm/token_targets.py",
+        "llm/target_kinds.py",
         "-1 / ids.shape[1]",
         "-1.0",
         ("llm/test_token_targets.py",),
@@ -195,15 +195,15 @@ FAULTS = (
     Fault(
         "the prompt learnt too",
         "llm/completion_dataset.py",
-        "[IGNORE_INDEX] * prompt + ids[prompt:]",
+        "[IGNORE_INDEX] * first + ids[first:]",
         "ids",
         ("llm/test_completion_dataset.py",),
     ),
     Fault(
         "on-policy coins that a resumed run throws anew",
         "llm/trainer.py",
-        "(self.args.seed * 1_000_003 + self.state.global_step)",
-        "torch.randint(10**6, ()).item() + (self.args.seed)",
+        "derived_seed(self.args.seed, self.state.global_step)",
+        "derived_seed(self.args.seed, torch.randint(10**6, ()).item())",
         ("llm/test_trainer.py",),
     ),
     Fault(
@@ -236,24 +236,24 @@ FAULTS = (
     ),
     Fault(
         "a torn line left in the journal",
-        "api/journal/append_only.py",
+        "api/journal/append_only_file.py",
         "file.truncate(size - len(last))",
         "pass",
         ("api/journal/test_journal.py",),
     ),
     Fault(
         "the sample not in the key",
-        "api/journal/journal.py",
+        "api/journal/records.py",
         'f"{canonical}#{sample}"',
         'f"{canonical}"',
-        ("api/journal/test_journal.py", "api/collecting/test_collector.py"),
+        ("api/journal/test_records.py", "api/collecting/test_collector.py"),
     ),
     Fault(
         "few-shot examples not sent",
         "api/teachers/providers.py",
-        "self._messages += _turns(examples)",
-        "pass",
-        ("api/collecting/test_few_shot_examples.py",),
+        "[*system, *_turns(examples)]",
+        "system",
+        ("api/teachers/test_providers.py",),
     ),
     Fault(
         "a budget looked at after the call",
@@ -265,9 +265,9 @@ FAULTS = (
     Fault(
         "a failure that is not recorded",
         "api/collecting/worker_pool.py",
-        "self._scribe.write(JournalRecord.of(request, question.text, outcome, question.sample))",
-        "isinstance(outcome, Failure) or self._scribe.write(JournalRecord.of(request, question.text, outcome,"
-        " question.sample))",
+        "self._scribe.write(JournalRecord.of(request, planned.text, outcome, planned.sample))",
+        "isinstance(outcome, Failure) or self._scribe.write(JournalRecord.of(request, planned.text, outcome,"
+        " planned.sample))",
         ("api/collecting/test_collector.py",),
     ),
     Fault(

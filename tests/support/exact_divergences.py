@@ -19,6 +19,8 @@ def divergence_in_fp64(student, teacher, name, temperature, beta=0.5, normalized
         value = value / (beta * (1 - beta)) if normalized else value
     elif name == "skew_kl":
         value = (p * (log_p - (skew * p + (1 - skew) * q).log())).sum(-1)
-    else:
+    elif name == "skew_reverse_kl":
         value = (q * (log_q - (skew * q + (1 - skew) * p).log())).sum(-1)
+    else:
+        raise ValueError(f"write {name!r} out here, from its definition")
     return temperature**2 * value

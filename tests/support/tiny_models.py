@@ -12,7 +12,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from distill_helpers.models.loading import TextClassifier, label_options
+from distill_helpers.models.text_models import TextClassifier, label_options
+from distill_helpers.students.creation import create_transformer
 
 NAMES = ("graphics", "windows", "mac")
 ARCHITECTURES = ("bert", "distilbert", "llama")
@@ -64,6 +65,20 @@ def snapshot(model):
     """All that must not change in a teacher: weights, configuration, mode and the numbers of its layers."""
     numbers = [m.layer_idx for m in model.modules() if hasattr(m, "layer_idx")]
     return {**copy.deepcopy(model.state_dict())}, model.config.to_dict(), model.training, numbers
+
+
+def student_of(width, entries):
+    """A BERT of one layer with so many entries in its vocabulary."""
+    return create_transformer(NAMES, entries, hidden_size=width, n_layers=1, n_heads=1)
+
+
+def distances(embedding):
+    return torch.cdist(embedding.double(), embedding.double())
+
+
+def same_weights(a, b):
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def assert_untouched(model, before):

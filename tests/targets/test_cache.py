@@ -1,4 +1,4 @@
-"""The cache itself: fingerprints, keys, and shards that are whole or not there. Whole runs are in test_targets.py."""
+"""The cache itself: fingerprints, keys, and shards that are whole or not there. Whole runs are in test_logits.py."""
 
 import copy
 import logging

@@ -12,7 +12,7 @@ from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import encode_texts
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.features import EMBEDDINGS
-from distill_helpers.targets import features as feature_cache
+from distill_helpers.targets import cache as target_cache
 from distill_helpers.targets.features import TeacherFeatures, pad_features, precompute_teacher_features, take_features
 
 SHARD = 4
@@ -21,7 +21,7 @@ NAMES = (EMBEDDINGS, "hidden.3", "queries.1", "values.3")
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(feature_cache, "SHARD_SIZE", SHARD)
+    monkeypatch.setattr(target_cache, "SHARD_SIZE", SHARD)
 
 
 @pytest.fixture(params=["bert", "llama"])
@@ -41,7 +41,7 @@ def texts(help_desk):
 
 
 def compute(teacher, texts, names=NAMES, **options):
-    settings = {"device": "cpu", "progress": False, "dtype": torch.float32, "batch_size": 3}
+    settings = {"device": "cpu", "progress": False, "storage_dtype": torch.float32, "batch_size": 3}
     return precompute_teacher_features(teacher, texts, names, **settings | options)
 
 
@@ -155,7 +155,7 @@ def test_cached_features_can_take_part_in_a_loss(bert, texts):
 
 def test_features_of_other_texts_or_tokens_are_refused(bert, base_tokenizer, texts):
     features = compute(bert, texts)
-    with pytest.raises(ValueError, match=r"row 3: the student reads \d+ tokens, the teacher's features are of \d+"):
+    with pytest.raises(ValueError, match=r"row 3: the student reads \d+ tokens, and the teacher's features are of \d+"):
         DistillationDataset([*texts[:3], *texts[4:], "more"], None, None, bert.tokenizer, teacher_features=features)
     with pytest.raises(ValueError, match="9 texts, but teacher_features of 10"):
         DistillationDataset(texts[:9], None, None, bert.tokenizer, teacher_features=features)
@@ -185,7 +185,7 @@ def test_the_size_is_that_of_the_dtype(bert, texts):
     size = compute(bert, texts).nbytes
     with pytest.raises(ValueError, match="more than max_bytes"):
         compute(bert, texts, max_bytes=size // 2)
-    assert compute(bert, texts, max_bytes=size // 2, dtype=torch.float16).nbytes == size // 2
+    assert compute(bert, texts, max_bytes=size // 2, storage_dtype=torch.float16).nbytes == size // 2
 
 
 def test_the_size_stands_in_the_progress_bar(bert, texts, capfd):
@@ -199,11 +199,11 @@ def test_the_size_stands_in_the_progress_bar(bert, texts, capfd):
 def test_values_that_fp16_cannot_hold_are_refused_and_not_kept(bert, texts, tmp_path):
     with torch.no_grad():
         bert.model.bert.encoder.layer[3].attention.self.value.bias[5] = 70000.0
-    with pytest.raises(ValueError, match=r"values\.3 has values that torch\.float16 can't hold; use torch\.bfloat16"):
-        compute(bert, texts, dtype=torch.float16, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"values\.3 has values that torch\.float16 can't hold; pass torch\.bfloat16"):
+        compute(bert, texts, storage_dtype=torch.float16, cache_dir=tmp_path)
     assert shards(tmp_path) == []
     for dtype in (torch.bfloat16, torch.float32):
-        assert compute(bert, texts, dtype=dtype).tensors["values.3"].max() > 60000
+        assert compute(bert, texts, storage_dtype=dtype).tensors["values.3"].max() > 60000
 
 
 def test_bad_input_is_refused(bert, texts):
@@ -213,6 +213,27 @@ def test_bad_input_is_refused(bert, texts):
         compute(bert, texts, ("hidden.4",))
     with pytest.raises(ValueError, match="row 1: the text is empty"):
         compute(bert, ["one", " "])
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        compute(bert, texts, batch_size=0)
+
+
+def test_a_folder_and_a_bare_model_with_its_tokenizer_are_teachers_too(bert, texts, tmp_path):
+    expected = compute(bert, texts)
+    assert_equal(compute(bert.model, texts, tokenizer=bert.tokenizer), expected)
+    bert.model.save_pretrained(tmp_path)
+    bert.tokenizer.save_pretrained(tmp_path)
+    assert_equal(compute(tmp_path, texts), expected)
+    with pytest.raises(ValueError, match="bare BertForSequenceClassification has no tokenizer"):
+        compute(bert.model, texts)
+    with pytest.raises(ValueError, match="leave out tokenizer="):
+        compute(bert, texts, tokenizer=bert.tokenizer)
+
+
+def test_the_repr_is_one_line_with_the_sizes(bert, texts):
+    features = compute(bert, texts[:2], ("hidden.3", "keys.0"))
+    n_tokens = sum(map(len, features.token_ids))
+    shown = f"TeacherFeatures(2 texts, {n_tokens} tokens, hidden.3, keys.0, torch.float32, {features.nbytes:,} bytes)"
+    assert repr(features) == shown
 
 
 # The cache
@@ -228,7 +249,7 @@ def test_the_second_call_runs_the_teacher_on_one_text_alone(bert, texts, tmp_pat
     assert_equal(first, compute(bert, texts))
 
 
-def test_an_interrupted_run_goes_on_behind_its_last_whole_shard(bert, texts, tmp_path):
+def test_an_interrupted_run_goes_on_after_its_last_complete_shard(bert, texts, tmp_path):
     expected = compute(bert, texts)
     calls = count_calls(bert.model)
 
@@ -288,10 +309,15 @@ def other_weights(teacher):
     return TextClassifier(model, teacher.tokenizer)
 
 
+def in_bfloat16(teacher):
+    return TextClassifier(copy.deepcopy(teacher.model).bfloat16(), teacher.tokenizer)
+
+
 CHANGES = {
     "names": lambda teacher, texts: (teacher, texts, {"names": ("hidden.2",)}),
     "fewer names": lambda teacher, texts: (teacher, texts, {"names": NAMES[:2]}),
-    "dtype": lambda teacher, texts: (teacher, texts, {"dtype": torch.bfloat16}),
+    "storage_dtype": lambda teacher, texts: (teacher, texts, {"storage_dtype": torch.bfloat16}),
+    "computing precision": lambda teacher, texts: (in_bfloat16(teacher), texts, {}),
     "max_length": lambda teacher, texts: (teacher, texts, {"max_length": 8}),
     "a text": lambda teacher, texts: (teacher, [*texts[:-1], "another"], {}),
     "weights": lambda teacher, texts: (other_weights(teacher), texts, {}),
@@ -317,9 +343,7 @@ def test_the_order_of_names_and_the_batch_size_do_not_change_the_key(bert, texts
 def test_features_and_logits_may_share_a_folder(bert, texts, tmp_path):
     from distill_helpers import precompute_teacher_logits
 
-    logits = precompute_teacher_logits(
-        bert.model, texts, bert.tokenizer, device="cpu", cache_dir=tmp_path, progress=False
-    )
+    logits = precompute_teacher_logits(bert, texts, device="cpu", cache_dir=tmp_path, progress=False)
     found = compute(bert, texts, cache_dir=tmp_path)
     assert logits.shape == (10, 3)
     assert len(list(tmp_path.iterdir())) == 2

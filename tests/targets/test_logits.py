@@ -10,15 +10,15 @@ from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, ByT5Tokenizer
 
 from distill_helpers import TextClassifier, precompute_teacher_logits
-from distill_helpers.models.loading import embedding_weight
-from distill_helpers.targets import cache as target_cache, logits as targets
+from distill_helpers.models.architectures import embedding_weight
+from distill_helpers.targets import cache as target_cache
 
 SHARD = 4
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(targets, "SHARD_SIZE", SHARD)
+    monkeypatch.setattr(target_cache, "SHARD_SIZE", SHARD)
 
 
 def make_teacher(make_classifier):
@@ -43,8 +43,7 @@ def texts(help_desk):
 
 
 def label(teacher, texts, **options):
-    model, tokenizer = teacher
-    return precompute_teacher_logits(model, texts, tokenizer, **{"device": "cpu", "progress": False} | options)
+    return precompute_teacher_logits(teacher, texts, **{"device": "cpu", "progress": False} | options)
 
 
 def count_calls(model):
@@ -86,6 +85,16 @@ def test_a_folder_is_loaded_with_its_own_tokenizer(teacher, texts, tmp_path):
         assert torch.equal(logits, label(teacher, texts))
 
 
+def test_a_bare_model_with_its_tokenizer_is_a_teacher_too(teacher, texts, tmp_path):
+    expected = label(teacher, texts, cache_dir=tmp_path)
+    calls = count_calls(teacher.model)
+    assert torch.equal(label(teacher.model, texts, tokenizer=teacher.tokenizer), expected)
+    assert len(calls) == 3
+    # The way in is no part of the cache key.
+    assert torch.equal(label(teacher.model, texts, tokenizer=teacher.tokenizer, cache_dir=tmp_path), expected)
+    assert len(calls) == 3
+
+
 def test_half_precision_is_a_choice_and_comes_back_in_fp32(teacher, texts):
     exact = label(teacher, texts)
     half = label(teacher, texts, dtype=torch.bfloat16)
@@ -118,9 +127,13 @@ def test_label_names_in_another_order_are_refused(teacher, texts):
         assert str(wrong) in str(error.value)
 
 
-def test_a_loaded_teacher_needs_its_tokenizer(teacher, texts):
-    with pytest.raises(ValueError, match="the teacher's own tokenizer"):
-        precompute_teacher_logits(teacher.model, texts, device="cpu")
+def test_a_bare_model_needs_its_tokenizer_and_gets_no_second_one(teacher, texts):
+    with pytest.raises(
+        ValueError, match=r"bare BertForSequenceClassification has no tokenizer.*teacher's own tokenizer"
+    ):
+        label(teacher.model, texts)
+    with pytest.raises(ValueError, match="a TextClassifier has the teacher's own tokenizer already"):
+        label(teacher, texts, tokenizer=teacher.tokenizer)
 
 
 @pytest.mark.parametrize("bad", ["", "  \n", None])
@@ -170,7 +183,7 @@ def test_the_second_call_does_not_run_the_teacher(teacher, texts, tmp_path):
 
 
 @pytest.mark.parametrize("whole_shards", [1, 2])
-def test_an_interrupted_run_goes_on_behind_its_last_whole_shard(teacher, texts, tmp_path, whole_shards):
+def test_an_interrupted_run_goes_on_after_its_last_complete_shard(teacher, texts, tmp_path, whole_shards):
     expected = label(teacher, texts)
     calls = count_calls(teacher.model)
 

@@ -1,5 +1,6 @@
-"""Which checkpoint a killed run goes on from, and whose it is. Whole runs are resumed in test_training.py."""
+"""Which checkpoint a killed run goes on from, and whose it is. Whole runs are resumed in test_train_student.py."""
 
+import dataclasses
 import json
 import logging
 
@@ -70,9 +71,14 @@ def test_the_owner_may_claim_again_and_another_may_not(tmp_path):
 
 
 def test_the_key_is_that_of_the_run_not_of_the_place(tmp_path, make_classifier, make_sets):
-    def key(where, **settings):
+    def key(where, config=DistillationConfig(), **settings):  # noqa: B008 - it can't be changed
         args = TrainingArguments(output_dir=str(tmp_path / where), use_cpu=True, report_to="none", **settings)
-        return run_key(make_classifier().model, *make_sets(), args, DistillationConfig())
+        return run_key(make_classifier().model, *make_sets(), args, config)
 
     assert key("here") == key("there")
     assert key("here") != key("here", seed=7)
+    relations = DistillationConfig(relations=("keys",))
+    configs = (DistillationConfig(), relations, DistillationConfig(alpha=0.5))
+    assert len({key("here", config) for config in configs}) == 3
+    again = DistillationConfig(**json.loads(json.dumps(dataclasses.asdict(relations))))
+    assert key("here", again) == key("here", relations)

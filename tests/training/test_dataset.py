@@ -10,8 +10,10 @@ from transformers import AutoTokenizer
 
 from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import encode_texts
 from distill_helpers.models.loading import base_encoder_path
+from distill_helpers.targets.features import TeacherFeatures
 from distill_helpers.training.dataset import DistillationCollator, DistillationDataset
 
 
@@ -127,6 +129,15 @@ def test_labels_may_be_any_sequence_of_integers(tokenizer, messages, logits, as_
     data = DistillationDataset(messages[0], as_sequence(messages[1]), logits, tokenizer)
     assert data.labels == messages[1]
     assert {type(label) for label in data.labels} == {int}
+
+
+def test_the_repr_is_one_line_with_what_there_is_to_learn_from(tokenizer, messages, logits):
+    texts, labels = messages
+    data = DistillationDataset(texts, [*labels[:1], *[IGNORE_INDEX] * 11], logits, tokenizer)
+    assert repr(data) == "DistillationDataset(12 texts, 1 hard label, teacher logits of 5 classes)"
+    assert repr(DistillationDataset(texts, labels, None, tokenizer)) == "DistillationDataset(12 texts, 12 hard labels)"
+    data.teacher_features = TeacherFeatures({"hidden.0": logits, "keys.1": logits}, [], ModelShape(2, 5, 1), 1.0, False)
+    assert repr(data).endswith("teacher logits of 5 classes, teacher features hidden.0, keys.1)")
 
 
 LOGITS = torch.zeros(3, 4)

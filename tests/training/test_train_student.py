@@ -25,7 +25,7 @@ from distill_helpers import (
     create_transformer,
     load_text_classifier,
 )
-from distill_helpers.models.batching import predict_logits
+from distill_helpers.models.text_models import predict_logits
 
 
 def accuracy(model, data):
@@ -204,10 +204,20 @@ def test_the_student_of_the_best_epoch_is_returned_not_that_of_the_last(unlearne
 def test_the_saved_folder_is_the_returned_student(unlearned, help_desk):
     loaded = load_text_classifier(unlearned.output_dir, device="cpu")
     texts = help_desk.test.texts[:10]
-    expected = predict_logits(unlearned.model, unlearned.tokenizer, texts)
-    assert torch.equal(predict_logits(*loaded, texts), expected)
+    assert unlearned.classifier == TextClassifier(unlearned.model, unlearned.tokenizer)
+    expected = predict_logits(unlearned.classifier, texts)
+    assert torch.equal(predict_logits(loaded, texts), expected)
     assert loaded.tokenizer.get_vocab() == unlearned.tokenizer.get_vocab()
     assert loaded.label_names == help_desk.label_names
+
+
+def test_the_repr_is_one_line_with_the_model_and_the_folder(unlearned):
+    model = "TextClassifier(BertForSequenceClassification, 5 classes"
+    size = f"{unlearned.model.num_parameters():,} parameters"
+    saved = f"saved in {unlearned.output_dir}"
+    assert repr(unlearned) == f"DistilledStudent({model}, {size}, cpu), 6 epochs, {saved})"
+    shorter = unlearned._replace(history=unlearned.history[:1])
+    assert repr(shorter) == f"DistilledStudent({model}, {size}, cpu), 1 epoch, {saved})"
 
 
 def test_the_saved_folder_is_complete_and_holds_no_pickle(unlearned):

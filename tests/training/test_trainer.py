@@ -4,7 +4,6 @@ What `train_student_with_distillation` makes of it is tested in test_training.py
 """
 
 import copy
-import gc
 
 import pandas as pd
 import pytest
@@ -28,19 +27,11 @@ from distill_helpers import (
 )
 from distill_helpers.losses.feature_terms import FeatureTerms
 from distill_helpers.models.architectures import ModelShape, transformer_layers
-from distill_helpers.models.batching import encode_texts, pad_batch, predict_logits
+from distill_helpers.models.batching import encode_texts, pad_batch
 from distill_helpers.models.capture import capture_features
-from distill_helpers.models.loading import label_options
+from distill_helpers.models.text_models import label_options, predict_logits
 from distill_helpers.training import trainer as distillation_trainer
 from distill_helpers.training.trainer import accuracy_metric
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage():
-    """The Trainer collects garbage before each run; of a tiny run that is the most part, unless what is old is left."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def make_trainer(student, data, folder, config, *, batch_size=8, accumulation=1, n_steps=1, **options):
@@ -216,7 +207,7 @@ def make_feature_sets(make_sets, help_desk):
         for i in parts:
             data, tokenizer = sets[i], teacher.tokenizer
             features = precompute_teacher_features(
-                teacher, texts[i], names, device="cpu", dtype=dtype, batch_size=16, progress=False
+                teacher, texts[i], names, device="cpu", storage_dtype=dtype, batch_size=16, progress=False
             )
             sets[i] = DistillationDataset(
                 texts[i], data.labels, data.teacher_logits, tokenizer, teacher_features=features
@@ -268,7 +259,7 @@ def test_a_term_that_is_off_costs_nothing_and_leaves_every_bit_as_it_is(models, 
 def test_without_teacher_logits_the_live_teacher_gives_the_same_weights(models, make_sets, help_desk, tmp_path):
     teacher, student = models()
     data, config = make_sets()[0], DistillationConfig(alpha=1)
-    data.teacher_logits = predict_logits(*teacher, help_desk.train.subset(range(0, 2496, 52)).texts)
+    data.teacher_logits = predict_logits(teacher, help_desk.train.subset(range(0, 2496, 52)).texts)
     cached, _ = sgd_steps(student, data, tmp_path, config, n_steps=3)
     data.teacher_logits = None
     live, _ = sgd_steps(models()[1], data, tmp_path, config, n_steps=3, teacher=teacher)
@@ -433,7 +424,8 @@ def test_the_saved_student_is_a_plain_model(models, make_sets, tmp_path, help_de
     assert set(load_file(tmp_path / "model.safetensors")) <= keys
     loaded = load_text_classifier(tmp_path, device="cpu")
     texts = help_desk.test.texts[:5]
-    assert torch.equal(predict_logits(*loaded, texts), predict_logits(result.model, result.tokenizer, texts))
+    expected = predict_logits(result.classifier, texts)
+    assert torch.equal(predict_logits(loaded, texts), expected)
     assert f"{sum(p.numel() for p in student.model.parameters()):,} parameters" in (tmp_path / "README.md").read_text()
     # Nor has the caller's student got anything.
     assert set(student.model.state_dict()) == keys
@@ -508,7 +500,7 @@ def test_features_alone_choose_the_epoch_by_the_validation_loss(
     assert losses.iloc[2] > 1.2 * losses.iloc[0]
     texts = help_desk.validation.subset(range(0, 399, 19)).texts
     same_depth = DistillationConfig(response_loss_weight=0, intermediate_layers=True, layer_mapping=((0, 0), (1, 1)))
-    found = evaluated(TextClassifier(result.model, result.tokenizer), itself, texts, same_depth)
+    found = evaluated(result.classifier, itself, texts, same_depth)
     assert found == pytest.approx(losses.iloc[0], rel=1e-4)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| best epoch | 1 of 3 |" in card
@@ -530,7 +522,7 @@ def test_features_alone_need_no_logits_and_bring_the_student_nearer(models, make
     result = train(
         student, make_sets(with_logits=False), tmp_path, config, n_epochs=3, learning_rate=2e-3, teacher=teacher
     )
-    after = evaluated(TextClassifier(result.model, result.tokenizer), teacher, texts, config)
+    after = evaluated(result.classifier, teacher, texts, config)
     assert result.history["eval_loss"].min() == pytest.approx(after, rel=1e-4)
     assert after < 0.95 * before
 

@@ -1,4 +1,4 @@
-from .jobs import (
+from .files import (
     BatchFiles as BatchFiles,
     MergedBatch as MergedBatch,
     merge_batch_results as merge_batch_results,

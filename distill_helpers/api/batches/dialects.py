@@ -1,4 +1,4 @@
-"""What a request and a result look like in the batch files of OpenAI and Anthropic, and how large a file may be."""
+"""The batch files of OpenAI and Anthropic: what a request and a result look like, and how large a file may be."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from distill_helpers.api.journal.journal import Failure
+from distill_helpers.api.journal.records import Failure
 from distill_helpers.api.teachers.answers import TeacherAnswer
 from distill_helpers.api.teachers.connection import MalformedAnswerError
-from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher, Teacher
+from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
+from distill_helpers.api.teachers.teacher import Teacher
 
 __all__ = ["ENVELOPE", "BatchDialect", "NotAsked", "batch_dialect"]
 
-#: What is around the requests when they are sent as one object.
+#: Bytes around the requests of a batch that are sent as one object.
 ENVELOPE = len('{"requests": []}')
 
 
 class NotAsked(NamedTuple):
-    """A request that the provider did not come to: no answer, and no failure either.
+    """A request that the provider did not process: there is neither an answer nor a failure.
 
     Attributes:
         why: "expired" or "canceled".
@@ -29,13 +30,14 @@ class NotAsked(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchDialect:
-    """A provider's limits for one batch, its lines of requests and its lines of results.
+    """A provider's limits for one batch, and how its files write a request and a result.
 
     Attributes:
-        max_requests, max_bytes: of a file.
-        line: a request's line, from its key and body.
-        body: under which name the line has the body.
-        outcome: what a line of results says; `KeyError` and `TypeError` for a line of another shape.
+        max_requests: limit of one batch.
+        max_bytes: limit of one batch.
+        line: makes a request's line from its key and body.
+        body: the name of the line's field that holds the body.
+        outcome: reads a line of results; raises `KeyError` or `TypeError` for a line of another shape.
     """
 
     max_requests: int
@@ -81,7 +83,7 @@ def _answer(body: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failur
         return Failure(type(error).__name__)
 
 
-#: The exception that a live call raises, in both SDKs.
+#: The exception that a live call raises for each status, in both SDKs.
 _CAUSES = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -106,17 +108,18 @@ _NOT_ASKED = {
     "expired": _EXPIRED,
     "canceled": _CANCELED,
 }
-# The limits: openai.types.batch_create_params, and platform.claude.com/docs/en/build-with-claude/batch-processing.
-# A key has 64 characters, which is as many as Anthropic allows for a custom_id.
+# Sources of the limits: openai.types.batch_create_params, and
+# platform.claude.com/docs/en/build-with-claude/batch-processing. A key has 64 characters, which is as many as Anthropic
+# allows for a custom_id.
 _OPENAI = BatchDialect(50_000, 200_000_000, _openai_line, "body", _openai_outcome)
 _ANTHROPIC = BatchDialect(100_000, 256_000_000, _anthropic_line, "params", _anthropic_outcome)
 
 
 def batch_dialect(teacher: Teacher) -> BatchDialect:
-    """The dialect of a teacher's provider.
+    """The batch dialect of a teacher's provider.
 
     Raises:
-        ValueError: a teacher of another kind.
+        ValueError: the teacher is neither an `OpenAITeacher` nor an `AnthropicTeacher`.
     """
     if isinstance(teacher, OpenAITeacher):
         return _OPENAI

@@ -1,4 +1,4 @@
-"""Collecting answers at constant concurrency: every input is asked once, and an interrupted run goes on."""
+"""Collecting answers at constant concurrency: each input is asked once, and an interrupted run can be continued."""
 
 import lazy_loader
 

@@ -1,8 +1,8 @@
-"""Collecting a teacher's answers through its API: every input is asked once, and nothing that was answered is lost.
+"""Collecting a teacher's answers through its API: each input is asked once, and no answer is lost.
 
-A fixed number of workers take the next input as soon as they are free, so a slow answer holds up nobody. An answer is
-written before its worker goes on, so a kill at any instant loses no more than the calls on their way; and synced to the
-disk right behind, so a power cut loses no more than the answers of the last moment.
+A fixed number of workers take the next input as soon as they are free, so a slow answer holds up nobody. A worker
+writes its answer to the journal before it goes on. So a kill at any instant loses at most the calls that are under way.
+The journal is synced to the disk right after each write, so a power cut loses at most the answers of the last moment.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from distill_helpers.api.collecting.questions import Question, questions
-from distill_helpers.api.collecting.worker_pool import TeacherUnavailableError, WorkerPool
+from distill_helpers.api.collecting.planned_requests import PlannedRequest, plan_requests
+from distill_helpers.api.collecting.worker_pool import WorkerPool
 from distill_helpers.api.costs.budget import Budget, Ledger
-from distill_helpers.api.costs.pricing import PriceTable, cost_usd, load_prices, worst_case_usage
-from distill_helpers.api.journal.journal import Journal, JournalRecord
+from distill_helpers.api.costs.price_table import PriceTable, load_prices
+from distill_helpers.api.costs.pricing import cost_usd, worst_case_usage
+from distill_helpers.api.journal.journal import Journal
+from distill_helpers.api.journal.records import JournalRecord
 from distill_helpers.api.teachers.answers import COMPLETE, TeacherAnswer, Usage
-from distill_helpers.api.teachers.providers import Teacher, make_teacher
+from distill_helpers.api.teachers.providers import make_teacher
+from distill_helpers.api.teachers.teacher import Teacher
 
-__all__ = ["APIDistillationDataCollector", "Collection", "TaskExample", "TeacherUnavailableError"]
+__all__ = ["APIDistillationDataCollector", "Collection", "TaskExample"]
 
 
 @dataclass(frozen=True)
 class TaskExample:
-    """An input and what the teacher said about it.
+    """An input and the teacher's answer to it.
 
     Attributes:
-        input_text: what was asked about.
+        input_text: the text that the teacher was asked about.
         teacher_output: the answer's text.
         metadata: key in the journal, sample, model, finish reason and date.
     """
@@ -44,19 +47,22 @@ class TaskExample:
     teacher_output: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"TaskExample({len(self.input_text)} characters, answer of {len(self.teacher_output)} characters)"
+
 
 @dataclass(frozen=True)
 class Collection:
-    """What is known of the inputs when a run ends.
+    """What is known about the inputs when a run ends.
 
     Attributes:
-        examples: complete answers, in the order of the inputs.
-        set_aside: how many answers and failures may not be learned from, by finish reason or cause ("length",
-            "refusal", "APITimeoutError", "BadRequestError 400", …); their records are in the journal.
-        not_asked: inputs without a record, since the run stopped early.
-        stopped: why it stopped early; None where every input has a record.
-        usage: tokens of all answers in the journal.
-        cost_usd: of that usage; None where the model has no price.
+        examples: the complete answers, in the order of the inputs.
+        set_aside: how many answers and failures a student may not learn from, by finish reason or cause ("length",
+            "refusal", "APITimeoutError", "BadRequestError 400", …). Their records are in the journal.
+        not_asked: number of requests without a record, because the run stopped early.
+        stopped: why the run stopped early; None if every request has a record.
+        usage: the tokens of all answers in the journal.
+        cost_usd: the cost of that usage, in US dollars; None if the model has no price.
     """
 
     examples: list[TaskExample]
@@ -66,18 +72,31 @@ class Collection:
     usage: Usage
     cost_usd: float | None
 
+    def __repr__(self) -> str:
+        parts = [f"{len(self.examples)} examples", f"set aside: {dict(self.set_aside)}", f"{self.not_asked} not asked"]
+        parts += [] if self.stopped is None else [f"stopped: {self.stopped}"]
+        parts += [] if self.cost_usd is None else [f"${self.cost_usd:.4f}"]
+        return f"Collection({', '.join(parts)})"
+
 
 class APIDistillationDataCollector:
     """Asks a teacher behind an API about texts, and keeps its answers in a journal.
 
+        collector = APIDistillationDataCollector("openai", "gpt-4o-mini", "Name the queue.", max_tokens=20)
+        collection = collector.collect(texts, "answers.jsonl", max_concurrent=20, budget=Budget(usd=5))
+
     Args:
-        teacher_provider: "openai" or "anthropic", or a `Teacher` that is ready, and then nothing else but `prices`.
+        teacher_provider: "openai" or "anthropic", together with the arguments below; or a `Teacher` that is ready, and
+            then only `prices` may be given besides.
         teacher_model: the model's name at the provider.
         system_prompt: sent with each text.
-        prices: default the package's dated table. A model that is not in it has no cost, and no budget in dollars.
-        **options: of `OpenAITeacher` or `AnthropicTeacher`: temperature, max_tokens, base_url, max_retries, …
+        prices: default the package's dated table. A model that is not in the table has no cost, and no budget in
+            dollars.
+        **options: further arguments of `OpenAITeacher` or `AnthropicTeacher`: temperature, max_tokens, base_url,
+            max_retries, …
 
     Raises:
+        ModuleNotFoundError: the provider's SDK is not installed.
         ValueError: an unknown provider, no model, options beside a ready teacher, or a number outside its range.
     """
 
@@ -92,24 +111,34 @@ class APIDistillationDataCollector:
     ) -> None:
         if isinstance(teacher_provider, str):
             if teacher_model is None:
-                raise ValueError(f"name the model of {teacher_provider!r} that is to be asked: teacher_model=…")
+                raise ValueError(f"name the model of {teacher_provider!r} that you want to ask: teacher_model=…")
             self.teacher: Teacher = make_teacher(
                 teacher_provider, teacher_model, system_prompt=system_prompt, **options
             )
         elif teacher_model is not None or system_prompt or options:
-            raise ValueError("a ready teacher has its model, system prompt and options already; pass them to it")
+            raise ValueError(
+                "a ready teacher already has its model, system prompt and options; pass these to the teacher instead"
+            )
         else:
             self.teacher = teacher_provider
         self._price = (load_prices() if prices is None else prices).get(self.teacher.model)
 
-    def collect(self, input_texts: Sequence[str], output_path: str | Path, **options: Any) -> Collection:
-        """`collect_distillation_data`, waited for: the way to call it in a script or a notebook.
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.teacher!r})"
 
-        An interrupt (Ctrl-C, or the notebook's stop button) ends the run as cleanly as its end does.
+    def collect(self, input_texts: Sequence[str], output_path: str | Path, **options: Any) -> Collection:
+        """Run `collect_distillation_data` and wait for its end. Call this one from a script or a notebook.
+
+        An interrupt (Ctrl-C, or the notebook's stop button) ends the run cleanly: all answers so far are on the disk.
+
+        Args:
+            input_texts: see `collect_distillation_data`.
+            output_path: see `collect_distillation_data`.
+            **options: the further arguments of `collect_distillation_data`.
         """
         loop = asyncio.new_event_loop()
         job = loop.create_task(self.collect_distillation_data(input_texts, output_path, **options))
-        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread has a running loop, which can't wait for another
+        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread runs a loop already, and can't run a second one
             done = pool.submit(_run_to_end, loop, job)
             try:
                 return done.result()
@@ -132,32 +161,34 @@ class APIDistillationDataCollector:
         """Ask about each text that the journal has no record of.
 
         Args:
-            input_texts: a text that comes twice is asked once.
-            output_path: the journal, JSONL; a run that finds one goes on with it.
-            max_concurrent: calls at a time, all the time.
-            n_samples: answers to each text; more than one at a temperature above 0 only.
-            budget: for all runs with this journal; the run stops before it could be passed.
-            retry_failed: ask again where the journal has a failure.
-            stop_after_failures: in a row, without an answer between them: the teacher is down then, and the run stops.
+            input_texts: the inputs. A text that is listed twice is asked once.
+            output_path: the journal (JSONL). If the file exists, the run continues it.
+            max_concurrent: how many calls are under way at a time, throughout the run.
+            n_samples: answers to each text; more than one only at a temperature above 0.
+            budget: the limit of all runs with this journal together. The run stops before a call could exceed it.
+            retry_failed: ask again wherever the journal has a failure.
+            stop_after_failures: how many failures in a row, without an answer between them, mean that the teacher is
+                down. Then the run stops.
             progress: show a progress bar with the cost so far.
 
         Returns:
-            Examples, and what became of the other inputs. A run that stopped early warns, and says why in `stopped`.
+            The examples, and what became of the other inputs. A run that stopped early warns, and says why in
+            `stopped`.
 
         Raises:
-            ValueError: no text, an empty one or one that is not Unicode (with its row), a number outside its range,
-                samples at temperature 0, a budget in dollars for a model without a price or for prompts that may be
-                longer than its price is for.
-            TeacherUnavailableError: status 401, 403 or 404.
+            ValueError: no texts, a text that is empty or not Unicode (with its row), a number outside its range,
+                several samples at temperature 0, or a budget in dollars that can't be kept: the model has no price, or
+                a prompt may be longer than the price covers.
+            TeacherUnavailableError: the teacher refuses every request: status 401, 403 or 404.
             RuntimeError: another process writes to this journal.
-            OSError: the disk takes no more.
+            OSError: the disk refuses a record.
         """
         budget = budget or Budget()
         self._check(max_concurrent, budget, stop_after_failures)
-        asked = questions(self.teacher, input_texts, n_samples)
-        self._check_prompts(asked, budget)
+        planned = plan_requests(self.teacher, input_texts, n_samples)
+        self._check_prompts(planned, budget)
         with Journal(output_path) as journal:
-            waiting = [q for q in asked if not (journal.has_answer(q.key) if retry_failed else q.key in journal)]
+            waiting = [p for p in planned if not (journal.has_answer(p.key) if retry_failed else p.key in journal)]
             ledger = self._ledger(budget, journal)
             with tqdm(total=len(waiting), desc="Teacher", unit="answer", disable=not progress) as bar:
                 pool = WorkerPool(self.teacher, journal, ledger, iter(waiting), stop_after_failures, bar)
@@ -167,13 +198,13 @@ class APIDistillationDataCollector:
                     await self.teacher.close()
             if pool.stopped is not None:
                 warnings.warn(f"the collection stopped early: {pool.stopped}", stacklevel=1)
-            return _collection(journal, asked, ledger, pool.stopped)
+            return _collection(journal, planned, ledger, pool.stopped)
 
     def _ledger(self, budget: Budget, journal: Journal) -> Ledger:
         price = self._price
         if price is None:
             return Ledger(budget, journal.usage(), None)
-        discount_usd = 0.0  # where the table has none it does not say what the batch cost: the safe side
+        discount_usd = 0.0  # without a discount in the table, batches are counted at the full price, to be safe
         if price.batch_discount is not None:
             batched = journal.usage(batch=True)
             discount_usd = cost_usd(batched, price) - cost_usd(batched, price, batch=True)
@@ -185,20 +216,21 @@ class APIDistillationDataCollector:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if budget.usd is not None and self._price is None:
             raise ValueError(
-                f"no price for {self.teacher.model!r}, so a budget in dollars can't be kept: pass prices=… or give the"
+                f"no price for {self.teacher.model!r}, so a budget in dollars can't be kept: pass prices=… or set the"
                 " budget in tokens"
             )
 
-    def _check_prompts(self, asked: list[Question], budget: Budget) -> None:
+    def _check_prompts(self, planned: list[PlannedRequest], budget: Budget) -> None:
         limit = None if self._price is None else self._price.max_prompt_tokens
         if budget.usd is None or limit is None:
             return
-        longest = max(asked, key=lambda question: len(question.text))
-        most = worst_case_usage(self.teacher.request(longest.text)).input_tokens
+        longest = max((request.text for request in planned), key=len)
+        most = worst_case_usage(self.teacher.request(longest)).input_tokens
         if most > limit:
             raise ValueError(
-                f"the longest text makes a prompt of up to {most} tokens, and the price of {self.teacher.model} is for"
-                f" prompts of up to {limit}: shorten it, or add the price for longer prompts to a copy of prices.toml"
+                f"the longest text makes a prompt of up to {most} tokens, but the price of {self.teacher.model} is for"
+                f" prompts of up to {limit}: shorten the text, or add the price for longer prompts to a copy of"
+                " prices.toml"
             )
 
 
@@ -210,10 +242,10 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, job: asyncio.Task[Collection]) 
         loop.close()
 
 
-def _collection(journal: Journal, asked: list[Question], ledger: Ledger, stopped: str | None) -> Collection:
+def _collection(journal: Journal, planned: list[PlannedRequest], ledger: Ledger, stopped: str | None) -> Collection:
     examples, set_aside, not_asked = [], Counter[str](), 0
-    for question in asked:
-        record = journal.get(question.key)
+    for request in planned:
+        record = journal.get(request.key)
         if record is None:
             not_asked += 1
         elif record.failure is not None:

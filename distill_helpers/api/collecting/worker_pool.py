@@ -1,4 +1,4 @@
-"""Workers that ask a teacher at constant concurrency, each with its answer in the journal before it asks again."""
+"""Workers that ask a teacher at constant concurrency. Each writes its answer to the journal before it asks again."""
 
 from __future__ import annotations
 
@@ -8,36 +8,49 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from distill_helpers.api.collecting.questions import Question
+from distill_helpers.api.collecting.planned_requests import PlannedRequest
 from distill_helpers.api.costs.budget import Ledger
 from distill_helpers.api.costs.pricing import worst_case_usage
-from distill_helpers.api.journal.journal import Failure, Journal, JournalRecord
+from distill_helpers.api.journal.journal import Journal
+from distill_helpers.api.journal.records import Failure, JournalRecord
 from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
-from distill_helpers.api.teachers.providers import Teacher
+from distill_helpers.api.teachers.teacher import Teacher
 
 __all__ = ["TeacherUnavailableError", "WorkerPool"]
 
-#: No key, no permission, no such model: no other input would fare better.
+#: No key, no permission, no such model. Every other request would fail in the same way.
 _FATAL_STATUS = (401, 403, 404)
 
-#: Seconds between the starts of two calls, at least; about the processor's time for one. Calls that start together and
-#: take equally long stay together: their answers come at once and each is late by the time that all of them take.
+#: The least time between the starts of two calls, in seconds: about the processor time of one call. Calls that start
+#: together and take equally long stay together. Their answers arrive at once, and the last one waits for all others.
 _APART_S = 0.00125
 
 
 class TeacherUnavailableError(RuntimeError):
-    """The teacher refuses every request. What was answered before is in the journal."""
+    """The teacher refuses every request: status 401, 403 or 404. Earlier answers are in the journal."""
 
 
 class WorkerPool:
-    """The workers of one run and what they share."""
+    """The workers of one run, and what they share.
+
+    Args:
+        teacher: is asked.
+        journal: open; gets a record of each request.
+        ledger: the budget and what is spent of it.
+        waiting: the requests that the journal has no record of. All workers draw from this iterator.
+        stop_after_failures: how many failures in a row stop the run.
+        bar: the progress bar, one step for each record.
+
+    Attributes:
+        stopped: why the run stopped early; None if it did not.
+    """
 
     def __init__(
         self,
         teacher: Teacher,
         journal: Journal,
         ledger: Ledger,
-        waiting: Iterator[Question],
+        waiting: Iterator[PlannedRequest],
         stop_after_failures: int,
         bar: tqdm,
     ) -> None:
@@ -48,21 +61,27 @@ class WorkerPool:
         self._next_start = 0.0  # on the loop's clock
 
     async def run(self, n: int) -> None:
+        """Let n workers ask until no request is left or the run has to stop.
+
+        Raises:
+            TeacherUnavailableError: the teacher refuses every request.
+            OSError: the disk refuses a record.
+        """
         workers = [asyncio.create_task(self._work()) for _ in range(n)]
         try:
             await asyncio.gather(*workers)
-        finally:  # an error or an interrupt: what has been answered still gets to the disk
+        finally:  # after an error or an interrupt, the answers so far still get to the disk
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await self._scribe.finish()
 
     async def _work(self) -> None:
-        for question in self._waiting:
+        for planned in self._waiting:
             await self._turn()
             if self.stopped is not None:
                 return
-            request = self._teacher.request(question.text)
+            request = self._teacher.request(planned.text)
             most = worst_case_usage(request)
             if not await self._ledger.reserve(most):
                 self.stopped = "the budget has no room for another request"
@@ -72,13 +91,13 @@ class WorkerPool:
                 outcome = await self._ask(request)
                 if isinstance(outcome, TeacherAnswer):
                     used = outcome.usage
-                self._scribe.write(JournalRecord.of(request, question.text, outcome, question.sample))
+                self._scribe.write(JournalRecord.of(request, planned.text, outcome, planned.sample))
             finally:
                 await self._ledger.settle(most, used)
             self._count(outcome)
 
     async def _turn(self) -> None:
-        """Wait until the last call's start is `_APART_S` ago."""
+        """Wait until the last call started at least `_APART_S` ago."""
         now = asyncio.get_running_loop().time()
         start = max(now, self._next_start)
         self._next_start = start + _APART_S
@@ -92,7 +111,7 @@ class WorkerPool:
             if status in _FATAL_STATUS:
                 raise TeacherUnavailableError(
                     f"{self._teacher.model}: status {status} ({type(error).__name__}); check the key, the model's name"
-                    " and the base_url, and start again: what was answered is in the journal"
+                    " and the base_url, and start again: the answers so far are in the journal"
                 ) from None  # the response may quote the request
             return Failure(type(error).__name__, status)
 
@@ -109,7 +128,7 @@ class WorkerPool:
 
 
 class _Scribe:
-    """Writes an answer at once, and has the disk sync what has gathered while it was busy with the last sync."""
+    """Writes each record at once, and syncs in groups: a sync covers all records written during the sync before it."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -1,4 +1,4 @@
-"""What it costs: dated prices, estimates before a collection, a limit that holds while it runs."""
+"""What a teacher costs: dated prices, an estimate before a collection, and a limit that holds while it runs."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A limit in money or tokens that a collection never passes, however many calls are on their way."""
+"""A limit in dollars or tokens that a collection never exceeds, however many calls are under way at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ __all__ = ["Budget", "Ledger"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a whole job may cost, all its runs with one journal together.
+    """What all runs with one journal may cost together.
 
     Attributes:
-        usd: in US dollars; None for no limit.
-        tokens: input and output together; None for no limit.
+        usd: limit in US dollars; None for no limit.
+        tokens: limit of input and output tokens together; None for no limit.
 
     Raises:
         ValueError: a limit that is not above 0.
+
+    Example:
+        >>> dh.api.Budget(usd=5, tokens=2_000_000)  # the limit that is reached first ends the collection
+        Budget(usd=5, tokens=2000000)
     """
 
     usd: float | None = None
@@ -33,16 +37,16 @@ class Budget:
 
 
 class Ledger:
-    """Spent so far, and set aside for calls on their way.
+    """The tokens that are spent so far, and those that are reserved for calls under way.
 
-    Before a call the most that it may cost is set aside, and afterwards replaced by what it did cost: so the limit
-    holds for any number of calls at once.
+    Before a call, the most that the call may cost is reserved. After the call, its real cost replaces the reservation.
+    That is why the limit holds for any number of calls at once.
 
     Args:
         budget: the limit.
-        spent: by earlier runs.
-        cost_usd: of a usage; None where there are no prices, and then there is no limit in dollars either.
-        discount_usd: taken off what `spent` costs, since a part of it came through the provider's batch API.
+        spent: the tokens that earlier runs used.
+        cost_usd: computes the cost of a usage; None if the model has no price. Then there is no limit in dollars.
+        discount_usd: what the batch discount takes off the cost of `spent`, if a part of it came in batches.
     """
 
     def __init__(
@@ -55,30 +59,34 @@ class Ledger:
     ) -> None:
         self.usage = spent
         self._budget, self._cost_usd, self._discount_usd = budget, cost_usd, discount_usd
-        self._reserved, self._on_their_way = Usage(), 0
+        self._reserved, self._calls_under_way = Usage(), 0
         self._changed = asyncio.Condition()
 
     @property
     def cost_usd(self) -> float | None:
-        """Of the answers so far; None without prices."""
+        """The cost of the answers so far, in US dollars; None if the model has no price."""
         return None if self._cost_usd is None else self._cost_usd(self.usage) - self._discount_usd
 
     async def reserve(self, most: Usage) -> bool:
-        """Set aside the most that a call may use. False when the budget has no room for it and never will."""
+        """Reserve the most that a call may use.
+
+        Returns:
+            False if the budget has no room for the call and will never have any.
+        """
         async with self._changed:
             while not self._fits(most):
-                if self._on_their_way == 0:
+                if self._calls_under_way == 0:
                     return False
-                await self._changed.wait()  # a call on its way may turn out cheaper than what is set aside for it
+                await self._changed.wait()  # a call under way may use less than what is reserved for it
             self._reserved += most
-            self._on_their_way += 1
+            self._calls_under_way += 1
             return True
 
     async def settle(self, most: Usage, used: Usage) -> None:
-        """A call has ended: what was set aside for it is free, what it used is spent."""
+        """Release what was reserved for a call that has ended, and count what the call used as spent."""
         async with self._changed:
             self._reserved -= most
-            self._on_their_way -= 1
+            self._calls_under_way -= 1
             self.usage += used
             self._changed.notify_all()
 

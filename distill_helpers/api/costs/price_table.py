@@ -1,4 +1,4 @@
-"""A dated table of what providers charge: configuration, read from `prices.toml` or from a file of your own."""
+"""A dated table of what providers charge, read from the package's `prices.toml` or from a file of your own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["RATES", "Price", "PriceTable", "load_prices"]
 
-#: The kinds of tokens that have a price each.
+#: The kinds of tokens. Each kind has a price of its own.
 RATES = ("input", "cached_input", "cache_write", "output")
 _OPTIONAL = frozenset({"batch_discount", "max_prompt_tokens", "snapshots"})
 _STALE = timedelta(days=365)
@@ -23,23 +23,30 @@ _STALE = timedelta(days=365)
 
 @dataclass(frozen=True)
 class Price:
-    """What one model costs, in US dollars for a million tokens; plain numbers become decimals.
+    """What one model costs, in US dollars per million tokens. Plain numbers become decimals.
 
     Attributes:
-        provider: "openai", "anthropic" or another one's name.
-        model: as requests name it.
-        input: read by the model.
-        cached_input: of these, read from the provider's prompt cache; at most `input`.
-        cache_write: of these, written into it; at least `input`, and the same where writing is free.
-        output: written by the model.
+        provider: "openai", "anthropic", or the name of another provider.
+        model: the model's name in requests.
+        input: price of the tokens that the model reads.
+        cached_input: price of the input tokens that come from the provider's prompt cache; at most `input`.
+        cache_write: price of the input tokens that are written into the cache; at least `input`, and equal to it if
+            writing is free.
+        output: price of the tokens that the model writes.
         as_of: the day on which `source` showed the price.
-        source: where the price was read, an address.
-        batch_discount: the part that the batch API takes off, 0 to 1; None where there is no batch API.
-        max_prompt_tokens: a longer prompt costs more than this; None where every length costs the same.
+        source: the address where the price was read.
+        batch_discount: the part of the price that the batch API takes off, 0 to 1; None if there is no batch API.
+        max_prompt_tokens: the longest prompt that has this price; None if prompts of every length have it.
         snapshots: dated names of the same model at the same price.
 
     Raises:
-        ValueError: a rate that is no number or out of the order above.
+        ValueError: a rate that is not a number of 0 or more, rates that contradict the order above, a discount above 1,
+            or a date that is not a date.
+
+    Example:
+        >>> from datetime import date
+        >>> dh.api.Price("ours", "my-model", 0.5, 0.5, 0.5, 2, as_of=date(2026, 11, 1), source="the contract")
+        Price(my-model: input 0.5, cached_input 0.5, cache_write 0.5, output 2 USD per million tokens, as of 2026-11-01)
     """
 
     provider: str
@@ -69,23 +76,31 @@ class Price:
         if not self.cached_input <= self.input <= self.cache_write:
             raise ValueError(
                 f"{self.model}: cached_input {self.cached_input}, input {self.input} and cache_write {self.cache_write}"
-                " must not fall in this order; give the price of input for what has none of its own"
+                " must not fall in this order; repeat the price of input for a rate that the provider does not list"
             )
         if self.batch_discount is not None and self.batch_discount > 1:
-            raise ValueError(f"{self.model}: batch_discount is a part, 0 to 1, got {self.batch_discount}")
+            raise ValueError(f"{self.model}: batch_discount must be a part of 0 to 1, got {self.batch_discount}")
         if type(self.as_of) is not date:
             raise ValueError(f"{self.model}: as_of must be a date such as 2026-08-05, got {self.as_of!r}")
         object.__setattr__(self, "snapshots", tuple(self.snapshots))
 
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{name} {getattr(self, name)}" for name in RATES)
+        return f"Price({self.model}: {rates} USD per million tokens, as of {self.as_of})"
+
 
 class PriceTable:
-    """Prices by model. A look-up warns, once for a price and table, of a price that is more than a year old.
+    """Prices by model. If a price is more than a year old, the first look-up in a table warns.
 
     Args:
         prices: one for each model.
 
     Raises:
         ValueError: two prices for one name.
+
+    Example:
+        >>> dh.api.PriceTable(price for price in dh.api.load_prices() if price.model.startswith("gpt-4o"))
+        PriceTable(2 models of openai)
     """
 
     def __init__(self, prices: Iterable[Price]) -> None:
@@ -97,46 +112,56 @@ class PriceTable:
                     raise ValueError(f"two prices for {name!r}; keep the later one")
                 self._prices[name] = price
 
+    def __repr__(self) -> str:
+        prices = list(self)
+        return f"PriceTable({len(prices)} models of {', '.join(sorted({price.provider for price in prices}))})"
+
     def __iter__(self) -> Iterator[Price]:
         return iter(dict.fromkeys(self._prices.values()))
 
     def get(self, model: str) -> Price | None:
-        """The price of a model or of one of its snapshots; None where it has none."""
+        """The price of a model, looked up by its name or by a snapshot's; None if the table has no such price."""
         price = self._prices.get(model)
         if price is not None and date.today() - price.as_of > _STALE and price.model not in self._warned:
             self._warned.add(price.model)
             warnings.warn(
-                f"the price of {price.model} is of {price.as_of}, more than a year ago; look it up at its provider and"
-                " pass your own table (load_prices)",
+                f"the price of {price.model} is of {price.as_of}, more than a year ago; look up today's price at the"
+                " provider and pass your own table (load_prices)",
                 stacklevel=2,
             )
         return price
 
     def __getitem__(self, model: str) -> Price:
-        """The price of a model.
+        """The price of a model, looked up by its name or by a snapshot's.
 
         Raises:
-            ValueError: it has none.
+            ValueError: the table has no such price.
         """
         price = self.get(model)
         if price is None:
             close = difflib.get_close_matches(model, self._prices, n=3) or sorted(p.model for p in self)
             raise ValueError(
-                f"no price for the model {model!r}; known are {', '.join(close)}. Add yours to a copy of prices.toml"
-                " and pass prices=load_prices(path)"
+                f"no price for the model {model!r}; the table has {', '.join(close)}. Add the price to a copy of"
+                " prices.toml and pass prices=load_prices(path)"
             )
         return price
 
 
 def load_prices(path: str | Path | None = None) -> PriceTable:
-    """The package's table, or one of your own.
+    """Read the package's price table, or one of your own.
 
     Args:
-        path: a TOML file of the format of the package's `prices.toml`; it replaces that one, nothing is merged.
+        path: a TOML file in the format of the package's `prices.toml`. It replaces the package's table; nothing is
+            merged. Default: the package's table.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file; names the entry.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a price table; names the entry.
+
+    Example:
+        >>> price = dh.api.load_prices()["gpt-4o-mini"]
+        >>> price.output / price.input  # a token of output costs four times as much as a token of input
+        Decimal('4')
     """
     return _package_prices() if path is None else _read_table(Path(path).read_text(encoding="utf-8"), str(path))
 

@@ -1,6 +1,6 @@
-"""What asking a teacher costs: of a usage, of a whole job beforehand, and at most of one call.
+"""What asking a teacher costs: the cost of a usage, an estimate of a whole job, and an upper bound of one call.
 
-Money is counted in decimals, so that a sum is exact before it becomes a float.
+Money is counted in decimals, so a sum is exact before it becomes a float.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ from typing import Any
 from distill_helpers.api.costs.price_table import RATES, Price, PriceTable, load_prices
 from distill_helpers.api.teachers.answers import Usage
 
-__all__ = [
-    "Price",
-    "PriceTable",
-    "cost_usd",
-    "estimate_api_distillation_cost",
-    "load_prices",
-    "worst_case_usage",
-]
+__all__ = ["cost_usd", "estimate_api_distillation_cost", "worst_case_usage"]
 
 _MILLION = 1_000_000
-#: Role and separators around a message; the course's SmolLM2 needs 5.
+#: Role and separators around a message. The course's SmolLM2 needs 5.
 _TOKENS_PER_MESSAGE = 16
-#: What a template or provider writes by itself, such as a default system prompt; the course's SmolLM2 needs 25.
+#: What a chat template or a provider adds, such as a default system prompt. The course's SmolLM2 needs 25.
 _TOKENS_PER_REQUEST = 256
-#: What a provider writes around tools or a schema.
+#: What a provider adds around tools or a schema.
 _TOKENS_PER_STRUCTURE = 1024
 
 
 def cost_usd(usage: Usage, price: Price, *, batch: bool = False) -> float:
     """What a usage costs, in US dollars, unrounded.
 
-    Each input token is charged once: at the cache's price, at that of writing into the cache, or at that of input. The
-    batch discount is taken off all of them, as Anthropic does; not every model of OpenAI has a cached price in batches.
+    Each input token is charged once: at the price of cached input, of a cache write, or of plain input. The batch
+    discount is taken off all three, as Anthropic does. Not every model of OpenAI has a cached price in batches.
 
     Raises:
         ValueError: `batch` for a model without a batch price.
+
+    Example:
+        >>> from distill_helpers.api.costs import cost_usd
+        >>> usage = dh.api.Usage(input_tokens=1_000_000, output_tokens=100_000)
+        >>> price = dh.api.load_prices()["gpt-4o-mini"]
+        >>> cost_usd(usage, price, batch=True) / cost_usd(usage, price)
+        0.5
     """
     return float(_cost(usage, price, batch))
 
 
 def _cost(usage: Usage, price: Price, batch: bool) -> Decimal:
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
-    # Some compatible servers count cached tokens apart from the input: charged all the same.
+    # Some compatible servers leave cached tokens out of the input tokens. They are charged all the same.
     plain = max(usage.input_tokens - cached - written, 0)
     tokens = (plain, cached, written, usage.output_tokens)
     total = sum((count * getattr(price, rate) for count, rate in zip(tokens, RATES, strict=True)), Decimal())
@@ -57,7 +57,7 @@ def _share_paid(price: Price, batch: bool) -> Decimal:
     if not batch:
         return Decimal(1)
     if price.batch_discount is None:
-        raise ValueError(f"{price.model} has no batch price; ask live (batch=False), or add its batch_discount")
+        raise ValueError(f"{price.model} has no batch price; pass batch=False, or add a batch_discount to the table")
     return 1 - price.batch_discount
 
 
@@ -73,20 +73,21 @@ def estimate_api_distillation_cost(
     n_samples: int = 1,
     prices: PriceTable | None = None,
 ) -> dict[str, Any]:
-    """What collecting a teacher's answers will cost.
+    """Estimate what it costs to collect a teacher's answers.
 
     Args:
-        n_examples: inputs.
-        avg_input_tokens: of one input, without the system prompt.
-        avg_output_tokens: of one answer, hidden reasoning included.
+        n_examples: number of inputs.
+        avg_input_tokens: tokens of one input, without the system prompt.
+        avg_output_tokens: tokens of one answer, hidden reasoning included.
         teacher_model: a model of the table.
-        system_prompt_tokens: sent, and charged, with every request.
-        cached_share: the part of all *system prompt* tokens that is read from the provider's cache, 0 to 1; inputs
-            differ and are never cached. The rest of the system prompt then counts as written into the cache. Providers
-            cache long prompts only (OpenAI 1,024 tokens or more), Anthropic only where the request says so.
-        batch: by the provider's batch API.
-        n_samples: answers to each input, a request each.
-        prices: default the package's.
+        system_prompt_tokens: tokens of the system prompt, which is sent, and charged, with every request.
+        cached_share: the part of all *system prompt* tokens that is read from the provider's cache, 0 to 1. The rest of
+            the system prompt then counts as written into the cache; with a share of 0 it is plain input. Inputs
+            differ from one another and are never cached. Providers cache only long prompts (OpenAI: 1,024 tokens or
+            more), and Anthropic only if the request says so.
+        batch: whether the provider's batch API is used.
+        n_samples: answers to each input. Each answer is a request of its own.
+        prices: default the package's table.
 
     Returns:
         n_examples, n_samples, teacher_model, provider, batch; input_tokens, cached_input_tokens, output_tokens;
@@ -94,8 +95,13 @@ def estimate_api_distillation_cost(
         them rounded; price_as_of (ISO date) and price_source.
 
     Raises:
-        ValueError: a count that is no whole number or too small, a share outside 0 to 1, an unknown model, one without
-            a batch price, prompts longer than the price is for.
+        ValueError: a count that is not a whole number or is too small, a share outside 0 to 1, a model that is not in
+            the table, a batch for a model without a batch price, or prompts that are longer than the price covers.
+
+    Example:
+        >>> cost = dh.api.estimate_api_distillation_cost(10_000, 200, 5, "gpt-4o-mini", system_prompt_tokens=500)
+        >>> f"{cost['input_tokens']:,} tokens, {cost['input_cost_usd'] / cost['total_cost_usd']:.0%} of the cost"
+        '7,000,000 tokens, 97% of the cost'
     """
     n_examples = _whole("n_examples", n_examples, 1)
     n_samples = _whole("n_samples", n_samples, 1)
@@ -103,13 +109,13 @@ def estimate_api_distillation_cost(
     avg_output_tokens = _whole("avg_output_tokens", avg_output_tokens, 0)
     system_prompt_tokens = _whole("system_prompt_tokens", system_prompt_tokens, 0)
     if not 0 <= cached_share <= 1:
-        raise ValueError(f"cached_share is a part of the system prompt's tokens, 0 to 1, got {cached_share}")
+        raise ValueError(f"cached_share must be a part of 0 to 1 of the system prompt's tokens, got {cached_share}")
     price = (prices or load_prices())[teacher_model]
     prompt = avg_input_tokens + system_prompt_tokens
     if price.max_prompt_tokens is not None and prompt > price.max_prompt_tokens:
         raise ValueError(
             f"the price of {teacher_model} is for prompts of up to {price.max_prompt_tokens} tokens, not {prompt}; add"
-            " the one for longer prompts under a name of your own to a copy of prices.toml"
+            " the price for longer prompts to a copy of prices.toml, under a name of your own"
         )
 
     requests = n_examples * n_samples
@@ -154,22 +160,27 @@ def _whole(name: str, value: Any, least: int) -> int:
 def worst_case_usage(request: Mapping[str, Any], max_tokens: int | None = None) -> Usage:
     """An upper bound of the tokens that one attempt at a text request may use, without a tokenizer.
 
-    A token stands for at least one byte of UTF-8, so a text has at most as many tokens as bytes; this holds for every
-    tokenizer that does not rewrite characters first. To it come 16 tokens for each message, 256 for the request, and
-    1,024 beside each tool list or schema, for what the chat template and the provider write around them. All of the
-    input may be written into a cache, which is the dearest price of input.
+    A token stands for at least one byte of UTF-8, so a text has at most as many tokens as bytes. This holds for every
+    tokenizer that does not rewrite characters first. The chat template and the provider write more tokens around the
+    text: the bound adds 16 tokens for each message, 256 for the request, and 1,024 for each tool list or schema. The
+    bound counts all of the input as written into a cache, since a cache write is the dearest kind of input.
 
     Args:
         request: a teacher's.
-        max_tokens: of an answer; default the request's own limit, `max_completion_tokens` or `max_tokens`.
+        max_tokens: limit of an answer; default the request's own, `max_completion_tokens` or `max_tokens`.
 
     Raises:
-        ValueError: neither gives a limit.
+        ValueError: neither the argument nor the request has a limit.
+
+    Example:
+        >>> from distill_helpers.api.costs import worst_case_usage
+        >>> worst_case_usage({"max_tokens": 5, "messages": [{"role": "user", "content": "no sound"}]})
+        Usage(input_tokens=300, output_tokens=5, cached_input_tokens=0, cache_write_tokens=300)
     """
     limits = (max_tokens, request.get("max_completion_tokens"), request.get("max_tokens"))
     limit = next((limit for limit in limits if limit is not None), None)
     if limit is None:
-        raise ValueError("the request has no limit of output: set max_tokens")
+        raise ValueError("the request has no limit of output: pass max_tokens")
     messages = request.get("messages", ())
     tokens = _TOKENS_PER_REQUEST + _TOKENS_PER_MESSAGE * (len(messages) + 1)
     tokens += _text_bytes(messages) + _text_bytes(request.get("system", ""))

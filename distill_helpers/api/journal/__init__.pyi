@@ -1,7 +1,9 @@
 from .journal import (
-    Failure as Failure,
     Journal as Journal,
-    JournalRecord as JournalRecord,
     read_journal as read_journal,
+)
+from .records import (
+    Failure as Failure,
+    JournalRecord as JournalRecord,
     request_key as request_key,
 )

@@ -1,4 +1,4 @@
-"""From a teacher's answers to soft labels: the label named in a text, log-probabilities, samples, label bias."""
+"""From a teacher's answers to soft labels: the label that a text names, log-probabilities, samples, and label bias."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-from .label_answers import (
+from .answer_parsing import (
     Answers as Answers,
     label_named_in as label_named_in,
 )

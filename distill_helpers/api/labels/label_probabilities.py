@@ -1,9 +1,9 @@
 """Soft labels from an API: log-probabilities of tokens, or several answers, become probabilities of labels.
 
-Providers give the likeliest tokens at each position of an answer, not labels. A token counts for the label whose answer
-it is or unmistakably begins, byte by byte; where the first tokens of several labels are alike, what the teacher wrote
-is followed to the next position, and probabilities are multiplied on the way. Where there are no log-probabilities, k
-answers to the same input are counted.
+Providers give the likeliest tokens at each position of an answer, not probabilities of labels. A token counts for a
+label if it is the label's answer, or unmistakably begins this answer, byte by byte. If the answers of several labels
+begin alike, the tokens that the teacher wrote are followed to the next position, and their probabilities are
+multiplied. If there are no log-probabilities, k answers to the same input are counted instead.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill_helpers.api.journal.journal import JournalRecord
-from distill_helpers.api.labels.label_answers import Answers, LabelReader, label_reader
+from distill_helpers.api.journal.records import JournalRecord
+from distill_helpers.api.labels.answer_parsing import Answers, LabelReader, label_reader
 from distill_helpers.api.labels.label_bias import batch_calibrated, matched_to_prior
 from distill_helpers.api.teachers.answers import COMPLETE, TRUNCATED, TeacherAnswer
 
@@ -33,13 +33,13 @@ class LabelProbabilities:
     """What a teacher says about each input, as probabilities of the labels.
 
     Attributes:
-        inputs: the texts, each once, in the order in which the records name them first.
-        probabilities: (inputs, labels) in fp64, rows sum to 1; uniform where nothing fell on a label.
+        inputs: the texts, each once, in the order in which the records first name them.
+        probabilities: (inputs, labels) in fp64; rows sum to 1. A row is uniform if no probability fell on any label.
         off_label_mass: (inputs,), the probability, or the share of the samples, that was not seen on a label: other
-            words, what cannot be told apart, and what the provider did not list. Look at it before you train: the
-            probabilities are renormalised and do not show it.
-        ambiguous_mass: (inputs,), the part of it that began like the answers of several labels.
-        n_unread: inputs that are left out, since all of their requests failed or were refused.
+            words, beginnings that several labels share, and tokens that the provider did not list. Look at it before
+            you train, since the probabilities are renormalised and do not show it.
+        ambiguous_mass: (inputs,), the part of the off-label mass that began like the answers of several labels.
+        n_unread: number of inputs that are left out because all of their requests failed or were refused.
     """
 
     inputs: tuple[str, ...]
@@ -48,19 +48,29 @@ class LabelProbabilities:
     ambiguous_mass: np.ndarray
     n_unread: int = 0
 
+    def __repr__(self) -> str:
+        n_inputs, n_labels = self.probabilities.shape
+        return (
+            f"LabelProbabilities({n_inputs} inputs × {n_labels} labels, mean off-label mass"
+            f" {self.off_label_mass.mean():.3f}, {self.n_unread} unread)"
+        )
+
     @property
     def labels(self) -> dict[str, int]:
-        """The likeliest label of each input on whose labels anything fell; of two that are alike the first."""
+        """The likeliest label of each input; of two that are equally likely, the first.
+
+        Inputs without any probability on a label are left out.
+        """
         likeliest = self.probabilities.argmax(axis=1).tolist()
         masses = self.off_label_mass.tolist()
         return {text: label for text, label, off in zip(self.inputs, likeliest, masses, strict=True) if off < 1}
 
     def calibrated(self, prior: Sequence[float] | np.ndarray | None = None) -> LabelProbabilities:
-        """The same without the teacher's label bias; the masses stay.
+        """The same inputs and masses, with the teacher's label bias removed from the probabilities.
 
         Args:
-            prior: (labels,), the classes' shares, see `matched_to_prior`. Without one the classes must be about equally
-                frequent, see `batch_calibrated`.
+            prior: (labels,), the classes' shares; see `matched_to_prior`. None assumes that the classes are about
+                equally frequent; see `batch_calibrated`.
         """
         p = self.probabilities
         return dataclasses.replace(
@@ -77,26 +87,40 @@ def probabilities_from_logprobs(
 ) -> LabelProbabilities:
     """Label probabilities from the likeliest tokens that the teacher could have written.
 
-    At each position every listed token is put behind what was written before it. Its probability, times that of what
-    was written, goes to the label that this beginning decides on (`LabelReader.read`), or to none. If the token that
-    was in fact written leaves it open, the next position is read; another token that leaves it open is
-    `ambiguous_mass`. The written token goes to the label only if the whole text bears it out.
+    At each position, every listed token is appended to what was written before it. The token's probability, times the
+    probability of what was written, goes to the label that this beginning decides on (`LabelReader.read`), or to no
+    label. If the token that was written leaves the label open, the next position is read. If another token leaves it
+    open, its probability is `ambiguous_mass`. The written token counts for its label only if the whole text agrees.
 
-    A label that none of the listed tokens stands for is not impossible. Its token is at most as likely as the least
-    likely listed one, and all unlisted ones together have what the listed ones leave: with m such labels the bound is
-    min(least listed, rest / m), plus its share of an ambiguous beginning. It gets `unseen_share` of that; half, the
-    default, is the guess with the smallest largest error. `off_label_mass` does not count it as seen.
+    A label that no listed token stands for is not impossible. Its token is at most as likely as the least likely listed
+    token, and all unlisted tokens together have what the listed ones leave. So with m such labels, the bound of each is
+    min(least listed, rest / m), plus its share of an ambiguous beginning. Each gets `unseen_share` of its bound; the
+    default of one half is the guess with the smallest largest error. `off_label_mass` does not count this guess as
+    seen.
 
     Args:
-        records: several samples of an input are averaged. Failures and refusals are passed over; a truncated answer
-            is read, since its first tokens are whole.
+        records: the answers; several samples of an input are averaged. Failures and refusals are left out. A truncated
+            answer is read, since its first tokens are whole.
         label_names: the classes, in the order of the columns.
-        answers: what stands for each label in an answer; default the names. No answer may begin another label's.
-        unseen_share: in [0, 1].
+        answers: the strings that stand for each label in an answer; default the names. No answer may begin another
+            label's.
+        unseen_share: the part of the bound that an unseen label gets, in [0, 1].
 
     Raises:
-        ValueError: answers that cannot be told apart, an answer without log-probabilities (with the record's row), one
-            sample of an input twice, nothing to read, an `unseen_share` out of range.
+        ValueError: answers that can't be told apart, an answer without log-probabilities (with the record's row), one
+            sample of an input twice, no answer to read, or an `unseen_share` out of range.
+
+    Example:
+        >>> import math
+        >>> from distill_helpers.api import JournalRecord, TeacherAnswer, probabilities_from_logprobs
+        >>> from distill_helpers.api.teachers import TokenLogprob
+        >>> listed = {"A": 0.6, "B": 0.3, "The": 0.1}
+        >>> tokens = tuple(TokenLogprob(token, math.log(p), tuple(token.encode())) for token, p in listed.items())
+        >>> answer = TeacherAnswer("A", "stop", "m", top_logprobs=(tokens,))
+        >>> record = JournalRecord.of({"messages": ["no sound"]}, "no sound", answer)
+        >>> soft = probabilities_from_logprobs([record], ("PC", "Mac"), answers="AB")
+        >>> soft.probabilities.round(3), soft.off_label_mass.round(3)
+        (array([[0.667, 0.333]]), array([0.1]))
     """
     if not 0 <= unseen_share <= 1:
         raise ValueError(f"unseen_share must lie in [0, 1], got {unseen_share}")
@@ -106,7 +130,7 @@ def probabilities_from_logprobs(
     for row, answer in enumerate(map(_readable, records)):
         if answer is not None and not answer.top_logprobs:
             raise ValueError(
-                f"record {row} has no log-probabilities; ask with top_logprobs=20 where the model gives them, or ask"
+                f"record {row} has no log-probabilities; ask with top_logprobs=20 if the model gives them, or ask"
                 " several times and use probabilities_from_samples"
             )
     inputs, read, n_unread = _read_inputs(records)
@@ -131,17 +155,28 @@ def probabilities_from_samples(
 ) -> LabelProbabilities:
     """Label probabilities from k answers to each input: (count + smoothing) / (k′ + labels · smoothing).
 
-    k′ are the answers that name a label, see `label_named_in`; `off_label_mass` is the share of the others. The
-    standard error of a share p is √(p(1 − p)/k): five samples give coarse soft labels, one sample gives a hard one.
+    k′ is the number of answers that name a label, see `label_named_in`. `off_label_mass` is the share of the other
+    answers. The standard error of a share p is √(p(1 − p)/k): five samples give coarse soft labels, and one sample
+    gives a hard label.
 
     Args:
-        records: failures and refusals are passed over.
+        records: the answers. Failures and refusals are left out.
         label_names: the classes, in the order of the columns.
-        answers: what stands for each label in an answer; default the names.
-        smoothing: added to each count; 0 leaves labels that were never named at probability 0, 1 is Laplace's rule.
+        answers: the strings that stand for each label in an answer; default the names.
+        smoothing: added to each count. 0 leaves labels that were never named at probability 0; 1 is Laplace's rule.
 
     Raises:
-        ValueError: one sample of an input twice, nothing to read, a negative smoothing.
+        ValueError: one sample of an input twice, no answer to read, or a negative smoothing.
+
+    Example:
+        >>> from distill_helpers.api import JournalRecord, TeacherAnswer, probabilities_from_samples
+        >>> records = [
+        ...     JournalRecord.of({"messages": ["no sound"]}, "no sound", TeacherAnswer(said, "stop", "m"), sample)
+        ...     for sample, said in enumerate(["PC", "It is a PC.", "Mac", "PC", "I don't know."])
+        ... ]
+        >>> soft = probabilities_from_samples(records, ("PC", "Mac"))
+        >>> soft.probabilities, soft.off_label_mass.round(3)
+        (array([[0.75, 0.25]]), array([0.2]))
     """
     if not 0 <= smoothing < math.inf:
         raise ValueError(f"smoothing must be 0 or more, got {smoothing}")
@@ -159,11 +194,11 @@ def probabilities_from_samples(
 
 
 def samples_of_inputs(records: Iterable[JournalRecord]) -> dict[str, list[JournalRecord]]:
-    """The records of each input, in the order of the records.
+    """Group the records by input, in the order of the records.
 
     Raises:
-        ValueError: one sample of an input twice. The records are then of two prompts or models, whose answers must not
-            be mixed, or a record was passed twice.
+        ValueError: one sample of an input twice. Then the records come from two prompts or models, whose answers must
+            not be mixed, or a record was passed twice.
     """
     grouped: dict[str, list[JournalRecord]] = {}
     keys: dict[tuple[str, int], str] = {}
@@ -174,7 +209,7 @@ def samples_of_inputs(records: Iterable[JournalRecord]) -> dict[str, list[Journa
         if key != record.key:
             raise ValueError(
                 f"record {row} is the second with sample {record.sample} of its input: the journal holds answers to"
-                " more than one prompt or of more than one model; pass the records of one of them"
+                " more than one prompt or of more than one model; pass only the records of one of them"
             )
         grouped.setdefault(record.input_text, []).append(record)
     return grouped
@@ -186,7 +221,7 @@ def _readable(record: JournalRecord) -> TeacherAnswer | None:
 
 
 def _read_inputs(records: list[JournalRecord]) -> tuple[tuple[str, ...], list[list[TeacherAnswer]], int]:
-    """Inputs, the readable answers to each, and how many inputs have none."""
+    """The inputs, the readable answers to each, and the number of inputs without any."""
     grouped = samples_of_inputs(records)
     read = {
         text: [answer for answer in map(_readable, samples) if answer is not None] for text, samples in grouped.items()
@@ -205,10 +240,10 @@ def _normalised(masses: np.ndarray) -> np.ndarray:
 def _label_masses(
     answer: TeacherAnswer, reader: LabelReader, unseen_share: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Probability seen on each label (labels,), a guess for those on which none was (labels,), the ambiguous mass."""
+    """The probability seen on each label (labels,), a guess for the unseen labels (labels,), and the ambiguous mass."""
     text_says = reader.read(answer.text.encode(errors="replace"), remember=False)
     seen, ambiguous = np.zeros(reader.n_labels), 0.0
-    # Where a label may be hidden: the labels, at most how much for one, at most how much for all of them.
+    # Where unseen labels may hide: the labels, the most probability for one of them, the most for all of them together.
     hidden: list[tuple[frozenset[int], float, float]] = []
     written, reach = b"", 1.0
     for place, index_written in zip(answer.top_logprobs, _written_tokens(answer), strict=True):
@@ -232,24 +267,25 @@ def _label_masses(
         if following is None:
             break
         written, reach = following
-    else:  # the answer ended and left it open
+    else:  # the answer ended and left the label open
         ambiguous += reach
         hidden.append((reader.read(written).labels, reach, reach))
     unseen = np.zeros(reader.n_labels)
     for labels, for_one, for_all in hidden:
-        those = [label for label in labels if seen[label] == 0]
-        if those:
-            unseen[those] += unseen_share * min(for_one, for_all / len(those))
+        unseen_labels = [label for label in labels if seen[label] == 0]
+        if unseen_labels:
+            unseen[unseen_labels] += unseen_share * min(for_one, for_all / len(unseen_labels))
     return seen, unseen, ambiguous
 
 
 def _written_tokens(answer: TeacherAnswer) -> list[int | None]:
-    """For each position the index of the listed token that the text is made of; None from where no listed one fits.
+    """For each position, the index of the listed token that was written; None from where no listed token fits.
 
-    "com" and "comp" may both fit; the following positions tell which of them leads on. Servers may trim the text.
+    "com" and "comp" may both fit the text. The positions after them show which of the two was written. Servers may trim
+    the text.
     """
     text = answer.text.lstrip().encode(errors="replace")
-    steps: list[list[tuple[int, int, int]]] = []  # for each position: where a token begins, where it ends, its index
+    steps: list[list[tuple[int, int, int]]] = []  # for each position: a token's start and end in the text, its index
     starts = {0}
     for place in answer.top_logprobs:
         fitting = []

@@ -1,4 +1,4 @@
-"""Which answers may be learned from: filters, a review by hand, and the accuracy that the review shows."""
+"""Which answers a student may learn from: filters, a review by a person, and the accuracy that the review shows."""
 
 import lazy_loader
 

@@ -1,4 +1,5 @@
-from .answer_quality import (
+from .quality_filters import (
+    REFUSALS as REFUSALS,
     FilteredRecords as FilteredRecords,
     SetAside as SetAside,
     filter_records as filter_records,
@@ -6,14 +7,17 @@ from .answer_quality import (
     modal_share as modal_share,
     pairwise_agreement as pairwise_agreement,
 )
+from .sampling import (
+    ReviewItem as ReviewItem,
+    review_items as review_items,
+)
 from .sheet import (
     RIGHT as RIGHT,
     UNSURE as UNSURE,
     WRONG as WRONG,
     ReviewedAccuracy as ReviewedAccuracy,
-    ReviewItem as ReviewItem,
     ReviewSheet as ReviewSheet,
-    review_items as review_items,
+    ReviewVerdict as ReviewVerdict,
     wilson_interval as wilson_interval,
 )
 from .widget import (

@@ -1,4 +1,4 @@
-"""The review sheet as a widget: pure functions from a sheet to HTML, and the buttons that call them again."""
+"""The review sheet as a widget: pure functions that render a sheet as HTML, and buttons that judge and render again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from distill_helpers.api.review.sheet import RIGHT, UNSURE, WRONG, ReviewSheet
+from distill_helpers.data.installed_files import require_package
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -14,7 +15,7 @@ __all__ = ["render_item", "render_progress", "review_widget"]
 
 
 def render_progress(sheet: ReviewSheet) -> str:
-    """How far the review is, as HTML."""
+    """The progress of the review as HTML: how many items are judged, and how accurate the answers are so far."""
     counts = sheet.counts()
     done = len(sheet.items) - counts.pop("open")
     tally = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -26,7 +27,13 @@ def render_progress(sheet: ReviewSheet) -> str:
 
 
 def render_item(sheet: ReviewSheet, row: int | None, note: str = "") -> str:
-    """An item as HTML, the verdict on it where there is one, and a note; None says that nothing is left."""
+    """An item as HTML.
+
+    Args:
+        sheet: the review sheet.
+        row: the item's index; None says that every item is judged.
+        note: a message to the reviewer.
+    """
     if row is None:
         return "<p>Every answer is judged. Thank you.</p>"
     item, verdict = sheet.items[row], sheet.verdict(row)
@@ -44,21 +51,28 @@ def render_item(sheet: ReviewSheet, row: int | None, note: str = "") -> str:
 
 
 def review_widget(sheet: ReviewSheet) -> ipywidgets.VBox:
-    """The sheet to click or type through: Tab moves between the buttons, Space and Enter press them.
+    """Show a review sheet in a notebook. Judge by mouse, or by keyboard: Tab moves on, Space and Enter press a button.
 
-    Begins with the first open item. A wrong label needs the right one from the list. Back shows the item before, whose
-    verdict can be replaced.
+        sheet = ReviewSheet("verdicts.jsonl", review_items(records, label_names), label_names)
+        review_widget(sheet)
+
+    The widget begins with the first open item. If a label is wrong, choose the right one from the list. "Back" shows
+    the item before, whose verdict can be replaced.
+
+    Raises:
+        ModuleNotFoundError: ipywidgets is not installed; the extra `review` brings it.
     """
-    import ipywidgets  # a requirement of the course, not of the package
+    require_package("ipywidgets", "The review widget", extra="review")
+    import ipywidgets  # not above: without the extra the rest of the module works
 
     progress, shown = ipywidgets.HTML(), ipywidgets.HTML()
     right, wrong, unsure, back = (
         ipywidgets.Button(description=name, button_style=style, tooltip=tip)
         for name, style, tip in (
             ("Right", "success", "The teacher's answer is right"),
-            ("Wrong", "danger", "It is not; with labels, choose the right one first"),
-            ("Unsure", "", "It cannot be told"),
-            ("Back", "", "Show the answer before"),
+            ("Wrong", "danger", "The teacher's answer is wrong; if there is a list, choose the right label first"),
+            ("Unsure", "", "I can't tell whether the answer is right"),
+            ("Back", "", "Show the answer before this one"),
         )
     )
     choice = ipywidgets.Dropdown(description="Right is")
@@ -70,7 +84,7 @@ def review_widget(sheet: ReviewSheet) -> ipywidgets.VBox:
         right.disabled = wrong.disabled = unsure.disabled = row is None
         if row is not None and sheet.label_names is not None:
             others = [name for name in sheet.label_names if name != sheet.items[row].shown]
-            # New options choose the first.
+            # Setting new options selects the first of them.
             choice.options = [("choose a label", None), *((name, name) for name in others)]
 
     def judge(verdict: str, label: str | None = None) -> None:

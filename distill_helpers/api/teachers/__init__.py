@@ -1,4 +1,4 @@
-"""The teachers: OpenAI's and Anthropic's dialects through their SDKs, and a server of your own that speaks both."""
+"""Teachers: OpenAI's and Anthropic's dialects through the providers' SDKs, and a local server that speaks both."""
 
 import lazy_loader
 

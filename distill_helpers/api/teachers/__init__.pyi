@@ -15,6 +15,8 @@ from .llama_server import (
 from .providers import (
     AnthropicTeacher as AnthropicTeacher,
     OpenAITeacher as OpenAITeacher,
-    Teacher as Teacher,
     make_teacher as make_teacher,
+)
+from .teacher import (
+    Teacher as Teacher,
 )

@@ -1,69 +1,94 @@
-"""A connection to a provider through its own SDK: one call in, the body of the response out, no text in an error."""
+"""A connection to a provider through its own SDK: one call returns the response's body, and no error quotes a text."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-import anthropic
-import httpx2
-import openai
+from distill_helpers.data.installed_files import require_package
 
-__all__ = ["MalformedAnswerError", "SDKConnection"]
+__all__ = ["MalformedAnswerError", "SDKConnection", "import_sdk"]
 
-# At DEBUG both SDKs log the bodies of requests, which are the customers' texts. Whoever wants that sets the level of
-# these loggers; a root logger at DEBUG alone does not.
+# At DEBUG both SDKs log the bodies of requests, which hold the customers' texts. If you want these lines, set the level
+# of these two loggers; setting the root logger to DEBUG is not enough.
 for _name in ("openai", "anthropic"):
     if logging.getLogger(_name).level == logging.NOTSET:
         logging.getLogger(_name).setLevel(logging.INFO)
 
 
 class MalformedAnswerError(ValueError):
-    """A response with a good status whose body is not what the provider documents. Names no text."""
+    """A response has a good status, but its body is not what the provider documents. The message quotes no text."""
+
+
+def import_sdk(name: str) -> Any:
+    """Import a provider's SDK, "openai" or "anthropic", which takes a second or two.
+
+    Raises:
+        ModuleNotFoundError: the SDK, or the aiohttp that the SDK uses here, is not installed.
+    """
+    for package in (name, "aiohttp"):  # without aiohttp the SDK raises an error that names an extra of its own
+        require_package(package, "A teacher behind an API", extra="api")
+    return importlib.import_module(name)
 
 
 class SDKConnection:
-    """An SDK's client, made again after it was closed: its connections belong to one event loop.
+    """An asynchronous client of a provider's SDK. After `close`, the next call makes a new client.
 
-    Its transport is the SDK's own over aiohttp, which takes two thirds of the default one's CPU time for a call: at a
-    hundred calls at a time that time is what limits a collection.
+    The client is made anew because its connections belong to one event loop. Its transport is the SDK's own transport
+    over aiohttp. That takes two thirds of the default transport's CPU time for a call, and with a hundred calls at a
+    time, CPU time is what limits a collection.
+
+    Args:
+        sdk: the SDK's name, "openai" or "anthropic".
+        client: the name of the client's class in the SDK.
+        **options: passed to the client: api_key, base_url, timeout, max_retries.
+
+    Attributes:
+        errors: the SDK's errors for a call that failed.
+
+    Raises:
+        ModuleNotFoundError: the SDK is not installed.
+        openai.OpenAIError: there is no key.
     """
 
-    def __init__(
-        self,
-        client: Callable[..., openai.AsyncOpenAI | anthropic.AsyncAnthropic],
-        transport: Callable[[], httpx2.AsyncClient],
-    ) -> None:
-        self._connect = lambda: client(http_client=transport())
-        self._client: openai.AsyncOpenAI | anthropic.AsyncAnthropic | None = self._connect()  # a missing key shows now
+    def __init__(self, sdk: str, client: str, **options: Any) -> None:
+        self._sdk = import_sdk(sdk)
+        self.errors: type[Exception] = self._sdk.APIError
+        self._make_client = lambda: getattr(self._sdk, client)(http_client=self._sdk.DefaultAioHttpClient(), **options)
+        self._client: Any = self._make_client()  # now, so that a missing key shows at once
 
     async def post(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of the response, a JSON object.
+        """Send a request; returns the response's body, a JSON object.
 
-        The request is complete, and a batch's results are read from JSON as well: so the SDK's typed method would only
-        convert it forth and back. (It also lacks what some version or server calls by another name.)
+        The SDK's typed methods are not used. The request is complete already, and the results of a batch are read from
+        JSON as well, so a typed method would only convert back and forth. (It would also reject a field that another
+        version or server calls by another name.)
         """
-        self._client = self._client or self._connect()
+        import httpx2  # a requirement of both SDKs
+
+        self._client = self._client or self._make_client()
         try:
             response = await self._client.post(path, body=request, cast_to=httpx2.Response)
-        except (openai.APITimeoutError, anthropic.APITimeoutError) as error:
+        except self._sdk.APITimeoutError as error:
             if not _broken_connection(error):
                 raise
-            sdk = openai if isinstance(error, openai.APITimeoutError) else anthropic
-            raise sdk.APIConnectionError(request=error.request) from None
+            raise self._sdk.APIConnectionError(request=error.request) from None
         return _parse(response.content)
 
     async def close(self) -> None:
+        """Close the client's connections."""
         if self._client is not None:
             await self._client.close()
             self._client = None
 
 
 def _broken_connection(error: BaseException | None) -> bool:
-    """Whether a connection was reset or closed. The transport calls that a time-out as well, so look at the causes."""
+    """Whether the connection was reset or closed. The transport reports that as a time-out, so look at the causes."""
+    import aiohttp
+
     while error is not None:
         if isinstance(error, aiohttp.ClientConnectionError):
             return not isinstance(error, TimeoutError)

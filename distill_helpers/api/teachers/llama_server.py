@@ -1,20 +1,19 @@
-"""A language model on this machine, behind a server that speaks OpenAI's and Anthropic's dialects: llama.cpp's own.
+"""A language model on this machine, behind llama.cpp's own server, which speaks OpenAI's and Anthropic's dialects.
 
-    with local_server() as server:
+    with local_server("my-model.gguf") as server:
         teacher = OpenAITeacher(server.model, base_url=server.openai_url, api_key="local")
 
-The server is another process: a crash in it leaves the notebook alive, and it ends when the notebook's process does,
-however that ends. It listens on loopback only, and its log holds errors and no text of a request.
+The server is a process of its own: if the server crashes, the notebook lives on, and if the notebook's process ends, in
+whatever way, the server ends too. The server listens on loopback only. Its log holds errors and no text of a request.
 
-This file is also that process's program. It is run by its path, not with `python -m`: importing the package would load
-torch, which takes longer than loading the model.
+This file is also the program of the server's process. The process runs the file by its path, so that it needs nothing
+but the standard library and xllamacpp.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import json
 import logging
 import os
@@ -42,13 +41,13 @@ _ERRORS_ONLY = 1
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A server that is ready.
+    """A local server that is ready to answer.
 
     Attributes:
-        openai_url: `base_url` for OpenAI's SDK. Any word will do as the key.
-        anthropic_url: `base_url` for Anthropic's SDK. Any word will do as the key.
-        model: the name to ask for, which answers bear as well: the file's name without its ending.
-        log_file: what the server writes; it stays when the server has ended.
+        openai_url: `base_url` for OpenAI's SDK. As the key, any word will do.
+        anthropic_url: `base_url` for Anthropic's SDK. As the key, any word will do.
+        model: the name to ask for, which the answers bear as well: the model file's name without its ending.
+        log_file: what the server writes; the file stays when the server has ended.
         process_id: of the server's process.
     """
 
@@ -69,47 +68,48 @@ def local_server(
     log_file: str | Path | None = None,
     start_timeout_s: float = 60.0,
 ) -> Iterator[LocalServer]:
-    """Serve a GGUF model on a free port of this machine for as long as the context lasts.
+    """Serve a GGUF model on a free port of this machine, as long as the `with` block runs.
 
-    Unlike llama.cpp's defaults, attention and its cache are in fp32, so that a text gets the same answer and the same
-    log-probabilities whatever was asked before or beside it; and a request that says nothing else samples at
-    temperature 1 from the whole distribution, as the providers do.
+        with local_server("my-model.gguf") as server:
+            teacher = OpenAITeacher(server.model, base_url=server.openai_url, api_key="local")
 
-    Log-probabilities are those of the weights computed in fp32 only where the file's weights are in fp32. llama.cpp
-    rounds the input of a quantised layer to 8 bits: the course's Q4_1 file is off by about 0.07 on average and by 0.3
-    to 0.5 on the worst of the 20 likeliest tokens.
+    Two settings differ from llama.cpp's defaults. Attention and its cache are computed in fp32, so that a text gets the
+    same answer and the same log-probabilities, whatever was asked before it or beside it. And a request that does not
+    say how to sample is sampled at temperature 1 from the whole distribution, as the providers do.
+
+    The log-probabilities are those of the weights computed in fp32 only if the file's weights are in fp32, because
+    llama.cpp rounds the input of a quantised layer to 8 bits. For the course's Q4_1 file, this error is about 0.07 on
+    average, and 0.3 to 0.5 on the worst of the 20 likeliest tokens.
 
     Args:
-        model_path: a `.gguf` file; default the course's SmolLM2, see `models.language_model_path`.
-        context_length: tokens of prompt and answer together, of each request; rounded up to a multiple of 256. A longer
-            prompt is refused with status 400, a longer answer ends as truncated.
-        parallel: requests that are answered at once; others wait.
-        threads: of computation; default as many as llama.cpp chooses, one for each core.
-        log_file: the server's output is appended to it; default a new file in the folder for temporary files.
-        start_timeout_s: how long to wait for the server to be ready.
+        model_path: a `.gguf` file; default the course's SmolLM2, see `language_model_path`.
+        context_length: limit of each request in tokens, prompt and answer together; rounded up to a multiple of 256. A
+            longer prompt is refused with status 400, and a longer answer ends as truncated.
+        parallel: how many requests are answered at once; further ones wait.
+        threads: of the computation; default as many as llama.cpp chooses, one for each core.
+        log_file: the server's output is appended to this file; default a new file in the folder for temporary files.
+        start_timeout_s: how long to wait until the server is ready, in seconds.
 
     Yields:
-        Where it is reached.
+        The server's addresses and the model's name.
 
     Raises:
         ValueError: a number outside its range.
-        ModuleNotFoundError: `xllamacpp` is not installed.
-        FileNotFoundError: the course's model is not installed.
-        RuntimeError: the server ended before it was ready, say for want of the file; with the end of its log.
-        TimeoutError: it was not ready in time; with the end of its log.
+        ModuleNotFoundError: `xllamacpp` is not installed; the extra `local-server` brings it.
+        FileNotFoundError: there is no `model_path`, and the course's model is not installed.
+        RuntimeError: the server ended before it was ready, for instance because there is no such file; the message
+            quotes the end of the server's log.
+        TimeoutError: the server was not ready in time; the message quotes the end of the server's log.
     """
+    from distill_helpers.data.installed_files import require_package  # not above: the server's process runs this file
+
     for name, number in {"context_length": context_length, "parallel": parallel, "threads": threads}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     if not start_timeout_s > 0:
         raise ValueError(f"start_timeout_s must be above 0, got {start_timeout_s}")
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise ModuleNotFoundError("a local server needs the package xllamacpp; install distill-helpers[course]")
-    if model_path is None:
-        from distill_helpers.models.loading import language_model_path  # not above: the server's process runs this file
-
-        model_path = language_model_path()
-    model_path = Path(model_path).absolute()
+    require_package("xllamacpp", "A local server", extra="local-server")
+    model_path = (_course_model() if model_path is None else Path(model_path)).absolute()
     log_file = _new_log_file() if log_file is None else Path(log_file).absolute()
     settings = {
         "path": str(model_path),
@@ -121,7 +121,7 @@ def local_server(
     with log_file.open("ab") as log:
         log_start = log.tell()
         server = subprocess.Popen(
-            # -P: without it the files beside this one could be imported in place of others of the same names.
+            # -P: without it, modules in this file's folder could hide other modules of the same names.
             [sys.executable, "-P", __file__, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -139,11 +139,20 @@ def local_server(
         if server.poll() is not None:
             _LOG.warning("the local server ended by itself, exit code %d; its log: %s", server.returncode, log_file)
     finally:
-        server.kill()  # it has nothing to save, and nothing that it is busy with can delay this
+        server.kill()  # the server has nothing to save, and a kill does not wait for a running answer
         server.wait()
         for pipe in (server.stdin, server.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _course_model() -> Path:
+    from distill_helpers.models.loading import language_model_path  # not above: the server's process runs this file
+
+    try:
+        return language_model_path()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or pass model_path, a .gguf file of your own") from None
 
 
 def _new_log_file() -> Path:
@@ -153,11 +162,11 @@ def _new_log_file() -> Path:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], timeout_s: float) -> str:
-    """The server's address, once it answers there. Its errors are predicates of a sentence about the server."""
+    """The server's address, once the server answers there. The errors continue the sentence "the local server …"."""
     deadline = time.monotonic() + timeout_s
     lines: queue.Queue[bytes] = queue.Queue()
     assert server.stdout is not None
-    # A thread, since a pipe can't be read with a time limit on Windows. It ends with the server at the latest.
+    # In a thread, since Windows can't read a pipe with a time limit. The thread ends with the server at the latest.
     threading.Thread(target=lambda pipe: lines.put(pipe.readline()), args=(server.stdout,), daemon=True).start()
     not_ready = TimeoutError(f"was not ready within {timeout_s:g} s")
     try:
@@ -176,7 +185,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], timeout_s: float) -> str:
 
 
 def _is_healthy(address: str, timeout_s: float) -> bool:
-    # Not urllib, which would ask a proxy where the environment names one.
+    # Not urllib, which would ask a proxy if the environment names one.
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=max(timeout_s, 0.1))
     try:
         connection.request("GET", "/health")
@@ -195,26 +204,26 @@ def _tail(log_file: Path, start: int) -> str:
 
 
 def _serve(settings: dict[str, Any], announcement: IO[str]) -> None:
-    """Be the server's process: load the model, announce the address, end with the parent."""
+    """Run as the server's process: load the model, announce the address, and end when the parent ends."""
     import xllamacpp
 
     parent = os.getppid()
     params = xllamacpp.CommonParams()
     params.model.path = settings["path"]
-    params.model_alias = {settings["name"]}  # else answers bear the file's whole path
-    params.hostnames, params.port = [_LOOPBACK], 0  # the system picks the port, so that nobody else can be first
+    params.model_alias = {settings["name"]}  # without it, answers bear the file's whole path
+    params.hostnames, params.port = [_LOOPBACK], 0  # the system picks a free port, so no other process can take it
     params.n_parallel = settings["parallel"]
     params.n_ctx = settings["context_length"] * settings["parallel"]  # llama.cpp divides it among the requests
     if settings["threads"] is not None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.verbosity = _ERRORS_ONLY
-    # Flash attention computes in fp16, and differently for a prompt whose beginning is cached: see `local_server`.
+    # Flash attention computes in fp16, and computes a prompt differently if its beginning is cached.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.sampling.temp, params.sampling.top_k, params.sampling.top_p, params.sampling.min_p = 1.0, 0, 1.0, 0.0
-    # Finished prompts are not kept, which takes up to 8 GB. What the next one shares with the last one still is.
+    # Do not keep finished prompts, which take up to 8 GB. The beginning that a prompt shares with the last one is kept.
     params.cache_ram_mib = 0
-    # Web pages of other machines may not read answers, and nobody what the requests are.
+    # Web pages of other machines may not read answers, and nobody may list the requests.
     params.cors_origins, params.ui, params.endpoint_slots = "localhost", False, False
     try:
         server = xllamacpp.Server(params)
@@ -229,11 +238,11 @@ def _serve(settings: dict[str, Any], announcement: IO[str]) -> None:
     announcement.write(f"{server.listening_address}\n")
     announcement.close()
     _wait_for_end_of(parent)
-    os._exit(0)  # not by way of the server's destructor, which waits for answers that nobody wants now
+    os._exit(0)  # skips the server's destructor, which waits for answers that nobody wants any more
 
 
 def _wait_for_end_of(parent: int) -> None:
-    """Return when standard input, which the parent holds open, ends: it does however the parent ends."""
+    """Wait until standard input ends. The parent holds it open, so it ends with the parent, however the parent ends."""
     ended = threading.Event()
 
     def read_to_the_end() -> None:
@@ -241,15 +250,15 @@ def _wait_for_end_of(parent: int) -> None:
         ended.set()
 
     threading.Thread(target=read_to_the_end, daemon=True).start()
-    # A forked child of the parent, say a data loader's worker, can hold the pipe open longer than the parent lives.
+    # A forked child of the parent, such as a data loader's worker, may hold the pipe open after the parent has ended.
     while not ended.wait(timeout=1.0) and os.getppid() == parent:
         pass
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupting a notebook's cell reaches its kernel's children too
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupting a notebook's cell interrupts its kernel's children too
     announcement = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the library prints goes to the log
+    os.dup2(2, 1)  # what the library prints goes to the log
     _serve(json.loads(sys.argv[1]), announcement)
 
 

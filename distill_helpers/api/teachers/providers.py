@@ -1,68 +1,88 @@
 """Teachers behind an API: OpenAI's and Anthropic's dialects, through the providers' own SDKs.
 
-A teacher turns a text into a *request*, the JSON body that its provider expects, and a response into a `TeacherAnswer`.
-The same body goes into a live call and into a file of the provider's batch API, and its hash is the answer's key in the
-journal. `base_url` sends the calls to any compatible server: vLLM, Ollama, llama.cpp, the course's own local one.
+A teacher turns a text into a *request*, the JSON body that its provider expects, and turns a response into a
+`TeacherAnswer`. Live calls and files for the provider's batch API carry the same body, and the hash of that body is the
+answer's key in the journal. `base_url` sends the calls to any compatible server: vLLM, Ollama, llama.cpp, or the
+package's own `local_server`.
 """
 
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol
-
-import anthropic
-import openai
+from typing import Any
 
 from distill_helpers.api.teachers.answers import COMPLETE, TRUNCATED, TeacherAnswer, TokenLogprob, Usage
 from distill_helpers.api.teachers.connection import MalformedAnswerError, SDKConnection
 
-__all__ = ["AnthropicTeacher", "OpenAITeacher", "Teacher", "make_teacher"]
+__all__ = ["AnthropicTeacher", "OpenAITeacher", "make_teacher"]
 
 
-class Teacher(Protocol):
-    """What the collector asks of a teacher; write your own for a third dialect."""
-
-    model: str
-    #: What `ask` raises when one request fails: recorded, and the next one is asked. Anything else ends the collection.
-    failures: tuple[type[Exception], ...]
-
-    def request(self, text: str) -> dict[str, Any]:
-        """The body of the call that asks about a text: JSON, the same for the same text."""
-
-    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
-        """Send a request; raises `failures`."""
-
-    def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
-        """The answer in a response's body; raises `MalformedAnswerError`."""
-
-    async def close(self) -> None:
-        """Close the connections; another request opens new ones."""
-
-
-class OpenAITeacher:
-    """A teacher that speaks OpenAI's Chat Completions, with log-probabilities where the model gives them.
+class _SDKTeacher(ABC):
+    """What the teachers of both providers share: building a request, and sending it.
 
     Args:
-        model: its name at the provider.
-        system_prompt: sent before each text; nothing is sent where it is empty.
-        examples: (text, answer) pairs that are sent before each text as earlier turns: few-shot examples.
-        temperature: None leaves it out, which reasoning models demand.
-        max_tokens: of an answer, reasoning included; sent as `max_completion_tokens`.
-        top_logprobs: how many of the likeliest tokens to return at each position, 1 to 20; None asks for none.
-        parameters: more of the body, such as `{"seed": 0}`.
-        api_key: default the environment's `OPENAI_API_KEY`; any word for a local server.
-        base_url: of a compatible server; default OpenAI's.
-        timeout_s: of one attempt.
-        max_retries: of a failing call; the SDK waits as `retry-after` says, up to two minutes, else ever longer.
-
-    Raises:
-        ValueError: a number outside its range, an empty example.
-        openai.OpenAIError: no key.
+        path: where the SDK posts requests.
+        connection: the SDK's client.
+        messages: what stands before each text: a system prompt, few-shot examples.
+        body: the rest of each request; its "model" is the teacher's model.
     """
 
-    failures: tuple[type[Exception], ...] = (openai.APIError, MalformedAnswerError)
+    failures: tuple[type[Exception], ...]
+
+    def __init__(
+        self, path: str, connection: SDKConnection, messages: Sequence[Mapping[str, str]], body: Mapping[str, Any]
+    ) -> None:
+        self.model: str = body["model"]
+        self.failures = (connection.errors, MalformedAnswerError)
+        self._path, self._connection, self._messages, self._body = path, connection, list(messages), dict(body)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    def request(self, text: str) -> dict[str, Any]:
+        """The body of the call that asks about a text, as JSON. The same text always gives the same body."""
+        return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
+
+    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
+        """Send a request and read the answer; raises `failures`."""
+        return self.read(await self._connection.post(self._path, request))
+
+    @abstractmethod
+    def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
+        """Read the answer from a response's body; raises `MalformedAnswerError`."""
+
+    async def close(self) -> None:
+        """Close the connections. Another request opens new ones."""
+        await self._connection.close()
+
+
+class OpenAITeacher(_SDKTeacher):
+    """A teacher that speaks OpenAI's Chat Completions, with log-probabilities if the model gives them.
+
+        teacher = OpenAITeacher("gpt-4o-mini", "Name the queue.", max_tokens=5, top_logprobs=20)
+        teacher.request("my screen stays black")["messages"]
+
+    Args:
+        model: the model's name at the provider.
+        system_prompt: sent before each text; if it is empty, no system prompt is sent.
+        temperature: None leaves the field out, which reasoning models demand.
+        max_tokens: limit of an answer, reasoning included; sent as `max_completion_tokens`.
+        examples: few-shot examples: (text, answer) pairs that are sent before each text as earlier turns.
+        top_logprobs: how many of the likeliest tokens to return at each position, 1 to 20; None asks for none.
+        parameters: further fields of the request, such as `{"seed": 0}`.
+        api_key: default the environment's `OPENAI_API_KEY`. For a local server any word will do.
+        base_url: address of a compatible server; default OpenAI's.
+        timeout_s: limit of one attempt, in seconds.
+        max_retries: how often a failing call is repeated. The SDK waits as `retry-after` says, up to two minutes;
+            without this header each wait is longer than the last.
+
+    Raises:
+        ModuleNotFoundError: the SDK is not installed.
+        ValueError: a number outside its range, or an empty example.
+        openai.OpenAIError: there is no key.
+    """
 
     def __init__(
         self,
@@ -82,26 +102,19 @@ class OpenAITeacher:
         _check_numbers(temperature, 2.0, max_tokens, timeout_s, max_retries)
         if top_logprobs is not None and not 1 <= top_logprobs <= 20:
             raise ValueError(f"top_logprobs must be 1 to 20 or None, got {top_logprobs}")
-        self.model = model
-        self._messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        self._messages += _turns(examples)
-        self._body: dict[str, Any] = {"model": model, "max_completion_tokens": max_tokens, **(parameters or {})}
+        system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+        body: dict[str, Any] = {"model": model, "max_completion_tokens": max_tokens, **(parameters or {})}
         if temperature is not None:
-            self._body["temperature"] = temperature
+            body["temperature"] = temperature
         if top_logprobs is not None:
-            self._body |= {"logprobs": True, "top_logprobs": top_logprobs}
-        self._connection = SDKConnection(
-            partial(openai.AsyncOpenAI, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries),
-            openai.DefaultAioHttpClient,
+            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        connection = SDKConnection(
+            "openai", "AsyncOpenAI", api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
         )
-
-    def request(self, text: str) -> dict[str, Any]:
-        return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
-
-    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
-        return self.read(await self._connection.post("/chat/completions", request))
+        super().__init__("/chat/completions", connection, [*system, *_turns(examples)], body)
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
+        """Read the answer from a response's body; raises `MalformedAnswerError`."""
         with _documented_shape("OpenAI"):
             choice = response["choices"][0]
             message, usage = choice["message"], response.get("usage") or {}
@@ -123,30 +136,30 @@ class OpenAITeacher:
                 ),
             )
 
-    async def close(self) -> None:
-        await self._connection.close()
 
+class AnthropicTeacher(_SDKTeacher):
+    """A teacher that speaks Anthropic's Messages. It gives no log-probabilities: ask for several samples instead.
 
-class AnthropicTeacher:
-    """A teacher that speaks Anthropic's Messages. It gives no log-probabilities: sample several answers instead.
+        teacher = AnthropicTeacher("claude-haiku-4-5", "Name the queue.", temperature=1.0, max_tokens=5)
+        teacher.request("my screen stays black")["system"]
 
     Args:
-        model: its name at the provider.
-        system_prompt: sent beside each text; nothing is sent where it is empty.
-        examples: (text, answer) pairs that are sent before each text as earlier turns: few-shot examples.
-        temperature: 0 to 1; None leaves it out, which the newer models demand.
-        max_tokens: of an answer, thinking included.
-        parameters: more of the body.
-        api_key: default the environment's `ANTHROPIC_API_KEY`; any word for a local server.
-        base_url: of a compatible server; default Anthropic's.
-        timeout_s: of one attempt.
-        max_retries: of a failing call; the SDK waits as `retry-after` says, else ever longer.
+        model: the model's name at the provider.
+        system_prompt: sent beside each text; if it is empty, no system prompt is sent.
+        temperature: 0 to 1; None leaves the field out, which the newer models demand.
+        max_tokens: limit of an answer, thinking included.
+        examples: few-shot examples: (text, answer) pairs that are sent before each text as earlier turns.
+        parameters: further fields of the request.
+        api_key: default the environment's `ANTHROPIC_API_KEY`. For a local server any word will do.
+        base_url: address of a compatible server; default Anthropic's.
+        timeout_s: limit of one attempt, in seconds.
+        max_retries: how often a failing call is repeated. The SDK waits as `retry-after` says; without this header each
+            wait is longer than the last.
 
     Raises:
-        ValueError: a number outside its range, an empty example.
+        ModuleNotFoundError: the SDK is not installed.
+        ValueError: a number outside its range, or an empty example.
     """
-
-    failures: tuple[type[Exception], ...] = (anthropic.APIError, MalformedAnswerError)
 
     def __init__(
         self,
@@ -163,47 +176,40 @@ class AnthropicTeacher:
         max_retries: int = 5,
     ) -> None:
         _check_numbers(temperature, 1.0, max_tokens, timeout_s, max_retries)
-        self.model = model
-        self._messages = _turns(examples)
-        self._body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **(parameters or {})}
+        body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **(parameters or {})}
         if system_prompt:
-            self._body["system"] = system_prompt
+            body["system"] = system_prompt
         if temperature is not None:
-            self._body["temperature"] = temperature
-        self._connection = SDKConnection(
-            partial(
-                anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
-            ),
-            anthropic.DefaultAioHttpClient,
+            body["temperature"] = temperature
+        connection = SDKConnection(
+            "anthropic",
+            "AsyncAnthropic",
+            api_key=api_key,
+            base_url=base_url,
+            timeout=timeout_s,
+            max_retries=max_retries,
         )
-
-    def request(self, text: str) -> dict[str, Any]:
-        return {**self._body, "messages": [*self._messages, {"role": "user", "content": text}]}
-
-    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
-        return self.read(await self._connection.post("/v1/messages", request))
+        super().__init__("/v1/messages", connection, _turns(examples), body)
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
+        """Read the answer from a response's body; raises `MalformedAnswerError`."""
         with _documented_shape("Anthropic"):
             usage = response.get("usage") or {}
             read, written = (usage.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
             stop = response["stop_reason"]
             return TeacherAnswer(
-                # A thinking block comes first where there is one: only the text blocks are the answer.
+                # If the model thinks, a thinking block comes first: only the text blocks are the answer.
                 text="".join(block["text"] for block in response["content"] if block["type"] == "text"),
                 finish_reason=_ANTHROPIC_REASONS.get(stop, stop),
                 model=response["model"],
                 usage=Usage(
-                    # Anthropic counts what came from the cache and went into it apart from the rest.
+                    # Anthropic's input_tokens leave out the tokens that were read from or written into the cache.
                     input_tokens=usage.get("input_tokens", 0) + read + written,
                     output_tokens=usage.get("output_tokens", 0),
                     cached_input_tokens=read,
                     cache_write_tokens=written,
                 ),
             )
-
-    async def close(self) -> None:
-        await self._connection.close()
 
 
 _ANTHROPIC_REASONS = {
@@ -215,10 +221,16 @@ _ANTHROPIC_REASONS = {
 
 
 def make_teacher(provider: str, model: str, **options: Any) -> OpenAITeacher | AnthropicTeacher:
-    """The teacher of a provider by name, "openai" or "anthropic".
+    """Make a provider's teacher by name.
+
+    Args:
+        provider: "openai" or "anthropic".
+        model: the model's name at the provider.
+        **options: further arguments of `OpenAITeacher` or `AnthropicTeacher`.
 
     Raises:
-        ValueError: another provider.
+        ModuleNotFoundError: the provider's SDK is not installed.
+        ValueError: another provider, or an option outside its range.
     """
     teachers: dict[str, type[OpenAITeacher] | type[AnthropicTeacher]] = {
         "openai": OpenAITeacher,
@@ -226,8 +238,8 @@ def make_teacher(provider: str, model: str, **options: Any) -> OpenAITeacher | A
     }
     if provider not in teachers:
         raise ValueError(
-            f"unknown provider {provider!r}: choose one of {sorted(teachers)}; a compatible server of another name is"
-            ' reached with "openai" and its base_url'
+            f"unknown provider {provider!r}: choose one of {sorted(teachers)}; for a compatible server of another"
+            ' provider, choose "openai" and pass its base_url'
         )
     return teachers[provider](model, **options)
 

@@ -1,8 +1,8 @@
 """Exercises that check themselves: *not attempted*, *wrong* with a useful word, or *right* with the reason.
 
-A module for each notebook holds that notebook's checks. A check calls the reader's function on inputs of its own; it
-returns why the answer is right and raises `Wrong` with what is wrong. Solutions are in `notebooks/solutions`; the tests
-run them, and plausible wrong answers, against every check.
+The checks of a notebook are in the module of its name, without the number. A check calls the reader's function on
+inputs of its own. It returns why the answer is right, or raises `Wrong` with what is wrong. The solutions are in
+`notebooks/solutions`; the tests run them, and plausible wrong answers, through every check.
 """
 
 from __future__ import annotations
@@ -10,30 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Attempt", "Verdict", "Wrong", "check", "compare", "exercises", "judge"]
+from distill_helpers.course.folders import notebook_names
 
-#: The notebooks that have exercises: their number, and the module with the checks.
-_MODULES = {
-    "00": "start_here",
-    "01": "dark_knowledge",
-    "02": "temperature",
-    "03": "t_squared",
-    "04": "distillation_loss",
-    "05": "response_distillation",
-    "06": "feature_distillation",
-    "07": "landmark_systems",
-    "08": "api_distillation",
-    "09": "language_models",
-}
+__all__ = ["Attempt", "Verdict", "Wrong", "check", "compare", "exercises", "judge", "needs_gradient", "seeded_randn"]
 
 
 class Wrong(Exception):  # noqa: N818 - a verdict, not a failure of the program
-    """What is wrong with an answer, in words that help to mend it."""
+    """What is wrong with an answer, in words that help to fix it."""
 
 
 class _NotAttempted(Exception):  # noqa: N818
@@ -49,7 +38,7 @@ class Verdict:
 
 
 class Attempt:
-    """The reader's function. Calling it turns what it raises, and a missing answer, into a verdict."""
+    """The reader's function. An exception that it raises, and a missing answer, become verdicts."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -65,28 +54,29 @@ class Attempt:
 
 
 def exercises() -> dict[str, Callable[[Attempt], str]]:
-    """Every check by the number of its exercise, such as "01.2"."""
-    return {number: function for notebook in _MODULES for number, function in _checks_of(notebook).items()}
+    """Collect the checks of all notebooks by the numbers of their exercises, such as "01.2"."""
+    return {number: function for name in notebook_names() for number, function in _checks_of(name[:2]).items()}
 
 
 def _checks_of(notebook: str) -> dict[str, Callable[[Attempt], str]]:
-    """The checks of a notebook, such as "01"; none where it has no exercises."""
-    if notebook not in _MODULES:
+    """Import the checks of a notebook, such as "01". A notebook without exercises has none."""
+    modules = [name[3:] for name in notebook_names() if name[:2] == notebook]
+    if not modules or not (Path(__file__).parent / f"{modules[0]}.py").exists():
         return {}
-    checks: Mapping[str, Callable[[Attempt], str]] = import_module(f"{__name__}.{_MODULES[notebook]}").CHECKS
+    checks: Mapping[str, Callable[[Attempt], str]] = import_module(f"{__name__}.{modules[0]}").CHECKS
     return {f"{notebook}.{exercise}": function for exercise, function in checks.items()}
 
 
 def judge(number: str, function: Callable[..., Any]) -> Verdict:
-    """What an answer to an exercise is worth.
+    """Judge an answer to an exercise.
 
     Args:
         number: of the exercise, such as "01.2".
         function: the reader's.
 
     Raises:
-        ValueError: no such exercise.
-        TypeError: an answer that is not a function.
+        ValueError: no exercise has this number.
+        TypeError: the answer is not a function.
     """
     known = _checks_of(number.partition(".")[0])
     if number not in known:
@@ -102,7 +92,7 @@ def judge(number: str, function: Callable[..., Any]) -> Verdict:
 
 
 def check(number: str, function: Callable[..., Any]) -> None:
-    """Print what an answer is worth. Raises nothing that comes from the answer.
+    """Judge an answer to an exercise and print the verdict. An exception in the answer becomes a verdict, too.
 
     Args:
         number: of the exercise, such as "01.2".
@@ -117,12 +107,12 @@ def check(number: str, function: Callable[..., Any]) -> None:
 
 
 def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | float] | None = None) -> None:
-    """Raise `Wrong` unless `got` is `expected`, to 1e-4 of its size; name the mistake where its value is known.
+    """Raise `Wrong` unless `got` equals `expected` to 1e-4 of its size; name the mistake if its value is known.
 
     Args:
         got: a number or tensor.
-        expected: what is right.
-        mistakes: what to say, and the value that this mistake gives.
+        expected: the right value.
+        mistakes: known mistakes: what to say, and the value that the mistake leads to.
     """
     if not isinstance(got, Tensor | int | float) or isinstance(got, bool):
         raise Wrong(f"a number or a tensor is needed, got {type(got).__name__}")
@@ -136,6 +126,27 @@ def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | 
         raise Wrong(f"got {_short(actual)}, expected {_short(right)}{_where(actual, right)}")
 
 
+def needs_gradient(loss: Any, student: Tensor) -> None:
+    """Raise `Wrong` unless a loss, whose value is right, has a gradient with respect to the student's tensor.
+
+    Args:
+        loss: what the reader's function returned; of more than one number, the sum is differentiated.
+        student: the leaf tensor that the function was given, without a gradient so far.
+    """
+    if isinstance(loss, Tensor) and loss.requires_grad:
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+    if student.grad is None or not bool(student.grad.abs().sum() > 0):
+        raise Wrong(
+            "the value is right, but no gradient reaches the student: return a tensor, without item() or detach() on"
+            " the way"
+        )
+
+
+def seeded_randn(*shape: int, seed: int) -> Tensor:
+    """Draw a tensor of standard normal numbers that depends on the seed alone."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(_near(a, b).all())
 
@@ -145,7 +156,7 @@ def _near(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _where(actual: Tensor, right: Tensor) -> str:
-    """The first entry that is wrong, where what is printed looks the same."""
+    """Name the first wrong entry, if the values that are printed look the same."""
     if actual.dim() == 0 or _short(actual) != _short(right):
         return ""
     place = tuple(int(i) for i in (~_near(actual, right)).nonzero()[0])

@@ -35,23 +35,23 @@ def _check_samples(attempt: Attempt) -> str:
         {
             "these do not sum to 1: divide by the answers that named a word": 0.8 * p,
             "'mac' and 'MAC' are Mac: the case does not matter": shares(2, 2, 1),
-            "'mac.' and 'Unix.' name a word as well: take spaces and full stops off both ends": shares(4, 1, 1),
-            "' Mac' names a word as well: take spaces and full stops off both ends": shares(3, 1, 1),
-            "'Macro' is another word: the answer must be the word, not begin with it": shares(6, 2, 1),
+            "'mac.' and 'Unix.' name a word as well: strip spaces and full stops from both ends": shares(4, 1, 1),
+            "' Mac' names a word as well: strip spaces and full stops from both ends": shares(3, 1, 1),
+            "'Macro' is another word: the answer must equal the word, not begin with it": shares(6, 2, 1),
         },
     )
-    compare(float(off), 0.2, {"that is the share that named a word": 0.8, "a share, not a count": 2.0})
+    compare(float(off), 0.2, {"that is the share that named a word": 0.8, "return a share, not a count": 2.0})
     variance = p * (1 - p)
     compare(
         _vector(errors),
         (variance / 8).sqrt(),
         {
-            "only eight answers named a word, and the shares are of these eight": (variance / 10).sqrt(),
-            "that is the spread of a single sample: divide by the root of their number": variance.sqrt(),
+            "only eight answers named a word, and the shares divide by these eight": (variance / 10).sqrt(),
+            "that is the spread of a single sample: divide by the root of the number of samples": variance.sqrt(),
             "that is the variance: take its root": variance / 8,
         },
     )
-    return "five of eight is 63% give or take 17 points: a handful of samples tells a clear favourite, and little more"
+    return "five of eight is 63%, give or take 17 points: a handful of samples finds a clear favourite, and little more"
 
 
 def _vector(values: Any) -> torch.Tensor:
@@ -80,13 +80,13 @@ def _check_to_ask(attempt: Attempt) -> str:
             "c failed once and was answered later: the latest line counts": "c" in got,
             "b has a record, a failure, and is asked again only if retry_failed": "b" in got and not retry_failed,
             "b failed: it is asked again": "b" not in got and retry_failed,
-            "the line of e is torn, so its answer is lost: it is asked": "e" not in got,
-            "f has no record: it is asked": "f" not in got,
+            "the line of e is torn, so its answer is lost: ask again": "e" not in got,
+            "f has no record: ask it": "f" not in got,
             "f is wanted twice and asked once": got.count("f") > 1,
             "keep the order of wanted": sorted(got) == sorted(right),
         }
         raise Wrong(when + next((words for words, holds in reasons.items() if holds), f"got {got}, expected {right}"))
-    return "nothing that was answered is paid for twice, and what was lost on the way is asked for again"
+    return "no answer is paid for twice, and an answer that was lost on the way is asked for again"
 
 
 def _check_cost(attempt: Attempt) -> str:
@@ -109,20 +109,21 @@ def _check_cost(attempt: Attempt) -> str:
         attempt(n, system, text, answer, share, dict(price)),
         cost(),
         {
-            "the batch discount is missing: half of everything": cost(batch=False),
+            "the batch discount is missing: it halves every price": cost(batch=False),
             "the system prompt is sent, and charged, with every request": cost(system_prompt_tokens=0),
             "nothing is cached in your sum": cost(cached_share=0.0),
             "only the system prompt is cached, the texts differ": (
                 n * (system + text) * (0.2 * 2.5 + 0.8 * 1.25) + n * 50
             )
             / 2e6,
-            "prices are for a million tokens, not for a thousand": cost() * 1e3,
+            "the prices are for a million tokens, not for a thousand": cost() * 1e3,
             "the answers are missing": cost() - n * answer * 10 / 2e6,
-            "cached tokens are charged too, at their own price": (n * (system * 0.2 + text) * 2.5 + n * 50) / 2e6,
+            "cached tokens are charged too, at a price of their own": (n * (system * 0.2 + text) * 2.5 + n * 50) / 2e6,
         },
     )
     return (
-        "more than nine tenths of the bill is the prompt, again and again: shorten or cache it before you change models"
+        "the prompt, sent with every request, is more than nine tenths of the bill: shorten or cache it before you"
+        " change models"
     )
 
 
@@ -141,16 +142,18 @@ def _check_matched(attempt: Attempt) -> str:
         torch.from_numpy(matched_to_prior(p.numpy(), shares.numpy())),
         {
             "nothing changed": p,
-            "one round is not enough: after it the mean is nearer, and not there": normalised(once),
+            "one round is not enough: after one round the mean is nearer to the shares, but not equal": normalised(
+                once
+            ),
             "the rows must sum to 1 again": once,
             "that is the calibration for equally frequent classes": torch.from_numpy(batch_calibrated(p.numpy())),
-            "so the classes were equally frequent again: use the shares": torch.from_numpy(
+            "your result makes the classes equally frequent again: use the shares": torch.from_numpy(
                 matched_to_prior(p.numpy(), [0.25] * 4)
             ),
-            "that multiplies by the shares and leaves the bias in: divide by the mean of p too": normalised(p * shares),
+            "you multiply by the shares, which leaves the bias in: divide by the mean of p too": normalised(p * shares),
         },
     )
-    return "a few hundred labelled messages give the shares; then a frequent class is no longer taken for a bias"
+    return "a few hundred labelled messages give the shares; with them a frequent class is not mistaken for a bias"
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {

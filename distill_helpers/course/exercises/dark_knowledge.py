@@ -12,7 +12,7 @@ from distill_helpers.course.exercises import Attempt, Wrong, compare
 from distill_helpers.course.experiments.digits import error_count
 from distill_helpers.course.experiments.withheld_digit import raise_bias
 
-#: Logits whose messages have their queue at first, second, third and last place.
+#: Logits of seven messages; the right queue ranks first, second, third or last.
 _LOGITS = torch.tensor(
     [
         [3.0, 2.0, 0.0, -1.0, 1.0],
@@ -35,13 +35,13 @@ def _runner_up_rate(attempt: Attempt) -> str:
         attempt(_LOGITS.clone(), _LABELS.clone()),
         second.sum() / n_wrong,
         {
-            "that divides by all messages; only those count on which the first choice is wrong": second.double().mean(),
+            "that divides by all messages; only messages whose first choice is wrong count": second.double().mean(),
             "that counts messages whose label is the first or the second choice": (first | second).double().mean(),
             "that is the accuracy of the first choice": first.double().mean(),
-            "that takes the least likely class for the runner-up; sort in descending order": last.sum() / n_wrong,
+            "you take the least likely class for the runner-up; sort in descending order": last.sum() / n_wrong,
         },
     )
-    return "the runner-up counts only where the first choice failed, and chance would be one in four there."
+    return "the runner-up counts only where the first choice failed; there, a random choice would be right once in four"
 
 
 def _unsoften(attempt: Attempt) -> str:
@@ -59,7 +59,7 @@ def _unsoften(attempt: Attempt) -> str:
         },
     )
     compare(attempt(soft.clone(), 1.0), soft, {"at T = 1 nothing may change": power / power.sum(-1, keepdim=True)})
-    return "log p is the logits over T up to a constant, which the softmax ignores: p to the power T, normalised."
+    return "log p equals the logits over T, up to a constant that the softmax ignores: p to the power T, normalised"
 
 
 def _bits_received(attempt: Attempt) -> str:
@@ -72,17 +72,17 @@ def _bits_received(attempt: Attempt) -> str:
         prior + of_label.log2().mean(),
         {
             "that is in nats; bits need the logarithm to base 2": math.log(p.shape[1]) + of_label.log().mean(),
-            "that is the doubt that is left, not what was received": -of_label.log2().mean(),
-            "that trusts the entropy that the label states; use the probability of the queue that was right": (
+            "that is the doubt that is left, not the bits received": -of_label.log2().mean(),
+            "you use the entropy that the label states; use the probability of the queue that was right": (
                 prior - entropy
             ),
-            "that takes the highest probability instead of that of the right queue": (
+            "you take the highest probability instead of the probability of the right queue": (
                 prior + p.max(-1).values.log2().mean()
             ),
             "take the logarithm of each probability first, then the mean": prior + of_label.mean().log2(),
         },
     )
-    return "doubt before minus doubt left; negative where a label misleads, which no entropy of its own would show."
+    return "the doubt before minus the doubt left. A label that misleads gives negative bits; its entropy hides this"
 
 
 def _errors_by_bias(attempt: Attempt) -> str:
@@ -101,12 +101,12 @@ def _errors_by_bias(attempt: Attempt) -> str:
     given = logits.clone()
     got = attempt(given, labels.clone(), digit, biases)
     if not torch.equal(given, logits):
-        raise Wrong("your function changes the logits that it was given, and biases pile up; work on a clone")
+        raise Wrong("your function changes the logits that it was given, so the biases add up; work on a clone")
     compare(
         got,
         right,
         {
-            "the biases pile up; start from the given logits each time": table(
+            "the biases add up; start from the given logits each time": table(
                 [raise_bias(logits, (digit,), sum(biases[: i + 1])) for i in range(len(biases))]
             ),
             "a bias on every class changes nothing; raise the one digit only": table([logits] * len(biases)),
@@ -117,7 +117,7 @@ def _errors_by_bias(attempt: Attempt) -> str:
             ),
         },
     )
-    return "the digit's own errors fall and the others' rise: a bias moves the border, it adds no knowledge."
+    return "the errors on the digit fall, the errors on the others rise: a bias moves the border, it adds no knowledge"
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {

@@ -9,21 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient, seeded_randn
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.distillation_loss import DistillationLoss
-from distill_helpers.losses.divergences import mean_divergence
+from distill_helpers.losses.soft_targets import mean_divergence
 
 __all__ = ["CHECKS"]
 
 
-def _randn(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def _check_gradient(attempt: Attempt) -> str:
-    z, v = _randn(6, 5, seed=0), 3 * _randn(6, 5, seed=1)
+    z, v = seeded_randn(6, 5, seed=0), 3 * seeded_randn(6, 5, seed=1)
     y = torch.tensor([0, 3, 1, 4, 2, 2])
     T, alpha = 3.0, 0.7
     wanted = z.clone().requires_grad_()
@@ -37,9 +33,9 @@ def _check_gradient(attempt: Attempt) -> str:
         got,
         wanted.grad,
         {
-            "the gradient of a mean: divide by the number of messages": len(z) * wanted.grad,
+            "the loss is a mean: divide by the number of messages": len(z) * wanted.grad,
             "the soft term lacks a factor: T² times 1/T leaves T": alpha * soft + (1 - alpha) * hard,
-            "the soft term has T² where T is left: softmax(z/T) brings a 1/T": alpha * T**2 * soft + (1 - alpha) * hard,
+            "the soft term has T² instead of T: softmax(z/T) brings a 1/T": alpha * T**2 * soft + (1 - alpha) * hard,
             "the weights are swapped: alpha belongs to the teacher": (1 - alpha) * T * soft + alpha * hard,
             "the hard term has no temperature: it compares softmax(z) with the label": alpha * T * soft
             + (1 - alpha) * hot_hard,
@@ -47,41 +43,43 @@ def _check_gradient(attempt: Attempt) -> str:
         },
     )
     return (
-        "autograd finds the same. Both terms are student minus target: the teacher's distribution pulls with alpha·T,"
-        " the hard label with 1 − alpha"
+        "autograd finds the same gradient. Both terms are student minus target: the teacher's distribution pulls with"
+        " alpha·T, the hard label with 1 − alpha"
     )
 
 
 def _check_soft_loss(attempt: Attempt) -> str:
-    z, v, T = _randn(7, 5, seed=2), 3 * _randn(7, 5, seed=3), 2.5
-    log_q, log_p = (z / T).log_softmax(-1), (v / T).log_softmax(-1)
-    right = mean_divergence(z, v, temperature=T)
-    reverse = mean_divergence(z, v, divergence="reverse_kl", temperature=T)
-    no_logs = T**2 * F.kl_div(log_q.exp(), log_p.exp(), reduction="batchmean")
+    z, v, T = seeded_randn(7, 5, seed=2).requires_grad_(), 3 * seeded_randn(7, 5, seed=3), 2.5
+    with torch.no_grad():
+        log_q, log_p = (z / T).log_softmax(-1), (v / T).log_softmax(-1)
+        right = mean_divergence(z, v, temperature=T)
+        reverse = mean_divergence(z, v, divergence="reverse_kl", temperature=T)
+        no_logs = T**2 * F.kl_div(log_q.exp(), log_p.exp(), reduction="batchmean")
     got = _scalar(
-        attempt(z.clone().requires_grad_(), v.clone(), T),
+        attempt(z, v.clone(), T),
         {
             "both faults are still there: the direction, and the mean over the classes": reverse / 5,
             "the direction is still that of KL(student‖teacher): the first argument is the student": reverse,
-            "the mean is still over the classes too: it divides by messages × classes": right / 5,
+            "the mean still runs over the classes too: it divides by messages × classes": right / 5,
             "T² is missing": right / T**2,
             "the sum over the messages must be divided by their number": right * 7,
             "the first argument of kl_div must be log-probabilities": no_logs,
         },
         right,
     )
-    _needs_gradient(got)
+    needs_gradient(got, z)
     return "the first argument is the student's log-probabilities, and batchmean divides by the messages alone"
 
 
 def _check_masked_kl(attempt: Attempt) -> str:
-    z, v = _randn(3, 6, 8, seed=4), 2 * _randn(3, 6, 8, seed=5)
+    z, v = seeded_randn(3, 6, 8, seed=4), 2 * seeded_randn(3, 6, 8, seed=5)
+    student = z.clone().requires_grad_()
     mask = torch.arange(6) < torch.tensor([[5], [2], [1]])
     per_position = (v.softmax(-1) * (v.log_softmax(-1) - z.log_softmax(-1))).sum(-1)
     right = per_position[mask].mean()
     rows = (per_position * mask).sum(-1) / mask.sum(-1)
     got = _scalar(
-        attempt(z.clone().requires_grad_(), v.clone(), mask),
+        attempt(student, v.clone(), mask),
         {
             "padding still counts: this is the mean over all positions": per_position.mean(),
             "divide by the positions that count, not by all of them": (per_position * mask).mean(),
@@ -92,7 +90,7 @@ def _check_masked_kl(attempt: Attempt) -> str:
         },
         right,
     )
-    _needs_gradient(got)
+    needs_gradient(got, student)
     empty = torch.as_tensor(attempt(z.clone().requires_grad_(), v.clone(), torch.zeros_like(mask)))
     if not bool(empty.isfinite().all()):
         raise Wrong(f"an empty mask must give 0, not {empty.item()}: 0 / 0 would end the training")
@@ -104,12 +102,13 @@ def _check_masked_kl(attempt: Attempt) -> str:
     value.backward()  # type: ignore[no-untyped-call]
     if spoilt.grad is None or not bool(spoilt.grad.isfinite().all()):
         raise Wrong("NaN at a padded position reaches the gradient; drop padding before the softmax")
-    return "only tokens count, each as much as any other; nothing to count gives 0; garbage under padding stays there"
+    return "every token counts as much as any other, an empty mask gives 0, and garbage under padding stays there"
 
 
 def _check_causal(attempt: Attempt) -> str:
-    # Of six positions five predict something, and there are five entries: forgetting to flatten raises nothing.
-    z = 2 * _randn(2, 6, 5, seed=6)
+    # Five of the six positions predict something, and there are five classes: without flattening nothing is raised.
+    z = 2 * seeded_randn(2, 6, 5, seed=6)
+    student = z.clone().requires_grad_()
     labels = torch.tensor([[0, 1, 2, 3, 4, 1], [2, 2, 0, 4, IGNORE_INDEX, IGNORE_INDEX]])
     right = DistillationLoss(DistillationConfig(alpha=0.0, causal=True))(z, None, labels)["total_loss"]
 
@@ -119,7 +118,7 @@ def _check_causal(attempt: Attempt) -> str:
     values = flat(z[:, :-1], labels[:, 1:], reduction="none").view(2, 5)
     counted = (labels[:, 1:] != IGNORE_INDEX).sum(-1)
     got = _scalar(
-        attempt(z.clone().requires_grad_(), labels.clone()),
+        attempt(student, labels.clone()),
         {
             "both faults are still there: not flattened, and shifted the wrong way": F.cross_entropy(
                 z[:, 1:], labels[:, :-1], ignore_index=IGNORE_INDEX
@@ -135,19 +134,14 @@ def _check_causal(attempt: Attempt) -> str:
         },
         right,
     )
-    _needs_gradient(got)
+    needs_gradient(got, student)
     return "logits without the last position meet labels without the first, and the classes are the last dimension"
 
 
 def _scalar(got: Any, mistakes: Mapping[str, Tensor | float], right: Tensor) -> Tensor | float:
-    """Compare a loss that still has its graph."""
+    """Compare a loss that still has its graph, and return it."""
     compare(got.detach() if isinstance(got, Tensor) else got, right, mistakes)
     return got
-
-
-def _needs_gradient(loss: Tensor | float) -> None:
-    if not (isinstance(loss, Tensor) and loss.requires_grad):
-        raise Wrong("the number is right, but no gradient reaches the student: return a tensor, without item or detach")
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {

@@ -10,15 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient, seeded_randn
 from distill_helpers.losses.feature_losses import attention_score_loss, hidden_state_loss
 from distill_helpers.losses.layer_maps import alternating_layers, layer_map
 
 __all__ = ["CHECKS"]
-
-
-def _randn(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _check_entries(attempt: Attempt) -> str:
@@ -34,7 +30,7 @@ def _check_entries(attempt: Attempt) -> str:
             got,
             _tensor(right),
             {
-                f"the last entry, {n_teacher}, is followed by nobody: the ratio is that of the layers": _tensor(
+                f"the last entry, {n_teacher}, is followed by nobody: divide the layers, not the entries": _tensor(
                     rounded
                 ),
                 "the embeddings' pair (0, 0) is missing: the student has one entry more than layers": _tensor(
@@ -42,8 +38,8 @@ def _check_entries(attempt: Attempt) -> str:
                 ),
                 "these are layers counted from 0; entry 0 of hidden_states is the embeddings": _tensor(layers),
                 "one too low: layer i is entry i + 1, and the embeddings follow the embeddings": _tensor([0, *layers]),
-                "that is the map to the last layers; the uniform one takes every k-th": _tensor(last),
-                "that is DistilBERT's choice with both ends; the uniform map takes every k-th": _tensor(ends),
+                "that is the map to the last layers; the uniform map takes every k-th layer": _tensor(last),
+                "that is DistilBERT's choice with both ends; the uniform map takes every k-th layer": _tensor(ends),
                 "the embeddings follow a layer half-way up; they have a pair of their own": _tensor(shifted),
             },
         )
@@ -51,7 +47,7 @@ def _check_entries(attempt: Attempt) -> str:
         attempt(4, 6)
     except Wrong as wrong:
         if "raised ValueError" in str(wrong):
-            return "entry m follows entry k·m: the embeddings the embeddings, the last layer the last"
+            return "entry m follows entry k·m: the embeddings follow the embeddings, the last layer follows the last"
         raise
     raise Wrong("6 is no multiple of 4: raise a ValueError instead of rounding")
 
@@ -68,7 +64,7 @@ def _tensor(values: list[int]) -> Tensor:
 
 
 def _check_hidden(attempt: Attempt) -> str:
-    student, teacher = _randn(3, 6, 4, seed=0), 2 * _randn(3, 6, 8, seed=1)
+    student, teacher = seeded_randn(3, 6, 4, seed=0), 2 * seeded_randn(3, 6, 8, seed=1)
     mask = torch.arange(6) < torch.tensor([[6], [2], [3]])
     torch.manual_seed(2)
     projector = nn.Linear(4, 8)
@@ -85,20 +81,20 @@ def _check_hidden(attempt: Attempt) -> str:
         got.detach(),
         right,
         {
-            "both faults are still there: padding counts, and all messages are one mean": squared.mean(),
+            "both faults are still there: padding counts, and one mean runs over all messages": squared.mean(),
             "padding still counts": squared.mean(dim=1),
             "a sum over the message's tokens: divide by their number": (squared * mask).sum(dim=1),
             "divide by the message's tokens, not by all positions": (squared * mask).mean(dim=1),
             "one number for each message, (messages,): this is one mean over all tokens": squared[mask].mean(),
             "one number for each message, (messages,): you took the mean of the right ones": right.mean(),
-            "a mean over the width too: these are sums over it": 8 * right,
-            "the mask is inverted: True is a token": hidden_state_loss(projected, teacher, ~mask),
+            "the mean runs over the width too, and yours is a sum over it": 8 * right,
+            "the mask is inverted: True marks a token": hidden_state_loss(projected, teacher, ~mask),
             "the loss is 0: a pair whose widths differ must be projected, not skipped": torch.zeros(3),
         },
     )
-    _needs_gradient(got, own)
+    needs_gradient(got, own)
     if projector.weight.grad is None or not bool(projector.weight.grad.abs().sum() > 0):
-        raise Wrong("the number is right, but no gradient reaches the projector: it would stay random")
+        raise Wrong("the value is right, but no gradient reaches the projector, which would stay random")
     if other.grad is not None and bool(other.grad.abs().sum() > 0):
         raise Wrong("a gradient flows into the teacher: detach its hidden states")
     spoilt = teacher.masked_fill(~mask[..., None], float("inf"))
@@ -111,14 +107,14 @@ def _check_hidden(attempt: Attempt) -> str:
     for gradient in (own.grad, projector.weight.grad):
         if gradient is None or not bool(gradient.isfinite().all()):
             raise Wrong(
-                "with infinite values under padding the loss is finite and its gradient is not: fill the difference,"
-                " before the square"
+                "with infinite values under padding the loss is finite and its gradient is not: fill the difference"
+                " with 0 before you square it"
             )
-    return "tokens alone count, in equal shares of their message; student and projector learn, the teacher does not"
+    return "the tokens of a message count equally, padding does not; student and projector learn, the teacher does not"
 
 
 def _check_scores(attempt: Attempt) -> str:
-    student, teacher = 2 * _randn(2, 4, 5, 5, seed=3), 2 * _randn(2, 4, 5, 5, seed=4)
+    student, teacher = 2 * seeded_randn(2, 4, 5, 5, seed=3), 2 * seeded_randn(2, 4, 5, 5, seed=4)
     mask = torch.arange(5) < torch.tensor([[5], [2]])
     right = attention_score_loss(student, teacher, mask)
     queries, keys = mask[:, None, :, None], mask[:, None, None, :]
@@ -149,20 +145,20 @@ def _check_scores(attempt: Attempt) -> str:
             "one number for each message, (messages,)": right.mean(),
         },
     )
-    _needs_gradient(got, own)
+    needs_gradient(got, own)
     for what, other in (("four heads against two", teacher[:, :2]), ("no head at all", teacher[:, :0])):
         try:
             attempt(student[:, :0] if other.shape[1] == 0 else student, other, mask)
         except Wrong as wrong:
             if "raised ValueError" not in str(wrong):
-                raise Wrong(f"{what}: raise a ValueError that says so, not something else ({wrong})") from wrong
+                raise Wrong(f"{what}: raise a ValueError that says so, not another error ({wrong})") from wrong
         else:
-            raise Wrong(f"{what}: raise a ValueError; a silent number would hide it")
-    return "head by head, token by token, before the softmax; what cannot be compared is an error and not a 0"
+            raise Wrong(f"{what}: raise a ValueError; a silent number would hide the mismatch")
+    return "head by head, token by token, before the softmax; models that cannot be compared raise an error, not a 0"
 
 
 class _Student(nn.Module):
-    """What an answer attaches to it has no part in its forward pass."""
+    """A student whose forward pass uses nothing that an answer attaches to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,35 +182,28 @@ def _check_optimizer(attempt: Attempt) -> str:
         raise Wrong("a parameter is in the optimizer twice")
     if known & {id(p) for p in teacher.parameters()}:
         raise Wrong("the teacher is in the optimizer: it would move towards its student")
-    there = [[id(p) in known for p in part.parameters()] for part in projectors]
-    if not any(map(any, there)):
+    included = [[id(p) in known for p in projector.parameters()] for projector in projectors]
+    if not any(map(any, included)):
         raise Wrong("no projector is in the optimizer: a plain list has no parameters that PyTorch could find")
-    if not all(map(any, there)):
+    if not all(map(any, included)):
         raise Wrong("one projector is in the optimizer, another is not")
-    if not all(map(all, there)):
-        raise Wrong("a part of a projector is in the optimizer, weight or bias, and the other part is not")
+    if not all(map(all, included)):
+        raise Wrong("of a projector, only weight or bias is in the optimizer")
     if any(id(p) not in known for p in student.parameters()):
         raise Wrong("the student is not in the optimizer: only the projectors would learn")
-    x = _randn(8, 4, seed=6)
+    x = seeded_randn(8, 4, seed=6)
     start = [p.detach().clone() for p in parameters]
     F.mse_loss(projectors[0](student(x)) + projectors[1](student(x)), teacher(x).detach()).backward()
     optimizer.step()
     if any(torch.equal(before, p) for before, p in zip(start, parameters, strict=True)):
-        raise Wrong("after a step some parameters are where they were: is their learning rate 0?")
-    return "student and projectors move, each once, and the teacher stays: what no optimizer knows never learns"
+        raise Wrong("after a step some parameters have not changed: is their learning rate 0?")
+    return "student and projectors move, and the teacher stays: parameters that no optimizer has never learn"
 
 
 def _as_tensor(got: Any) -> Tensor:
     if not isinstance(got, Tensor):
         raise Wrong(f"a tensor is needed, got {type(got).__name__}")
     return got
-
-
-def _needs_gradient(loss: Tensor, student: Tensor) -> None:
-    if loss.requires_grad:
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-    if student.grad is None or not bool(student.grad.abs().sum() > 0):
-        raise Wrong("the number is right, but no gradient reaches the student: no item, no detach of the student")
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {

@@ -34,7 +34,7 @@ def _check_layer_parameters(attempt: Attempt) -> str:
                 - width * inner
                 - width,
                 "the attention's output goes back to the layer's width: its bias has that width": right + inner - width,
-                "the attention is narrower than the layer: its heads' width counts": right + heads_gone,
+                "the attention is narrower than the layer: use the width of its heads": right + heads_gone,
                 "the feed-forward half has two matrices, up and down": right - width * neurons,
                 "the feed-forward half has a bias of `neurons` going up and one of `width` going down": right
                 + neurons
@@ -43,8 +43,8 @@ def _check_layer_parameters(attempt: Attempt) -> str:
             },
         )
     return (
-        "with all heads it is what transformers' BERT has; a head that goes takes a slice of four matrices along. With"
-        " all heads and a feed-forward half of four widths, a layer has about 12 times the width squared"
+        "with all heads this is the count of transformers' BERT; a head that is cut takes a slice of four matrices with"
+        " it. With all heads and a feed-forward half of four widths, a layer has about 12 times the width squared"
     )
 
 
@@ -85,7 +85,7 @@ def _check_clean(attempt: Attempt) -> str:
             5,
             6,
             7,
-        ): "row 0 is missing: of equal messages one stays, and being a part of a held-out text is not being equal",
+        ): "row 0 is missing: of equal messages one stays, and being part of a held-out text is not being equal",
         (0, 2, 5, 6, 7): "a test message got through: compare with held_out",
         (
             0,
@@ -93,12 +93,12 @@ def _check_clean(attempt: Attempt) -> str:
             5,
             6,
             7,
-        ): "row 3: the teacher is sure, but of another topic. Look at the probability of the one asked for",
-        (0, 5, 6): "row 7: the probability of the topic asked for is enough, though another topic is likelier",
+        ): "row 3: the teacher is sure, but of another topic. Look at the probability of the topic that was asked for",
+        (0, 5, 6): "row 7: the probability of the topic asked for suffices, though another topic is likelier",
         (0, 6, 7): "row 5 has exactly min_confidence: at least that much is enough",
         (0, 5, 7): "row 4 was dropped for its probability, so row 6 repeats nothing that was kept. Filter first, then"
         " remove repetitions",
-        (): "nothing is left",
+        (): "no row is left",
     }
     rows = tuple(got)
     if rows in mistakes:
@@ -106,8 +106,8 @@ def _check_clean(attempt: Attempt) -> str:
     if rows != (0, 5, 6, 7):
         raise Wrong(f"got the rows {list(rows)}, expected [0, 5, 6, 7]")
     return (
-        "held-out texts first, then the teacher's probability of the topic that was asked for, then repetitions among"
-        " what is left, the first one staying"
+        "drop held-out texts first, then rows whose topic is too improbable to the teacher, then repetitions among the"
+        " rows that are left; of these the first one stays"
     )
 
 
@@ -161,13 +161,13 @@ def _check_keep_neurons(attempt: Attempt) -> str:
         },
     )
     return (
-        "rows of up, the same entries of its bias, the same columns of down. Their order does not matter as long as it"
-        " is one order"
+        "rows of up, the same entries of its bias, the same columns of down. Any order of the neurons will do, if all"
+        " three use it"
     )
 
 
 def _place(part: Tensor, whole: Tensor) -> int:
-    """Which neuron it is; -1 for none."""
+    """Find which neuron of the whole matrix a part is; -1 if it is none of them."""
     return next((number for number, own in enumerate(whole) if torch.equal(own, part)), -1)
 
 
@@ -188,11 +188,11 @@ def _check_paired(attempt: Attempt) -> str:
         torch.as_tensor([float(value) for value in got]),
         torch.stack([mean, error]),
         {
-            "the sign: without minus full, so that a loss is negative": torch.stack([-mean, error]),
-            "paired by position: the seeds are not the same, 4 meets 7. Pair them by their numbers": torch.stack(
+            "the sign: subtract full from without, so that a loss is negative": torch.stack([-mean, error]),
+            "paired by position: then seed 4 meets seed 7. Pair them by their numbers": torch.stack(
                 [by_position.mean(), by_position.std() / math.sqrt(5)]
             ),
-            "seeds 4 and 7 have no partner: only seeds that both have": torch.stack(
+            "seeds 4 and 7 have no partner: use only the seeds that both have": torch.stack(
                 [all_without.mean() - all_full.mean(), error]
             ),
             "the seeds are paired: take the differences first, then their spread": torch.stack(
@@ -207,8 +207,8 @@ def _check_paired(attempt: Attempt) -> str:
         },
     )
     return (
-        "here the runs differ by six points between seeds, and the difference is still known to about a third of a"
-        " point: what a seed does to both cancels"
+        "the runs differ by six points between seeds, and yet the difference is known to about a third of a point,"
+        " because the effect of a seed on both runs cancels"
     )
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.llm import compute_token_level_distillation_loss
-from distill_helpers.llm.token_targets import TopKTargets, target_divergence
-from distill_helpers.losses.divergences import mean_divergence
+from distill_helpers.llm.target_kinds import TopKTargets
+from distill_helpers.llm.token_level import compute_token_level_distillation_loss
+from distill_helpers.llm.token_targets import target_divergence
+from distill_helpers.losses.soft_targets import mean_divergence
 
 __all__ = ["CHECKS"]
 
@@ -41,8 +42,8 @@ def _check_accumulated_loss(attempt: Attempt) -> str:
     counted = joined(right)
     everything = joined(lambda q, p, _: kl(q[:, :-1], p[:, :-1]))
     batch_means = [compute_token_level_distillation_loss(*batch)["total_loss"] for batch in batches]
-    labelled = [int((of_batch != IGNORE_INDEX).sum()) for *_, of_batch in batches]  # 9 and 2: one has no logits
-    no_logits = "the first label of the text without a prompt has no logits before it: count behind the shift"
+    labelled = [int((of_batch != IGNORE_INDEX).sum()) for *_, of_batch in batches]  # 9 and 2; one label has no logits
+    no_logits = "the first label of the text without a prompt has no logits before it: count after the shift"
     cross_entropies = joined(
         lambda q, p, y: -(p.softmax(-1) * q.log_softmax(-1)).sum(-1)[:, :-1][y[:, 1:] != IGNORE_INDEX]
     )
@@ -56,21 +57,21 @@ def _check_accumulated_loss(attempt: Attempt) -> str:
         (8 * batch_means[0] + 2 * batch_means[1]) / 10,
         {
             "a mean of the batches' means: two tokens weigh as much as eight": sum(batch_means) / 2,
-            "the sum of the batches' means: divide once, by the tokens of all": sum(batch_means),
-            "this is the last batch alone": batch_means[-1],
+            "the sum of the batches' means: divide once, by the tokens of all batches": sum(batch_means),
+            "this is the loss of the last batch alone": batch_means[-1],
             "not shifted: the logits at t are about token t + 1, so the mask of the labels is one too late": joined(
                 lambda q, p, y: kl(q, p)[y != IGNORE_INDEX]
             ).mean(),
-            "the mask is one too late: whether position t counts is said by labels[:, 1:]": joined(
+            "the mask is one too late: labels[:, 1:] says whether position t counts": joined(
                 lambda q, p, y: kl(q[:, :-1], p[:, :-1])[y[:, :-1] != IGNORE_INDEX]
             ).mean(),
-            "prompt and padding count in yours": everything.mean(),
+            "prompt and padding count in your mean": everything.mean(),
             "divide by the tokens that count, not by all positions": counted.sum() / len(everything),
-            "a sum: divide by the tokens that count": counted.sum(),
+            "that is a sum: divide by the tokens that count": counted.sum(),
             no_logits: counted.sum() / sum(labelled),
-            f"{no_logits} (as the batches' weights, too)": (labelled[0] * batch_means[0] + labelled[1] * batch_means[1])
+            f"{no_logits}, also as the batches' weights": (labelled[0] * batch_means[0] + labelled[1] * batch_means[1])
             / sum(labelled),
-            "this is the cross-entropy: the teacher's own entropy goes off": cross_entropies.mean(),
+            "this is the cross-entropy: subtract the teacher's own entropy": cross_entropies.mean(),
             "divide by the number of tokens, not of sequences": counted.sum() / len(rows),
             "a mean of the sequences' means: tokens of short completions would weigh more": torch.stack(rows).mean(),
             "the labels are shifted the wrong way: position t predicts token t + 1": joined(
@@ -81,7 +82,7 @@ def _check_accumulated_loss(attempt: Attempt) -> str:
             ).mean(),
         },
     )
-    return "ten tokens count, each once, whichever batch they came in: as if it had been one batch"
+    return "ten tokens count, each of them once, as if all had come in one batch"
 
 
 def _check_chunks(attempt: Attempt) -> str:
@@ -118,10 +119,10 @@ def _check_chunks(attempt: Attempt) -> str:
     sizes = torch.tensor([float(chunk)] * 9 + [1.0])[:, None]
     mistakes = {
         "this is forward KL's gradient, q − p; reverse KL weighs log q − log p by q": (q - log_p.exp()) / n,
-        "q (log q − log p) is not all: q depends on each logit of its row, so the row's KL goes off": q * ratio / n,
-        "the 1 of hint 1 is still there: summed over i it goes away": q * (ratio + 1) / n,
+        "q (log q − log p) is not all: q depends on each logit of its row, so subtract the row's KL": q * ratio / n,
+        "the 1 of hint 1 is still there: summed over i it vanishes": q * (ratio + 1) / n,
         "divide by the number of tokens: the loss is a mean": of_row,
-        "the sign: where the student is surer than the teacher the gradient is positive": -of_row / n,
+        "the sign: the gradient is positive where the student is surer than the teacher": -of_row / n,
         "each chunk is divided by its own size: divide by all tokens": of_row / sizes,
     }
     if of_hidden.shape == hidden.shape and not of_hidden[9:].any():
@@ -131,16 +132,16 @@ def _check_chunks(attempt: Attempt) -> str:
     compare(of_head, right_head.grad, last | {words: g.t() @ hidden for words, g in mistakes.items()})
     if largest > chunk:
         raise Wrong(
-            f"right, but {largest} rows of logits were there at once, and the chunk size is {chunk}: loop over chunks"
+            f"right, but {largest} rows of logits were there at once, and a chunk has {chunk}: loop over the chunks"
         )
-    return "the gradient is complete before the next chunk's logits are made, so no more than three rows ever existed"
+    return "each chunk's gradient is complete before the next chunk's logits are made, so at most three rows exist"
 
 
 def _check_bucket(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(11)
     student, teacher = (torch.randn(5, 12, generator=generator) for _ in range(2))
     teacher[-1, 0] += 30  # a sure teacher: in fp32 nothing is left for the bucket
-    targets = TopKTargets.of(teacher, 3, dtype=torch.float32)
+    targets = TopKTargets.of(teacher, 3, storage_dtype=torch.float32)
     ids, p = targets.token_ids.long(), targets.log_probs.exp()
     q = student.softmax(-1).gather(1, ids)
     inside = (p * (p.log() - q.log())).sum(-1)
@@ -149,37 +150,37 @@ def _check_bucket(attempt: Attempt) -> str:
     got = attempt(student.clone(), ids.clone(), p.clone())
     if isinstance(got, torch.Tensor) and got.isnan().any():
         raise Wrong(
-            "not a number where the teacher is sure: its k probabilities sum to 1 there, or by rounding to a little"
-            " more, and 0 · log 0 is 0"
+            "not a number where the teacher is sure: there, its k probabilities sum to 1, or by rounding to a little"
+            " more, and 0 · log 0 counts as 0"
         )
     reverse = (q * (q.log() - p.log())).sum(-1) + rest_q * (rest_q / rest_p).log()
-    # Without the sure teacher's row, where it depends on what was clamped.
+    # Without the sure teacher's row, where the value depends on the clamp.
     if isinstance(got, torch.Tensor) and got.shape == (5,) and (got - reverse)[:-1].abs().max() < 1e-5:
         raise Wrong("the divergence is the wrong way round: the teacher's probabilities are the weights")
     compare(
         got,
         target_divergence(student, targets),
         {
-            "the bucket is missing: what lies outside the k tokens counts as one more outcome": inside,
-            "renormalised: then a student that gives the rest any probability is wrong, even the teacher itself": (
+            "the bucket is missing: all tokens outside the k count as one more outcome": inside,
+            "renormalised: then every student that gives the rest some probability is wrong, even the teacher": (
                 p / p.sum(-1, keepdim=True)
             )
             .mul((p / p.sum(-1, keepdim=True)).log() - q.log())
             .sum(-1),
-            "softmax over all tokens first, then gather: among the k alone nothing would be left for the bucket": (
+            "softmax over all tokens first, then gather: a softmax over the k leaves nothing for the bucket": (
                 p * (p.log() - student.gather(1, ids).log_softmax(-1))
             ).sum(-1),
-            "both renormalised: how much lies outside the k tokens is not compared then": F.kl_div(
+            "both renormalised: then the probability outside the k tokens is not compared": F.kl_div(
                 (q / q.sum(-1, keepdim=True)).log(), p / p.sum(-1, keepdim=True), reduction="none"
             ).sum(-1),
-            "the student's own likeliest tokens are others: gather it at the teacher's": (
+            "the student's own likeliest tokens are others: gather it at the teacher's tokens": (
                 p * (p.log() - sorted_q.log())
             ).sum(-1)
             + rest_p * (rest_p.log() - (1 - sorted_q.sum(-1)).log()),
             "return a number for each token, not their mean": (inside + rest_p * (rest_p / rest_q).log()).mean(),
         },
     )
-    return "k + 1 outcomes: never more than the true divergence, and 0 for the teacher itself"
+    return "with k + 1 outcomes the value is never above the true divergence, and it is 0 for the teacher itself"
 
 
 def _check_bytes(attempt: Attempt) -> str:
@@ -195,16 +196,19 @@ def _check_bytes(attempt: Attempt) -> str:
     if not isinstance(got, dict) or set(got) != set(expected):
         raise Wrong(f"return a dictionary with the keys {', '.join(expected)}")
     hints = {
-        "logits": {"fp32 has four bytes": tokens * vocabulary * 2, "of every token of every sequence": vocabulary * 4},
+        "logits": {
+            "fp32 has four bytes": tokens * vocabulary * 2,
+            "multiply by the tokens of all sequences": vocabulary * 4,
+        },
         "dense": {"half precision has two bytes": tokens * vocabulary * 4},
         "top_k": {
-            "the ids take four bytes each as well": tokens * (k * 2 + 4),
+            "the ids take four bytes each, too": tokens * (k * 2 + 4),
             "the bucket's four bytes are missing": tokens * k * 6,
             "the bucket is one number for each token, not for each of its k": tokens * k * 10,
         },
         "hidden": {
             "half precision has two bytes": tokens * width * 4,
-            "width numbers a token": tokens * vocabulary * 2,
+            "a token has `width` numbers": tokens * vocabulary * 2,
         },
     }
     for name, value in expected.items():

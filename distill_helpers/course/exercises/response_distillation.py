@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.distillation_loss import DistillationLoss
@@ -32,15 +32,15 @@ def _check_best_epoch(attempt: Attempt) -> str:
         "that is the row, counted from 0; return the number in the column epoch": 3,
         "two epochs share the highest accuracy; take the earliest": 5,
         "that is the last epoch, which need not be the best": 7,
-        "that epoch is best on the test messages, and they choose nothing": 1,
-        "that epoch has the lowest training loss, which falls while a student learns by heart": 6,
-        "that epoch has the lowest validation loss; here the accuracy on validation messages chooses": 2,
+        "that epoch is best on the test messages, which choose nothing": 1,
+        "that epoch has the lowest training loss, which falls even while a student learns by heart": 6,
+        "that epoch has the lowest validation loss; here the validation accuracy chooses": 2,
         "that is an accuracy; return the epoch": 0.74,
     }
     compare(_plain(attempt(history)), 4, mistakes)
     return (
-        "highest validation accuracy, and the earliest of equals, as the package's trainer does it. The test column may"
-        " stand beside it, but reading it here would make it a second validation set"
+        "the highest validation accuracy, and the earliest epoch among equals. If the test accuracy took part in the"
+        " choice, the test messages would become a second validation set"
     )
 
 
@@ -53,10 +53,10 @@ def _check_labels_with_gaps(attempt: Attempt) -> str:
     mistakes = {
         "the class 0 has lost its label: 0 is false in Python, so test for None or membership": zero_lost,
         "a text without a label got class 0, and would be trained as that class": [max(label, 0) for label in expected],
-        "−1 is no class, and not what the package takes for 'no label'; use IGNORE_INDEX": [
+        "−1 is no class, and the package does not read it as 'no label'; use IGNORE_INDEX": [
             max(label, -1) for label in expected
         ],
-        "the unlabelled texts are gone; they are the point of a transfer set": [x for x in expected if x >= 0],
+        "the unlabelled texts are gone, but a transfer set consists of them": [x for x in expected if x >= 0],
         "the labels are in the order of the dictionary; they must stand in the order of the texts": [
             *known.values(),
             *[IGNORE_INDEX] * 3,
@@ -73,8 +73,8 @@ def _check_labels_with_gaps(attempt: Attempt) -> str:
         raise Wrong(f"class indices are whole numbers, got {got.dtype}")
     compare(got, torch.tensor(expected), {words: torch.tensor(value) for words, value in mistakes.items()})
     return (
-        "one entry for each text, in their order: the labelled ones train on both terms, the rest on the teacher's"
-        " distribution alone"
+        "one entry for each text, in the order of the texts: labelled texts train on both terms, the others on the"
+        " teacher's distribution alone"
     )
 
 
@@ -117,8 +117,7 @@ def _check_loss_with_gaps(attempt: Attempt) -> str:
         }
     got = attempt(z, v, labels, t, alpha)
     compare(got.detach() if isinstance(got, Tensor) else got, expected.detach(), mistakes)
-    if not (isinstance(got, Tensor) and got.requires_grad):
-        raise Wrong("the value is right, but it has lost its gradient; keep the tensor, without .item() or detach()")
+    needs_gradient(got, z)
 
     nobody = torch.full((6,), IGNORE_INDEX)
     got = attempt(z, v, nobody, t, alpha)
@@ -126,8 +125,8 @@ def _check_loss_with_gaps(attempt: Attempt) -> str:
         raise Wrong("NaN for a batch without any hard label: its mean divides by 0 labelled rows")
     compare(got.detach() if isinstance(got, Tensor) else got, alpha * soft)
     return (
-        "both terms divide by the rows of the batch, as the package does: what a hard label weighs does not depend on"
-        " how many of its neighbours have one, and a batch without any is no special case"
+        "both terms divide by the rows of the batch, as in the package. So the weight of a hard label does not depend"
+        " on how many other rows have one, and a batch without any hard label is no special case"
     )
 
 
@@ -136,7 +135,7 @@ def _check_gain_over_seeds(attempt: Attempt) -> str:
     new, old = torch.tensor([0.608, 0.668, 0.613, 0.624]), torch.tensor([0.562, 0.616, 0.568, 0.615])
     gain = 100 * (new - old)
     spreads = {
-        "the standard deviation divides by n: divide by n − 1, since the mean is estimated too": gain.std(correction=0),
+        "yours divides by n: divide by n − 1, since the mean is estimated too": gain.std(correction=0),
         "that is the standard error of the mean, sd / √n; the standard deviation is asked for": gain.std() / 2,
         "that is the variance; take its root": gain.var(),
         "take the standard deviation of the gains, not the difference of two standard deviations": 100
@@ -160,13 +159,13 @@ def _check_gain_over_seeds(attempt: Attempt) -> str:
         got = torch.stack([torch.as_tensor(_plain(x)).double() for x in got])
     compare(got, torch.stack([gain.mean(), gain.std()]), mistakes)
     return (
-        "a seed sets the start and the order of both students, so the gain is taken seed by seed. One seed would give a"
-        " mean and no standard deviation at all"
+        "a seed sets the start and the order of both students, so the gain is taken seed by seed. A single seed would"
+        " give a mean and no standard deviation"
     )
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and pandas' numbers as Python's."""
+    """Turn a number of NumPy or pandas into a Python number."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -23,7 +23,7 @@ def _check_price_cut(attempt: Attempt) -> str:
         "that is in percent; return a share": 100 * (1 - student / teacher),
     }
     compare(attempt(teacher, student), 1 - student / teacher, mistakes)
-    # A free student has no ratio of prices, but a cut.
+    # The ratio of the prices does not exist for a student that costs nothing; the cut does.
     compare(attempt(0.03, 0.0), 1.0)
     compare(
         attempt(0.02, 0.03),
@@ -58,8 +58,8 @@ def _check_break_even(attempt: Attempt) -> str:
     compare(attempt(cost, days, tokens, 0.004, 0.005), math.inf, {words: never, f"{words}, not 0": 0.0})
     compare(attempt(cost, days, tokens, 0.004, 0.004), math.inf)
     return (
-        "every message saves its tokens at the difference of the two prices; so the project's cost and the price of the"
-        " student decide, and below that traffic it has to be worth it for another reason"
+        "every message saves its tokens times the difference of the two prices. With less traffic than this the project"
+        " needs another reason than money"
     )
 
 
@@ -73,7 +73,7 @@ def _check_share_that_agrees(attempt: Attempt) -> str:
         "that is a count; divide by the number of messages": 5 * expected,
         "that is in percent; return a share": 100 * expected,
         "that is the share which disagrees": 1 - expected,
-        "compare the answers, not the logits: who gives a class more is not asked": float(
+        "compare the answers, not the logits: how much each model gives a class is not asked": float(
             (first == second).float().mean()
         ),
         "compare the answers, not whole rows of logits": float((first == second).all(-1).float().mean()),
@@ -91,8 +91,8 @@ def _check_share_that_agrees(attempt: Attempt) -> str:
     got = attempt(first, 0.001 * first)
     compare(got, 1.0)
     return (
-        "both name a class, and it is the same one: agreement needs no labels. Two models may agree and both be wrong,"
-        " or agree and differ in how sure they are"
+        "two models agree on a message if both name the same class, so agreement needs no labels. Both may be wrong,"
+        " and one may be much surer than the other"
     )
 
 
@@ -117,16 +117,16 @@ def _check_kl_by_hand(attempt: Attempt) -> str:
     p, q = torch.tensor([[0.75, 0.25, 0.0], [1.0, 0.0, 0.0]]), torch.tensor([[0.5, 0.25, 0.25], [0.6, 0.4, 0.0]])
     got = attempt(p, q)
     if isinstance(got, Tensor) and got.isnan().any():
-        raise Wrong("NaN where p is 0: such a term counts as 0, but 0 × −inf is NaN to torch")
+        raise Wrong("NaN where p is 0: such a term counts as 0, but torch makes NaN of 0 × −inf")
     compare(got, torch.tensor([0.75 * math.log(1.5), -math.log(0.6)]))
 
     got = attempt(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
     if isinstance(got, Tensor) and got.numel() and got.isfinite().all():
-        raise Wrong("q is 0 where p is not, so KL is infinite; a small number added to q or a lower bound hides that")
+        raise Wrong("q is 0 where p is not, so KL is infinite; adding a small number to q, or clamping q, hides that")
     compare(got, torch.tensor([math.inf]))
     return (
-        "a class that p rules out adds nothing, whatever q says of it; a class that only q rules out costs infinitely"
-        " much. Logits are finite, so a softmax rules out no class, except by rounding: log_softmax avoids that"
+        "a class that p rules out adds nothing, whatever q says of it. A class that only q rules out costs infinitely"
+        " much. A softmax of finite logits rules out no class, except by rounding, and log_softmax avoids the rounding"
     )
 
 

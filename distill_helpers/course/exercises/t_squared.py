@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.losses.divergences import soft_target_divergence
+from distill_helpers.losses.soft_targets import soft_target_divergence
 
 __all__ = ["CHECKS", "SUSPECTS", "factor_of"]
 
 SoftLoss = Callable[[Tensor, Tensor, float], Tensor]
 
 
-# The three have no docstrings: the notebook prints them, and saying what they do would give the answer away.
+# These three functions have no docstrings. The notebook prints them, and a docstring would give the answer away.
 def loss_a(z: Tensor, v: Tensor, temperature: float) -> Tensor:
     log_q = F.log_softmax(z / temperature, dim=-1)
     p = F.softmax(v / temperature, dim=-1)
@@ -34,7 +34,7 @@ def loss_c(z: Tensor, v: Tensor, temperature: float) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1).mean()
 
 
-#: What the reader is given to judge, in the order of the notebook.
+#: The losses that the reader judges, in the order of the notebook.
 SUSPECTS: dict[str, SoftLoss] = {"loss_a": loss_a, "loss_b": loss_b, "loss_c": loss_c}
 
 
@@ -48,7 +48,7 @@ def _by_cross_entropy(z: Tensor, v: Tensor, temperature: float) -> Tensor:
     return temperature**2 * (F.cross_entropy(z / temperature, p) - torch.special.entr(p).sum(-1).mean())
 
 
-#: Two more, which the reader does not see: a test of one's own should tell these as well.
+#: Two more losses, which the reader does not see. A sound test judges these as well.
 _UNSEEN: dict[str, SoftLoss] = {
     "one that multiplies T² into the entropy of p only": _constant_scaled,
     "one written as a cross-entropy minus the entropy of p": _by_cross_entropy,
@@ -56,12 +56,15 @@ _UNSEEN: dict[str, SoftLoss] = {
 
 
 def factor_of(loss: SoftLoss, temperature: float, seed: int = 0) -> float:
-    """How large the gradient of a soft loss is, against the gradient of the mean KL without any factor.
+    """Measure the ratio of a soft loss's gradient to the gradient of the mean KL without any factor.
 
     Args:
-        loss: of student logits (rows, classes), teacher logits and T; a scalar. T² · KL has the factor T².
+        loss: takes student logits (rows, classes), teacher logits of the same shape and T, and returns a scalar.
         temperature: T > 0.
-        seed: of the logits on which it is measured.
+        seed: of the logits on which the ratio is measured.
+
+    Returns:
+        The ratio of the two norms: T² for the loss T² · KL.
     """
     z, v = _logits(seed)
     (gradient,) = torch.autograd.grad(loss(z.requires_grad_(), v, temperature), z)
@@ -73,7 +76,7 @@ def factor_of(loss: SoftLoss, temperature: float, seed: int = 0) -> float:
 def _logits(seed: int, rows: int = 4, classes: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     z, v = torch.randn(2, rows, classes, generator=generator)
-    return 2 * z + 1, 4 * v  # means that are not 0, so that a forgotten mean shows
+    return 2 * z + 1, 4 * v  # the means are not 0, so that a forgotten mean shows
 
 
 def _check_gradient(attempt: Attempt) -> str:
@@ -87,14 +90,15 @@ def _check_gradient(attempt: Attempt) -> str:
         expected,
         {
             "the factor T² is missing: this is the gradient of the KL alone": expected / temperature**2,
-            "the inner derivative is missing: softmax(z/T) gives a 1/T, which leaves T of T²": expected * temperature,
+            "the inner derivative is missing: softmax(z/T) brings a factor 1/T, so T is left of T²": expected
+            * temperature,
             "the sign is the other way round: it is q − p, so that a step downhill moves q towards p": -expected,
             "this is the gradient of the sum over the rows; the loss is their mean": expected * len(z),
             "divide the mean by the rows only, not by rows and classes": expected / z.shape[-1],
             "q and p are the softmaxes at T = 1 here; divide the logits by T first": at_one,
         },
     )
-    return "T²·(q − p)/T = T·(q − p): one T is left at every temperature, and q − p shrinks to make up for it at high T"
+    return "T²·(q − p)/T = T·(q − p): one factor T is left at every temperature, and at high T q − p shrinks as 1/T"
 
 
 def _check_share(attempt: Attempt) -> str:
@@ -116,7 +120,7 @@ def _check_share(attempt: Attempt) -> str:
             "one share for each row is needed, not one for the whole batch": exact.norm() / limit.norm(),
         },
     )
-    return "a share near 1 says that this row is in the high-T limit, where T² does what it is said to do"
+    return "a share near 1 says that this row is in the high-T limit, where T² keeps the gradient's size"
 
 
 def _check_suspects(attempt: Attempt) -> str:
@@ -130,13 +134,13 @@ def _check_suspects(attempt: Attempt) -> str:
     truth = {name: abs(factor_of(loss, at) / at**2 - 1) < 1e-3 for name, loss in losses.items()}
     if all(answers.values()):
         raise Wrong(
-            "you call all of them right. At T = 1 the factors 1, T and T² are the same number, and at z = v every"
-            " gradient is 0: test elsewhere"
+            "you call all of them right. At T = 1 the factors 1, T and T² are equal, and at z = v every gradient is 0:"
+            " test elsewhere"
         )
     if not any(answers.values()):
         raise Wrong("you call all of them wrong. Compare with a tolerance, and with the mean over the rows times T²")
     if answers == {name: not right for name, right in truth.items()}:
-        raise Wrong("each answer is the opposite of what is true: True is for the ones that are right")
+        raise Wrong("each answer is the opposite of the truth: return True for a loss that is right")
     for name, right in truth.items():
         if answers[name] != right:
             factor = factor_of(losses[name], at)
@@ -144,7 +148,7 @@ def _check_suspects(attempt: Attempt) -> str:
             raise Wrong(
                 f"you call {name} {said}; at T = {at:g} its gradient has the factor {factor:.3g}, T² is {at**2:g}"
             )
-    return f"{_names(truth)} true, the rest false: the gradient at T = {at:g} says so, and the gradient trains"
+    return f"{_names(truth)} true, the rest false: the gradient at T = {at:g} says so, and training uses the gradient"
 
 
 def _names(truth: Mapping[str, bool]) -> str:
@@ -170,21 +174,21 @@ def _check_settings(attempt: Attempt) -> str:
         answer,
         pair(alpha, rate * scale),
         {
-            "that is the same alpha and rate as there: their loss has no T², ours has": pair(1 - hard, rate),
+            "you keep their weight and rate, but their loss has no T², and ours has": pair(1 - hard, rate),
             "their alpha is the weight of the hard labels, ours of the teacher": pair(
                 hard / temperature**2 / swapped, rate * swapped
             ),
-            "T² goes the wrong way: ours multiplies by it, so our alpha has to be the smaller one": pair(
+            "T² goes the wrong way: our loss multiplies by T², so our alpha has to be the smaller one": pair(
                 (1 - hard) * temperature**2 / wrong_way, rate * wrong_way
             ),
             "alpha is right; SGD also needs the scale of the whole loss in its learning rate": pair(alpha, rate),
             "alpha is right; multiply the learning rate by the scale, do not divide by it": pair(alpha, rate / scale),
-            "divide alpha by the scale, so that both weights sum to 1 again": pair(
+            "divide alpha by the scale, so that the two weights sum to 1 again": pair(
                 (1 - hard) / temperature**2, rate * scale
             ),
         },
     )
-    return "the two weights keep their ratio, and the scale that is left over goes into SGD's learning rate"
+    return "the two weights keep their ratio, and the common scale goes into SGD's learning rate"
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {

@@ -40,18 +40,18 @@ def _stable_softmax(attempt: Attempt) -> str:
     large = torch.tensor([[1e4, 1e4 - 0.01, 1e4 - 0.05, 0.0]], dtype=torch.float64)
     got = _tensor(attempt(large.clone(), 0.01))
     if not got.isfinite().all():
-        raise Wrong("logits of 1e4 at T = 0.01 give NaN: exp overflows; take something from every logit of the row")
+        raise Wrong("logits of 1e4 at T = 0.01 give NaN: exp overflows; subtract something from every logit of the row")
     expected = (large / 0.01).softmax(dim=-1)
     clamped = (large / 0.01).clamp(max=700).softmax(dim=-1)
     compare(got, expected, {"classes above a ceiling all became equal; clamping changes the answer": clamped})
     rows = torch.cat([large, torch.tensor([[3.0, 1.0, 2.995, 0.0]], dtype=torch.float64)])
     got = _tensor(attempt(rows.clone(), 0.01))
     if not got.isfinite().all() or (got.sum(dim=-1) < 0.5).any():
-        raise Wrong("one maximum was taken for all rows, and a row far below it vanished; each row needs its own")
+        raise Wrong("you subtract one maximum from all rows, and a row far below it vanishes; each row needs its own")
     compare(got, (rows / 0.01).softmax(dim=-1))
     return (
-        "a constant taken from every logit of a row changes no softmax; with the row's maximum the largest exponent is"
-        " 0, so nothing overflows, and the sum is at least 1, so nothing is divided by 0"
+        "subtracting a constant from every logit of a row does not change the softmax. If the constant is the row's"
+        " maximum, the largest exponent is 0, so nothing overflows; the sum is at least 1, so nothing is divided by 0"
     )
 
 
@@ -77,14 +77,14 @@ def _other_temperature(attempt: Attempt) -> str:
             },
         )
     return (
-        "log p is the logits divided by T, up to a constant that the softmax ignores; so a distribution at a known T"
-        " contains the distribution at every other T"
+        "log p equals the logits divided by T, up to a constant that the softmax ignores. So a distribution at a known"
+        " T determines the distribution at every other T"
     )
 
 
 def _grid_temperature(attempt: Attempt) -> str:
-    # An overconfident model: right on four of five, at a mean confidence of 0.86. A tenth of the labels are noise,
-    # which asks for a higher T than the mean confidence does. The grid is not sorted.
+    # The model is overconfident: right on four messages of five, at a mean confidence of 0.86. A tenth of the labels is
+    # noise, so the NLL asks for a higher T than the mean confidence does. The grid is not sorted.
     generator = torch.Generator().manual_seed(2)
     logits = 5 * torch.randn(400, 4, generator=generator, dtype=torch.float64)
     labels = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
@@ -105,19 +105,19 @@ def _grid_temperature(attempt: Attempt) -> str:
         grid[best],
         {
             "that is the place in the grid; return the temperature": float(best),
-            "that is the NLL; return the temperature that has it": nll[best],
+            "that is the NLL; return the temperature that leads to it": nll[best],
             "at that temperature the model is surest of its answers, right or wrong, and the NLL is highest; use the"
             " probability of the label": grid[nll.index(max(nll))],
-            "that is the first of the grid: accuracy is the same at every T and cannot choose": grid[0],
-            "at that temperature the mean confidence is nearest to the accuracy; that looks at the answers, not at how"
-            " probable each label is: use the NLL": grid[gaps.index(min(gaps))],
+            "that is the first of the grid: accuracy is the same at every T, so it cannot choose": grid[0],
+            "at that temperature the mean confidence is nearest to the accuracy. This comparison ignores how probable"
+            " each label is: use the NLL": grid[gaps.index(min(gaps))],
             "the logits were multiplied by T; divide them": grid[multiplied.index(min(multiplied))],
             "T = 1 leaves the model as it was, which here is too sure": 1.0,
         },
     )
     return (
-        "the NLL looks at the probability that each label got, so it punishes a model that is too sure and one that is"
-        " not sure enough; accuracy sees neither"
+        "the NLL looks at the probability of each label, so it punishes a model that is too sure and a model that is"
+        " not sure enough. Accuracy sees neither fault"
     )
 
 

@@ -1,9 +1,9 @@
-"""What alpha does to training: hard labels that are right, or partly wrong, and a teacher that learned from these.
+"""What alpha does to training, with hard labels that are right or partly wrong, and a teacher that learned from them.
 
     python -m distill_helpers.course.experiments.alpha
 
-Students of 128 units on the digits at T = 2. Alpha is the weight of the teacher's distribution, 1 − alpha that of the
-hard label. One figure is compared over everything: errors on the 500 test images, whose labels are always right.
+Students of 128 units learn the digits at T = 2. Alpha is the weight of the teacher's distribution, 1 − alpha the weight
+of the hard label. One figure is compared throughout: errors on the 500 test images, whose labels are always right.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ LOG = "alpha"
 ALPHAS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 SHARE_WRONG = 0.2
 
-#: What the hard labels are: all right; a fifth of the student's wrong; the teacher trained on those same labels too.
+#: The hard labels: all right; a fifth of the student's wrong; the same, and the teacher was trained on them as well.
 LABELS = ("right", "20% wrong", "20% wrong, teacher's too")
 
 
 def corrupt(labels: Tensor, share: float, seed: int, n_classes: int = 10) -> Tensor:
-    """A copy of the labels in which a share is another class, each of the others being as likely.
+    """Copy labels and replace a share of them by other classes, each other class being equally likely.
 
     Args:
         labels: (n,), class indices.
-        share: in [0, 1], of labels that become wrong.
-        seed: which ones, and into what.
-        n_classes: how many classes there are.
+        share: of the labels, in [0, 1].
+        seed: decides which labels are replaced, and by which classes.
+        n_classes: the number of classes.
 
     Raises:
         ValueError: a share outside [0, 1].
@@ -58,15 +58,15 @@ def corrupt(labels: Tensor, share: float, seed: int, n_classes: int = 10) -> Ten
 
 
 def run(labels: str, alpha: float, seed: int) -> dict[str, float]:
-    """One student: errors on the 500 test images, the teacher's errors there, and the agreement of the two (1–2 s).
+    """Train one student (1–2 s) and return its errors on the 500 test images, the teacher's, and their agreement.
 
     Args:
         labels: one of `LABELS`.
-        alpha: weight of the teacher's distribution.
+        alpha: the weight of the teacher's distribution.
         seed: of split, wrong labels, teacher and student.
 
     Raises:
-        ValueError: other labels.
+        ValueError: labels that are not in `LABELS`.
     """
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
@@ -87,14 +87,14 @@ def run(labels: str, alpha: float, seed: int) -> dict[str, float]:
 
 @cache
 def _misled_teacher(seed: int) -> nn.Module:
-    """As `teacher_for`'s, but a fifth of what it learned from is wrong: the same labels that its student gets."""
+    """Train a teacher like that of `teacher_for`, on its student's labels, of which a fifth is wrong."""
     data, _ = teacher_for(seed)
     wrong = corrupt(data.train_labels, SHARE_WRONG, seed)
     return train_teacher(data.train_images, wrong, seed)
 
 
 def summary() -> pd.DataFrame:
-    """Mean errors and their standard deviation over seeds: a row for each alpha, two columns for each of `LABELS`."""
+    """Make the table: mean errors and their standard deviation over seeds, a row for each alpha."""
     log = read_log(LOG)
     mean, spread = (
         log.pivot_table(index="alpha", columns="labels", values="errors", aggfunc=f) for f in ("mean", "std")

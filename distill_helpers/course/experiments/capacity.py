@@ -1,9 +1,10 @@
-"""Temperature against the student's capacity, beside Hinton, Vinyals and Dean's remark (arXiv 1503.02531, section 3).
+"""The best temperature for students of different capacities: a test of a remark by Hinton, Vinyals and Dean.
 
     python -m distill_helpers.course.experiments.capacity
 
-They write that with 300 units or more in each layer every temperature above 8 gave much the same, and that 2.5 to 4 did
-best with 30. Here: students of one hidden layer on the digits, ten seeds.
+They write (arXiv 1503.02531, section 3) that with 300 units or more in each layer every temperature above 8 gave much
+the same results, and that with 30 units temperatures from 2.5 to 4 did best. Here, students with one hidden layer learn
+the digits, with ten seeds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 20.0)
 
 
 def run(width: int, temperature: float, seed: int) -> dict[str, float]:
-    """Errors on the 500 test images of a student that learned from the teacher alone; T = 0 stands for hard labels."""
+    """Train a student on the teacher alone and return its errors on 500 test images; T = 0 stands for hard labels."""
     data, teacher = teacher_for(seed)
     student = make_mlp((width,), seed=seed)
     if temperature == 0:
@@ -34,7 +35,7 @@ def run(width: int, temperature: float, seed: int) -> dict[str, float]:
 
 
 def summary() -> pd.DataFrame:
-    """Mean errors of the log: a row for each width, a column for each temperature."""
+    """Make the table: mean errors of the log, a row for each width, a column for each temperature."""
     return read_log(LOG).pivot_table(index="width", columns="temperature", values="errors", aggfunc="mean")
 
 

@@ -1,10 +1,11 @@
-"""The bench of the quick experiments: scikit-learn's digits, a teacher, students of any width, one training loop.
+"""What the quick experiments share: scikit-learn's digits, a teacher, students of any width, one training loop.
 
-A network of fully connected layers learns the digits in about a second, so that a question can be asked of ten seeds.
-Each seed splits the images anew: the spread over seeds is one of data, teacher and student together.
+A network of fully connected layers learns the digits in about a second, so that an experiment can afford ten seeds.
+Each seed splits the images anew: the spread over seeds contains the effects of data, teacher and student together.
 
-All of it runs on one thread, whatever the caller has set. Networks this small gain nothing from a second one and wait
-for it on a busy machine (a teacher took 88 s instead of 7), and sums in another order move a result by a few errors.
+Everything here runs on one thread, whatever the caller has set. Networks this small gain nothing from a second thread,
+and on a busy machine they wait for it: a teacher took 88 s instead of 7. Besides, sums in another order move a result
+by a few errors.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread for torch inside, the caller's count again behind it."""
+    """Let torch use one thread inside, and the caller's number of threads again afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -42,11 +43,11 @@ def _one_thread() -> Iterator[None]:
 
 
 def make_mlp(widths: Sequence[int], *, dropout: float = 0.0, seed: int = 0) -> nn.Sequential:
-    """Fully connected layers of the given widths between 64 pixels and 10 logits, with ReLU.
+    """Make a network of fully connected layers with ReLU, from 64 pixels to 10 logits.
 
     Args:
         widths: units of each hidden layer; may be empty.
-        dropout: behind each hidden layer.
+        dropout: after each hidden layer.
         seed: of the weights.
     """
     torch.manual_seed(seed)
@@ -79,14 +80,15 @@ def train_mlp(
     Args:
         model: the student, or a teacher.
         images: (n, 64) in [0, 1].
-        labels: (n,), needed where `config.alpha` is below 1.
-        teacher_logits: (n, 10), needed where `config.alpha` is above 0.
-        config: default: hard labels alone.
-        epochs, batch_size: over the images, in an order of the seed.
-        learning_rate: falls to zero along a half cosine.
+        labels: (n,), needed if `config.alpha` is below 1.
+        teacher_logits: (n, 10), needed if `config.alpha` is above 0.
+        config: default hard labels alone.
+        epochs: passes over the images, in an order that depends on the seed.
+        batch_size: images in a batch.
+        learning_rate: at the start; it falls to zero along a half cosine.
         optimizer: a key of `OPTIMIZERS`.
-        loss_scale: factor of the whole loss; for the experiment that leaves T² out.
-        jitter: move each image by up to a pixel in each direction whenever it is seen.
+        loss_scale: a factor of the whole loss; for the experiment that leaves T² out.
+        jitter: move each image by up to a pixel in each direction whenever the network sees it.
         seed: of order, dropout and jitter.
     """
     config = config or DistillationConfig(alpha=0.0)
@@ -114,31 +116,31 @@ def train_mlp(
 @_one_thread()
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits, (n, 10)."""
+    """Return a network's logits, (n, 10)."""
     return model.eval()(images)
 
 
 def error_count(logits: Tensor, labels: Tensor, digit: int | None = None) -> int:
-    """Wrong answers, of all images or of those that show one digit."""
+    """Count the wrong answers, on all images or on the images that show one digit."""
     wrong = logits.argmax(dim=-1) != labels
     return int(wrong[labels == digit].sum() if digit is not None else wrong.sum())
 
 
 @cache
 def teacher_for(seed: int) -> tuple[ImageSplits, nn.Module]:
-    """The images as a seed splits them, and a teacher trained on them: 2 × 400 units, dropout, jitter (2–3 s)."""
+    """Split the images by a seed, and train a teacher on them: 2 × 400 units, dropout, jitter (2–3 s)."""
     data = load_digits(seed=seed)
     return data, train_teacher(data.train_images, data.train_labels, seed)
 
 
 def train_teacher(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
-    """A teacher of `teacher_for`'s kind, trained on these images, (n, 64), and labels, (n,)."""
+    """Train a teacher of the kind of `teacher_for` on images, (n, 64), and labels, (n,)."""
     teacher = make_mlp((400, 400), dropout=0.3, seed=seed)
     return train_mlp(teacher, images, labels, epochs=60, jitter=True, learning_rate=2e-3, seed=seed)
 
 
 def _shift(images: Tensor) -> Tensor:
-    """Each image moved by −1, 0 or 1 pixel down and to the right; what leaves is lost, what enters is blank."""
+    """Move each image by −1, 0 or 1 pixel down and to the right. Pixels that leave are lost; blank ones enter."""
     padded = nn.functional.pad(images.view(-1, 8, 8), (1, 1, 1, 1))
     down, right = (torch.randint(0, 3, (len(images), 1, 1)) for _ in range(2))
     row, column = torch.arange(8).view(1, 8, 1), torch.arange(8).view(1, 1, 8)

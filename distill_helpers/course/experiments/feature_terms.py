@@ -1,10 +1,10 @@
-"""Which feature term is worth its trouble: each added to the response loss, seed by seed.
+"""Which feature term is worth its trouble? Each term is added to the response loss, seed by seed.
 
     python -m distill_helpers.course.experiments.feature_terms
 
 The student is narrow and shallow (3 layers × 192, random layers), the response loss is soft targets at T = 2, and no
-transfer texts are read, so that features have something to give. No weight was tuned: each is 1, but for attention
-scores, whose squared error is some ten times as large as the other terms.
+transfer texts are read; so there is something left for features to teach. No weight was tuned. Each weight is 1, except
+for attention scores: their squared error is about ten times as large as the other terms, and their weight is 0.1.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import pandas as pd
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK, Task, get_task
 from distill_helpers.evaluation.measures import evaluate
-from distill_helpers.landmarks import Training
-from distill_helpers.landmarks.stages import train_stage
+from distill_helpers.landmarks.stages import Training, train_stage
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import TextClassifier
 from distill_helpers.students.creation import narrow_student
 
 __all__ = ["LOG", "RESPONSE", "SHARES", "TERMS", "feature_config", "run", "summary"]
@@ -30,7 +28,7 @@ __all__ = ["LOG", "RESPONSE", "SHARES", "TERMS", "feature_config", "run", "summa
 LOG = "feature-terms"
 RESPONSE = "response alone"
 
-#: What each row adds to the response loss.
+#: The terms that each row adds to the response loss.
 TERMS: dict[str, dict[str, Any]] = {
     RESPONSE: {},
     "+ embeddings": {"embedding_loss_weight": 1.0},
@@ -43,12 +41,13 @@ TERMS: dict[str, dict[str, Any]] = {
 TERMS["+ embeddings, hidden states, attention scores"] = (
     TERMS["+ embeddings"] | TERMS["+ hidden states"] | TERMS["+ attention scores"]
 )
-#: The rows that are run at each share of the training messages: with a tenth, what helped in every seed and what hurt.
+#: The rows that are run at each share of the training messages. With a tenth: the term that helped in every seed, and
+#: the term that hurt.
 SHARES: dict[float, tuple[str, ...]] = {1.0: tuple(TERMS), 0.1: (RESPONSE, "+ hidden states", "+ value relations")}
 
 
 def feature_config(terms: str) -> DistillationConfig:
-    """The objective of a row of `TERMS`."""
+    """Make the objective of a row of `TERMS`."""
     return DistillationConfig(temperature=2.0, alpha=1.0, **TERMS[terms])
 
 
@@ -58,16 +57,16 @@ def _task() -> Task:
 
 
 def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, float]:
-    """One student: what `evaluate` says of it on the test messages.
+    """Train one student and return the figures of `evaluate` on the test messages.
 
     Args:
         terms: a key of `TERMS`.
         share: of the training messages; a tenth of them is read four times as often.
         seed: of sample, student and training.
-        epochs: at share 1.
+        epochs: passes over the messages at share 1.
 
     Raises:
-        KeyError: other terms.
+        KeyError: no row has this name.
     """
     task = _task()
     data = replace(task.data, train=task.data.train.sample(share, seed))
@@ -85,19 +84,14 @@ def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, fl
         )
         result = train_stage(student, task.teacher_model, data, feature_config(terms), training)
     teacher_logits = task.teacher_logits(task.data.test.texts, progress=False)
-    return evaluate(
-        TextClassifier(result.model, result.tokenizer),
-        task.data.test,
-        teacher_logits=teacher_logits,
-        max_length=task.max_length,
-    )
+    return evaluate(result.classifier, task.data.test, teacher_logits=teacher_logits, max_length=task.max_length)
 
 
 def summary() -> pd.DataFrame:
-    """For each row of `TERMS` and each share: mean accuracy (%), the gain over the response alone, and their spreads.
+    """Make the table: for each row of `TERMS` and each share, the mean accuracy (%), the gain, and their spreads.
 
-    The gain is taken seed by seed; `won` counts the seeds in which the term helped. A row that was not run at
-    a share is empty there.
+    The gain over the response alone is taken seed by seed; `won` counts the seeds in which the term helped. A row that
+    was not run at a share is empty there.
     """
     log = read_log(LOG)
     lines: dict[str, dict[str, Any]] = {}

@@ -1,11 +1,11 @@
-"""SmolLM2 cut to a third of its layers, and healed: by the teacher's distributions, on-policy, or by hard labels.
+"""SmolLM2 cut to a third of its layers and healed by the teacher's distributions, on-policy, or by hard labels.
 
     python -m distill_helpers.course.experiments.healing
 
-The student keeps the ten layers that change most what passes through them; cut like that it writes nothing that makes
-sense. Every method gives it the same steps on the same windows of Grimm's tales, in the same order for the same seed.
-Its judges are tales that it has not read: how surprising it finds them, how far its distributions are from the
-teacher's, and how surprising the *teacher* finds what the student writes behind their openings.
+The student keeps the ten layers that change their input most. Cut like this, it writes text without any sense. Every
+method trains it for the same number of steps on the same windows of Grimm's tales, in the same order for the same seed.
+It is judged on tales that it has not read: how surprising the student finds them, how far its distributions are from
+the teacher's, and how surprising the *teacher* finds the text that the student writes after their openings.
 """
 
 from __future__ import annotations
@@ -24,16 +24,14 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import WORK
 from distill_helpers.data.corpora import load_grimm_tales
-from distill_helpers.llm import (
-    CompletionDataset,
-    LLMDistillationTrainer,
-    TokenTargetStore,
-    evaluate_language_model,
-    precompute_token_targets,
-)
+from distill_helpers.llm.completion_dataset import CompletionDataset
+from distill_helpers.llm.evaluation import evaluate_language_model
 from distill_helpers.llm.on_policy import completed
+from distill_helpers.llm.token_target_store import TokenTargetStore, precompute_token_targets
+from distill_helpers.llm.trainer import LLMDistillationTrainer
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import LanguageModel, load_language_model
+from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.students.pruning import prune
 
 __all__ = [
@@ -52,21 +50,28 @@ __all__ = [
 ]
 
 LOG = "healing"
-#: What is in the log beside the methods: the teacher itself, and the student as it was cut.
+#: Besides the methods the log has the teacher itself, and the student as it was cut.
 TEACHER, PRUNED = "teacher", "pruned, not healed"
 
-#: Layers that the student keeps of 30; tokens of a window, and of its opening, which is read and not learnt.
+#: The number of layers that the student keeps of 30; the tokens of a window, and of its opening, which is not learned.
 N_LAYERS, WINDOW, OPENING = 10, 64, 16
-#: One pass over the 1,199 windows. The rate by half such runs with 5e-4, 1e-3 and 2e-3, judged by the validation tales.
+#: One pass over the 1,199 windows. The learning rate was chosen on the validation tales by runs half as long, with
+#: 5e-4, 1e-3 and 2e-3.
 STEPS, BATCH_SIZE, LEARNING_RATE = 150, 8, 1e-3
-#: Steps whose mean loss is kept, for a comparison with a run that is stopped there.
+#: The number of first steps whose mean loss is kept, for a comparison with a run that stops there.
 EARLY = 10
-#: Every how many windows of the held-out tales one is used to judge.
+#: Of the windows of the held-out tales, every third is used to judge.
 EVERY = 3
 
 
 class Method(NamedTuple):
-    """How a student is healed: alpha (0: hard labels), the divergence, the share of batches that it writes itself."""
+    """How a student is healed.
+
+    Args:
+        alpha: the weight of the teacher; 0 means hard labels alone.
+        divergence: from the teacher's distributions.
+        on_policy: the share of the batches that the student writes itself.
+    """
 
     alpha: float
     divergence: str = "forward_kl"
@@ -85,13 +90,13 @@ METHODS = {
 
 @cache
 def teacher() -> LanguageModel:
-    """SmolLM2-135M-Instruct, on the CPU or the best device there is."""
+    """Load SmolLM2-135M-Instruct, on the best device of this machine."""
     return load_language_model()
 
 
 @cache
 def windows(part: str) -> CompletionDataset:
-    """Windows of 64 tokens of the tales for "train"; of those for "validation" or "test", every third one."""
+    """Cut tales into windows of 64 tokens: all windows for "train", every third for "validation" or "test"."""
     tokenizer = teacher().tokenizer
     rows: list[list[int]] = []
     for ids in tokenizer(getattr(load_grimm_tales(), part))["input_ids"]:
@@ -102,18 +107,18 @@ def windows(part: str) -> CompletionDataset:
 
 @cache
 def teacher_targets() -> TokenTargetStore:
-    """The teacher's hidden states of the training windows (1,152 bytes a token), in the work folder."""
+    """Compute the teacher's hidden states of the training windows (1,152 bytes a token), or find them on disk."""
     return precompute_token_targets(teacher(), windows("train"), "hidden", cache_dir=WORK / "targets", progress=False)
 
 
 @cache
 def pruned_student() -> LanguageModel:
-    """The ten layers that change most what passes through them, read off twenty training tales."""
+    """Cut out of the teacher the ten layers that change their input most, measured on twenty training tales."""
     return prune(teacher(), load_grimm_tales().train[:20], n_layers=N_LAYERS, max_length=WINDOW)
 
 
 class Healed(NamedTuple):
-    """A student, and the mean of its training loss over the first ten steps (of a warm-up of 15)."""
+    """A student, and the mean of its training loss over the first ten steps, within the warm-up of 15."""
 
     student: LanguageModel
     early_loss: float
@@ -129,15 +134,16 @@ def healed(
     cached: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Healed:
-    """The student after so many steps of a method.
+    """Cut the student out of the teacher and train it by a method.
 
     Args:
         method: one of `METHODS`, or another.
-        seed: of the order of the windows, and of what the student writes on-policy.
-        steps, learning_rate: the course's own by default.
-        stop_after: stop the run of `steps` steps early, ten steps or later.
-        cached: take the teacher's hidden states from the work folder, computed first where they are not there; else
-            the teacher reads each batch.
+        seed: of the order of the windows, and of the text that the student writes on-policy.
+        steps: of the learning rate's schedule; default the course's.
+        learning_rate: at its peak; default the course's.
+        stop_after: stop after so many steps, at least ten; default after all of them.
+        cached: take the teacher's hidden states from the work folder, and compute them first if they are not there.
+            Otherwise the teacher reads each batch.
         callbacks: for the Trainer.
     """
     student = pruned_student()._replace(model=copy.deepcopy(pruned_student().model))
@@ -184,28 +190,33 @@ class _StopAfter(TrainerCallback):
 
 
 def write(model: LanguageModel, n: int = 32, *, seed: int = 0) -> CompletionDataset:
-    """What a model writes behind the openings of the first `n` test windows, at temperature 1."""
+    """Let a model continue the openings of the first `n` test windows, at temperature 1."""
     data = windows("test")
     prompts = [ids[:OPENING] for ids in data.token_ids[:n]]
-    sequences = completed(*model, prompts, max_new_tokens=WINDOW - OPENING, temperature=1.0, seed=seed)
+    sequences = completed(model, prompts, max_new_tokens=WINDOW - OPENING, temperature=1.0, seed=seed)
     return CompletionDataset(sequences, [OPENING] * len(sequences), data.tokenizer)
 
 
 def judge(model: LanguageModel, part: str = "test") -> dict[str, float]:
-    """`evaluate_language_model` on held-out tales, and `written_perplexity`: the teacher's of what the model writes."""
-    own = evaluate_language_model(model, windows(part), teacher())
-    return own | {"written_perplexity": evaluate_language_model(teacher(), write(model))["perplexity"]}
+    """Measure a model by `evaluate_language_model` on held-out tales, and by what it writes.
+
+    Returns:
+        The figures of `evaluate_language_model`, and `written_perplexity`: the teacher's perplexity of the text that
+        the model writes.
+    """
+    figures = evaluate_language_model(model, windows(part), teacher())
+    return figures | {"written_perplexity": evaluate_language_model(teacher(), write(model))["perplexity"]}
 
 
 def run(method: str, seed: int) -> dict[str, float | str]:
-    """One student: `judge`, and the first thing that it writes.
+    """Heal one student, and return the figures of `judge` and the first three texts that the student writes.
 
     Args:
         method: a key of `METHODS`, "teacher" or "pruned, not healed".
         seed: see `healed`.
 
     Raises:
-        KeyError: another name.
+        KeyError: no method has this name.
     """
     figures: dict[str, float | str] = {}
     if method == TEACHER:
@@ -221,10 +232,10 @@ def run(method: str, seed: int) -> dict[str, float | str]:
 
 
 def summary() -> pd.DataFrame:
-    """A row for the teacher, the cut student and each method: means over the seeds, and their spread.
+    """Make the table: a row for the teacher, the cut student and each method, with means over the seeds and spreads.
 
-    e^KL is how many times the teacher's own the student's perplexity is where each next token is drawn from the
-    teacher's distribution (e^(H + KL) against e^H).
+    e^KL compares perplexities on text whose next tokens are drawn from the teacher's distribution. There the student's
+    perplexity is e^(H + KL), which is e^KL times the teacher's own, e^H.
     """
     log = read_log(LOG)
     lines = {}
@@ -246,7 +257,7 @@ def summary() -> pd.DataFrame:
 
 
 def markdown() -> str:
-    """The table for a page."""
+    """Format the table for a page."""
     return markdown_table(summary(), ("", "", ".1f", ".1f", ".2f", ".2f", ",.1f", ".2f", ".1f", ",.1f", ".1f"))
 
 
@@ -254,7 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--only-runs", action="store_true", help="no table, say while another run is on")
+    parser.add_argument("--only-runs", action="store_true", help="no table, because another run is on, say")
     arguments = parser.parse_args()
     wanted = [{"method": name, "seed": 0} for name in (TEACHER, PRUNED)]
     wanted += [{"method": name, "seed": seed} for seed in arguments.seeds for name in arguments.methods]

@@ -2,9 +2,9 @@
 
     python -m distill_helpers.course.experiments.landmarks
 
-Five seeds each. A run that is in `data/results/landmarks.jsonl` is not made again; at the end one student of each shape
-is timed in turn with the teacher, and the table is written. The messages of the language model are written once, into
-the work folder.
+Each row is trained with five seeds. A run that is in `data/results/landmarks.jsonl` is not made again. At the end one
+student of each shape is timed in turn with the teacher, and the table is written. The language model writes its
+messages once, into the work folder.
 """
 
 from __future__ import annotations
@@ -23,19 +23,16 @@ from distill_helpers.course.logs import append_run, markdown_table, read_log, ru
 from distill_helpers.course.recipes import WORK, Task, get_task
 from distill_helpers.data.labelled_texts import TextSplits
 from distill_helpers.evaluation.measures import classification_metrics, evaluate, measure_latency, model_size
-from distill_helpers.landmarks import (
-    Training,
-    data_driven,
-    distilbert,
-    hard_label_baseline,
-    minilm,
-    prune_and_heal,
-    tinybert,
-)
-from distill_helpers.landmarks.stages import alternating_student
+from distill_helpers.landmarks.data_driven_recipe import data_driven
+from distill_helpers.landmarks.distilbert_recipe import distilbert
+from distill_helpers.landmarks.minilm_recipe import minilm
+from distill_helpers.landmarks.prune_and_heal_recipe import prune_and_heal
+from distill_helpers.landmarks.stages import Training, alternating_student, hard_label_baseline
+from distill_helpers.landmarks.tinybert_recipe import tinybert
 from distill_helpers.llm.synthetic_data import SyntheticMessage, write_messages
 from distill_helpers.models.architectures import transformer_layers
-from distill_helpers.models.loading import TextClassifier, load_language_model
+from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import narrow_student
 from distill_helpers.students.pruning import prune
 from distill_helpers.training.train_student import DistilledStudent
@@ -45,33 +42,34 @@ __all__ = ["ABLATIONS", "BASELINES", "LOG", "SYSTEMS", "make_student", "run", "s
 LOG = "landmarks"
 TEACHER, TIMING = "teacher", "timing"
 
-#: Passes of each stage, transfer texts beside the 2,517 training messages, messages of the language model per queue.
+#: Passes of each stage; transfer texts beside the 2,517 training messages; messages that the language model writes for
+#: each queue.
 EPOCHS, N_TRANSFER, N_WRITTEN = 2, 2500, 512
-#: Of these, how many a queue the ablation has that trusts the writer with the topics.
+#: Messages for each queue in the ablation that trusts the language model with the topics.
 FEWER_WRITTEN = 160
 #: Passes of students that learn from hard labels and start from random weights: twice the steps of a stage.
 EPOCHS_FROM_RANDOM = 8
-#: Passes over the training messages alone that are as many steps as those over them and what was written.
+#: Passes over the training messages alone, with as many steps as the passes over training and written messages.
 EPOCHS_AS_MANY_STEPS = 13
 
 
 class Row(NamedTuple):
-    """A row of the table: the student's shape, how it is trained, and how often."""
+    """A row of the table: the student's shape, the recipe that trains it, and the passes."""
 
     shape: str
     train: Callable[[TextClassifier, TextSplits, Training], DistilledStudent]
     epochs: int = EPOCHS
 
 
-#: The shapes of the students: at most a third of the parameters in the teacher's layers.
+#: The shapes of the students. Their layers have at most a third of the parameters of the teacher's layers.
 WIDE, NARROW, PRUNED = "2 × 384", "3 × 192", "3 × 384, half the neurons"
-#: The peak of the learning rate is the shape's, not the recipe's.
+#: The peak of the learning rate depends on the shape, not on the recipe.
 _LEARNING_RATES = {WIDE: 5e-4, NARROW: 1e-3, PRUNED: 5e-4}
 
 
 @cache
 def _student_of(shape: str, seed: int = 0) -> TextClassifier:
-    """Copied or cut layers of the teacher, or, where it is narrower, random ones under its embeddings."""
+    """Make a student of a shape: with layers copied or cut out of the teacher, or, if it is narrower, random layers."""
     teacher = _task().teacher_model
     if shape == WIDE:
         return alternating_student(teacher, 2)
@@ -82,7 +80,7 @@ def _student_of(shape: str, seed: int = 0) -> TextClassifier:
 
 def _hard_labels(shape: str, *, epochs: int = EPOCHS_FROM_RANDOM, random_weights: bool = True) -> Row:
     def train(_: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
-        seed = 0 if random_weights else training.seed  # of a random student the shape alone is used
+        seed = 0 if random_weights else training.seed  # if all weights become random, only the shape matters
         student = _student_of(shape, seed)
         return hard_label_baseline(student, data, training, random_weights=random_weights)
 
@@ -108,19 +106,19 @@ SYSTEMS = {
     "MiniLM": Row(WIDE, partial(minilm, n_layers=2)),
     "MiniLMv2": Row(NARROW, _minilm_v2),
     "data-driven (Phi-2)": Row(WIDE, _data_driven, EPOCHS_FROM_RANDOM),
-    "prune and heal": Row(PRUNED, partial(prune_and_heal, n_layers=3, ffn_size=768)),
+    "prune and heal": Row(PRUNED, partial(prune_and_heal, n_layers=3, feed_forward_size=768)),
 }
 #: The same students on hard labels, from random weights.
 BASELINES = {f"hard labels, {shape}": _hard_labels(shape) for shape in (WIDE, NARROW, PRUNED)}
-#: What the additional steps alone bring, for the recipe with more messages.
+#: The effect of the additional steps alone, for the recipe with more messages.
 BASELINES[f"hard labels, {WIDE}, as many steps"] = _hard_labels(WIDE, epochs=EPOCHS_AS_MANY_STEPS)
-#: What the start alone brings: copied layers, or the teacher's embeddings where the layers are random.
+#: The effect of the start alone: copied layers, or the teacher's embeddings if the layers are random.
 BASELINES |= {
     f"hard labels, {shape}, from the teacher": _hard_labels(shape, random_weights=False)
     for shape in (WIDE, NARROW, PRUNED)
 }
-#: The papers' ablations, and the data-driven recipe with fewer messages and the writer's topics; each name begins
-#: with its recipe's.
+#: The papers' ablations, and the data-driven recipe with fewer messages and the topics that the language model was
+#: asked for. The name of an ablation begins with the name of its recipe.
 ABLATIONS = {
     "DistilBERT without soft targets": Row(WIDE, partial(distilbert, n_layers=2, soft_weight=0.0)),
     "DistilBERT without cosine": Row(WIDE, partial(distilbert, n_layers=2, cosine_weight=0.0)),
@@ -140,21 +138,21 @@ def _task() -> Task:
 
 @cache
 def synthetic_messages(n_per_topic: int = N_WRITTEN) -> list[SyntheticMessage]:
-    """What the language model wrote about the five queues, from the work folder, or written now (20 minutes)."""
+    """Let the language model write about the five queues (20 minutes), or read what it wrote from the work folder."""
     return write_messages(
-        *load_language_model(), _task().data.train, n_per_topic, file=WORK / "written-messages.jsonl", progress=False
+        load_language_model(), _task().data.train, n_per_topic, file=WORK / "written-messages.jsonl", progress=False
     )
 
 
 def run(model: str, seed: int) -> dict[str, float]:
-    """One student: what `evaluate` says of it on the test messages, and the parameters in its layers.
+    """Train one student and return the figures of `evaluate` on the test messages, and the parameters in its layers.
 
     Args:
         model: "teacher", or a key of `SYSTEMS`, `ABLATIONS` or `BASELINES`.
         seed: of student and training.
 
     Raises:
-        KeyError: another name.
+        KeyError: no row has this name.
     """
     task = _task()
     test = task.data.test
@@ -181,8 +179,7 @@ def make_student(model: str, seed: int, output_dir: Path) -> TextClassifier:
         cache_dir=WORK / "targets",
         progress=False,
     )
-    result = row.train(task.teacher_model, task.data, training)
-    return TextClassifier(result.model, result.tokenizer)
+    return row.train(task.teacher_model, task.data, training).classifier
 
 
 def _layer_parameters(classifier: TextClassifier) -> int:
@@ -202,7 +199,7 @@ def time_shapes(rounds: int = 5) -> None:
 
 
 def summary() -> pd.DataFrame:
-    """A row for each system, baseline and ablation: means over the seeds, the share of the teacher's accuracy kept."""
+    """Make the table: for each system, baseline and ablation the means over seeds, and the share of accuracy kept."""
     log = read_log(LOG)
     teacher = log[log["model"] == TEACHER].iloc[0]
     timing = log[log["model"] == TIMING].iloc[-1]
@@ -225,7 +222,7 @@ def summary() -> pd.DataFrame:
 
 
 def markdown() -> str:
-    """The table for a page."""
+    """Format the table for a page."""
     formats = ("", "", ".0f", ",.0f", ".2f", ".1f", ".1f", ".1f", ".1f", ".1f")
     return markdown_table(summary(), formats)
 
@@ -234,7 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--models", nargs="+", choices=list(_ROWS), default=list(_ROWS))
-    parser.add_argument("--only-runs", action="store_true", help="no timing and no table, say while another run is on")
+    parser.add_argument(
+        "--only-runs", action="store_true", help="no timing and no table, because another run is on, say"
+    )
     arguments = parser.parse_args()
     wanted = [{"model": name, "seed": seed} for seed in arguments.seeds for name in arguments.models]
     run_missing(LOG, [{"model": TEACHER, "seed": 0}, *wanted], run)

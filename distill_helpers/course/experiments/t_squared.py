@@ -1,9 +1,9 @@
-"""What the factor T² does to training: with it and without, under SGD and under AdamW.
+"""What the factor T² does to training: students with the factor and without it, under SGD and under AdamW.
 
     python -m distill_helpers.course.experiments.t_squared
 
-Students of 128 units on the digits, ten seeds. Without hard labels (alpha = 1) the factor only scales the loss; with
-them (alpha = 0.5) it also decides how much the teacher weighs against them.
+Students of 128 units learn the digits, with ten seeds. Without hard labels (alpha = 1) the factor only scales the loss.
+With hard labels (alpha = 0.5) the factor also decides how much the teacher weighs against them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LEARNING_RATES = {"SGD": 0.1, "AdamW": 3e-3}
 
 
 def without_t_squared(temperature: float, alpha: float) -> tuple[DistillationConfig, float]:
-    """Settings whose loss is α·KL + (1 − α)·CE, without T².
+    """Find settings whose loss is α·KL + (1 − α)·CE, without T².
 
-    The package always multiplies by T². Leaving it out is the same as another alpha and another scale of the loss:
+    The package always multiplies by T². A loss without the factor equals a loss with another alpha and another scale:
     α·KL + (1 − α)·CE = s·(α'·T²·KL + (1 − α')·CE) with s = α/T² + 1 − α and α' = α/(T²·s).
 
     Args:
@@ -39,7 +39,14 @@ def without_t_squared(temperature: float, alpha: float) -> tuple[DistillationCon
 
 
 def run(optimizer: str, alpha: float, temperature: float, t_squared: str, seed: int) -> dict[str, float]:
-    """Errors on the 500 test images, and agreement with the teacher there. `t_squared` is "with" or "without"."""
+    """Train one student and return its errors on the 500 test images, and its agreement with the teacher there.
+
+    Args:
+        optimizer: a key of `LEARNING_RATES`.
+        alpha, temperature: of the loss.
+        t_squared: "with" or "without".
+        seed: of split, teacher and student.
+    """
     data, teacher = teacher_for(seed)
     config, scale = DistillationConfig(temperature=temperature, alpha=alpha), 1.0
     if t_squared == "without":
@@ -63,7 +70,7 @@ def run(optimizer: str, alpha: float, temperature: float, t_squared: str, seed: 
 
 
 def summary() -> pd.DataFrame:
-    """Mean errors and their standard deviation: a row for each setting, columns with and without T²."""
+    """Make the table: mean errors and their standard deviation, a row for each setting, with T² and without."""
     groups = read_log(LOG).groupby(["optimizer", "alpha", "temperature", "t_squared"])["errors"]
     parts = {"": groups.mean(), ", ± sd": groups.std()}
     return pd.DataFrame(

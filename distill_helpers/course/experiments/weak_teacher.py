@@ -1,10 +1,11 @@
-"""What a weak teacher does to a student, and what brings it back: students of SmolLM2's answers, seed by seed.
+"""What a weak teacher does to a student, and what repairs the damage: students of SmolLM2's answers, seed by seed.
 
     python -m distill_helpers.course.experiments.weak_teacher
 
-The student, its start and its training are those of the help desk's table, whose rows on hard labels and on the strong
-teacher's soft labels are the comparison. The labels come from the log of `queue_teacher`. The true labels of the
-validation messages choose the best epoch of every student; beyond that only the arms with verified labels see any.
+The student, its start and its training are the same as in the help desk's table, whose rows on hard labels and on the
+strong teacher's soft labels serve as the comparison. The labels come from the log of `queue_teacher`. The true labels
+of the validation messages choose the best epoch of every student; apart from this, only the arms with verified labels
+see true labels.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from distill_helpers.course.results import read_results
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 
 __all__ = ["ARMS", "LOG", "REFERENCES", "Arm", "Targets", "make_student", "run", "summary", "targets_of"]
 
 LOG = "weak-teacher"
+#: The labels are read from this experiment's log.
+NEEDS = ("queue_teacher",)
 #: Rows of the help desk's table, for comparison: the same student on other labels.
 REFERENCES = {
     "hard labels, 10%": "10% true labels alone",
@@ -42,12 +45,14 @@ class Arm(NamedTuple):
     """How the teacher's answers become targets.
 
     Args:
-        soft: learn the probabilities; else the likeliest queue, or for uncalibrated answers the one that was written.
-        calibrated: take the label bias off first.
-        surest: the share of the messages that is kept, the surest ones.
-        verified: the share of the messages whose true label is known, a stratified sample.
-        alpha: the weight of the teacher beside the true labels. The loss is a mean over all messages: with a tenth of
-            them verified, alpha = 0.5 gives the true labels a tenth of the teacher's weight, alpha = 0.1 nine tenths.
+        soft: learn the probabilities. Otherwise learn the likeliest queue if the answers are calibrated, and the queue
+            that the teacher wrote if they are not.
+        calibrated: remove the label bias first.
+        surest: the share of the messages that is kept; the surest ones are.
+        verified: the share of the messages whose true label is known; a stratified sample.
+        alpha: the weight of the teacher beside the true labels. The loss is a mean over all messages. With a tenth of
+            the messages verified, alpha = 0.5 gives the true labels a tenth of the teacher's weight in total, and alpha
+            = 0.1 nine tenths of it.
     """
 
     soft: bool
@@ -76,8 +81,8 @@ class Targets(NamedTuple):
     """What a student learns from.
 
     Attributes:
-        rows: of the messages that are kept, in their order.
-        labels: hard labels of these rows; `IGNORE_INDEX` where there is none.
+        rows: the rows of the messages that are kept, in their order.
+        labels: hard labels of these rows; `IGNORE_INDEX` for a row without one.
         logits: log-probabilities of these rows, (rows, queues), or None.
         alpha: the weight of the logits beside the hard labels.
         right: the share of the kept rows whose likeliest (or written) queue is the true one.
@@ -89,6 +94,10 @@ class Targets(NamedTuple):
     alpha: float
     right: float
 
+    def __repr__(self) -> str:
+        kind = "hard labels" if self.logits is None else f"log-probabilities, alpha={self.alpha:g}"
+        return f"Targets({len(self.rows):,} messages, {kind}, {self.right:.0%} right)"
+
 
 @cache
 def _task() -> Task:
@@ -96,9 +105,7 @@ def _task() -> Task:
 
 
 def targets_of(arm: Arm, answers: QueueAnswers, seed: int) -> Targets:
-    """Targets of an arm.
-
-    Verified messages are kept however unsure the teacher was.
+    """Make the targets of an arm. A verified message is kept, however unsure the teacher was of it.
 
     Args:
         arm: see `Arm`.
@@ -124,18 +131,18 @@ def targets_of(arm: Arm, answers: QueueAnswers, seed: int) -> Targets:
 
 
 def _sample(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Rows of a sample in which every queue has its share."""
+    """Draw the rows of a sample in which every queue has its share."""
     generator = np.random.default_rng(seed)
-    rows = [np.flatnonzero(labels == queue) for queue in np.unique(labels)]
-    return np.concatenate([generator.choice(own, round(share * len(own)), replace=False) for own in rows])
+    rows_by_queue = [np.flatnonzero(labels == queue) for queue in np.unique(labels)]
+    return np.concatenate([generator.choice(rows, round(share * len(rows)), replace=False) for rows in rows_by_queue])
 
 
 def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
-    """Train the student of an arm (about half a minute); its targets too."""
+    """Train the student of an arm, in about half a minute; return the student with its targets."""
     task = _task()
     answers, of_validation = read_answers("train", task.data), read_answers("validation", task.data)
     targets = targets_of(arm, answers, seed)
-    # The few-shot examples were not asked about; their rows say nothing.
+    # The teacher was not asked about its few-shot examples. They get even probabilities, which say nothing.
     logits_of = dict(zip(of_validation.texts, np.log(of_validation.probabilities), strict=True))
     validation_logits = None
     if targets.logits is not None:
@@ -152,21 +159,24 @@ def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
             recipe,
             seed,
             scratch,
-            # As many steps as with all messages.
+            # So many that the steps are as many as with all messages.
             epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows)),
         )
     return student, targets
 
 
 def run(arm: str, seed: int) -> dict[str, float]:
-    """One student: what `evaluate` says of it on the test messages; its messages, and the share of right labels.
+    """Train one student and return the figures of `evaluate` on the test messages.
 
     Args:
         arm: a key of `ARMS`.
         seed: of verified sample, student and training.
 
+    Returns:
+        Those figures, with `messages`, the number of training messages, and `labels_right`, the share of right labels.
+
     Raises:
-        KeyError: another arm.
+        KeyError: no arm has this name.
     """
     student, targets = make_student(ARMS[arm], seed)
     test = _task().data.test
@@ -175,7 +185,7 @@ def run(arm: str, seed: int) -> dict[str, float]:
 
 
 def summary() -> pd.DataFrame:
-    """A row for each arm and reference: right labels of the teacher, accuracy over the seeds (%), macro-F1, ECE."""
+    """Make the table, a row for each arm and reference: the teacher's right labels, accuracy, macro-F1, ECE (all %)."""
     log, table = read_log(LOG), read_results("help-desk")
     groups = {arm: log[log["arm"] == arm] for arm in ARMS}
     groups |= {title: table[table["model"] == row] for row, title in REFERENCES.items()}

@@ -2,12 +2,12 @@
 
     python -m distill_helpers.course.experiments.withheld_digit
 
-A student learns from the teacher's probabilities on images among which some digits are missing. What it knows of them
-afterwards it has from the probabilities on other digits. Then the logits of the missing digits are raised (*bias
-correction*), as far as the fewest errors on validation images ask for.
+A student learns from the teacher's probabilities on images among which some digits are missing. Afterwards it knows of
+the missing digits only from the probabilities on other digits. Then the logits of the missing digits are raised (*bias
+correction*) by the amount that leaves the fewest errors on validation images.
 
-The paper has no control for *which* part of a probability does it. Here there is one: labels that are as soft, but do
-not rank the wrong digits.
+The paper does not test *which* part of the probabilities teaches the missing digit. Here there is a control: labels
+that are equally soft, but do not rank the wrong digits.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from distill_helpers.course.experiments.digits import error_count, make_mlp, pre
 from distill_helpers.course.logs import read_log, run_missing, write_table
 from distill_helpers.data.corpora import ImageSplits
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.losses.divergences import check_temperature
+from distill_helpers.losses.soft_targets import check_temperature
 
 __all__ = ["LOG", "MODELS", "best_bias", "raise_bias", "run", "summary", "train_student", "without_ranking"]
 
 LOG = "withheld-digit"
 TEACHER = "teacher, all digits"
 
-#: Each student: the kind of its labels, and the digits that are missing from what it learns from.
+#: For each student the kind of its labels, and the digits that are missing from its training images.
 MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
     "hard labels, all digits": ("hard", ()),
     "soft labels, all digits": ("soft", ()),
@@ -40,24 +40,24 @@ MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
     "soft labels, only 7s and 8s": ("soft", (0, 1, 2, 3, 4, 5, 6, 9)),
 }
 
-#: Two layers, as in the paper; T = 20 is what it names for the student that sees all digits.
+#: Two layers, as in the paper. T = 20 is the paper's temperature for the student that sees all digits.
 WIDTHS, TEMPERATURE = (128, 128), 20.0
 
 BIASES = torch.arange(0, 30.25, 0.25)
 
 
 def train_student(labels: str, missing: tuple[int, ...], seed: int) -> nn.Module:
-    """A student of 2 × 128 units (1–2 s).
+    """Train a student of 2 × 128 units (1–2 s).
 
     Args:
         labels: "hard", the images' own; "soft", the teacher's probabilities; "unranked", those of `without_ranking`.
-        missing: digits whose images it does not get.
+        missing: digits whose images the student does not get.
         seed: of split, teacher and student.
     """
     data, teacher = teacher_for(seed)
     rows = ~torch.isin(data.train_labels, torch.tensor(missing, dtype=torch.int64))
     images = data.train_images[rows]
-    # As many steps on few images as on all.
+    # So many that the steps on few images are as many as on all images.
     epochs = round(60 * len(rows) / len(images))
     student = make_mlp(WIDTHS, seed=seed)
     if labels == "hard":
@@ -70,11 +70,11 @@ def train_student(labels: str, missing: tuple[int, ...], seed: int) -> nn.Module
 
 
 def without_ranking(logits: Tensor, temperature: float) -> Tensor:
-    """Logits whose softmax at a temperature keeps the highest probability and shares the rest evenly.
+    """Make logits whose softmax at a temperature keeps the highest probability and shares the rest evenly.
 
     Args:
         logits: the teacher's, (n, classes).
-        temperature: T at which they are made soft; at another one the result has another highest probability.
+        temperature: T of the soft labels. At another T the result's highest probability differs from the teacher's.
 
     Raises:
         ValueError: a temperature that is not positive and finite.
@@ -88,21 +88,21 @@ def without_ranking(logits: Tensor, temperature: float) -> Tensor:
 
 
 def raise_bias(logits: Tensor, digits: tuple[int, ...], bias: float) -> Tensor:
-    """The logits, (n, 10), with those of some digits raised."""
+    """Copy logits, (n, 10), and raise those of some digits."""
     raised = logits.clone()
     raised[:, list(digits)] += bias
     return raised
 
 
 def best_bias(logits: Tensor, labels: Tensor, digits: tuple[int, ...]) -> float:
-    """The bias, in quarters up to 30, that leaves the fewest errors; of several the middle one."""
+    """Find the bias, in quarters up to 30, that leaves the fewest errors; of several the middle one."""
     errors = torch.tensor([error_count(raise_bias(logits, digits, float(bias)), labels) for bias in BIASES])
     best = BIASES[errors == errors.min()]
     return float(best[len(best) // 2])
 
 
 def run(model: str, seed: int) -> dict[str, float]:
-    """Errors of a model on the test images: all of them, and those on 3s, before and after bias correction."""
+    """Count a model's errors on all test images and on the 3s, before the bias correction and after it."""
     data, teacher = teacher_for(seed)
     if model == TEACHER:
         return _errors(predict(teacher, data.test_images), data)
@@ -122,7 +122,7 @@ def run(model: str, seed: int) -> dict[str, float]:
 
 
 def summary() -> pd.DataFrame:
-    """The table of the log, in the order of `MODELS`: means over the seeds, and the errors' standard deviation."""
+    """Make the table, in the order of `MODELS`: means over the seeds, and the errors' standard deviation."""
     groups = read_log(LOG).groupby("model")
     table = groups.mean(numeric_only=True).drop(columns="seed").loc[[TEACHER, *MODELS]]
     table.insert(0, "seeds", groups.size())

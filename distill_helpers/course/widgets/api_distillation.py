@@ -1,14 +1,13 @@
-"""Widgets of notebook 08: what a job costs, and how right a teacher's answers are, the surest ones first."""
+"""Widgets of notebook 08: the cost of a job, and how often a teacher's answers are right, the surest ones first."""
 
 from __future__ import annotations
 
-import html
-
 import numpy as np
 
-from distill_helpers.api.costs.pricing import PriceTable, estimate_api_distillation_cost, load_prices
+from distill_helpers.api.costs.price_table import PriceTable, load_prices
+from distill_helpers.api.costs.pricing import estimate_api_distillation_cost
 from distill_helpers.api.labels.label_bias import batch_calibrated
-from distill_helpers.course.figures import COLOURS, figure, figure_html
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
 
 __all__ = ["render_cost", "render_trust", "right_by_share"]
 
@@ -24,20 +23,20 @@ def render_cost(
     input_tokens: int = 60,
     prices: PriceTable | None = None,
 ) -> str:
-    """What a job costs at each model of its provider, the chosen one printed bold: a table.
+    """Make a table of a job's cost at each model of a provider, with the chosen model in bold.
 
     Args:
-        teacher_model: a model of the price table.
-        n_examples: messages.
-        system_prompt_tokens: sent with each of them.
+        teacher_model: a model of the price table; it names the provider.
+        n_examples: number of messages.
+        system_prompt_tokens: sent with each message.
         output_tokens: of an answer.
         cached_share: of the system prompt's tokens, 0 to 1.
-        batch: by the provider's batch API.
+        batch: use the provider's batch API.
         input_tokens: of a message.
         prices: default the package's.
 
     Raises:
-        ValueError: what `estimate_api_distillation_cost` raises.
+        ValueError: see `estimate_api_distillation_cost`.
     """
     table = load_prices() if prices is None else prices
     chosen = table[teacher_model]
@@ -55,24 +54,17 @@ def render_cost(
             batch=batch,
             prices=table,
         )
-        cells = (cost["input_cost_usd"], cost["output_cost_usd"], cost["total_cost_usd"])
-        tag = "b" if price.model == chosen.model else "span"
-        rows.append(
-            f"<tr><th scope='row' style='text-align:left'><{tag}>{html.escape(price.model)}</{tag}></th>"
-            + "".join(f"<td><{tag}>${value:,.2f}</{tag}></td>" for value in cells)
-            + f"<td>{price.as_of}</td></tr>"
-        )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("model", "reading", "writing", "both", "price of"))
+        parts = (f"${cost[f'{part}_cost_usd']:,.2f}" for part in ("input", "output", "total"))
+        rows.append((price.model, *parts, price.as_of))
     read = input_tokens + system_prompt_tokens
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return html_table(("model", "reading", "writing", "both", "price of"), rows, highlight=chosen.model) + (
         f"<p>{n_examples:,} requests; each reads {read:,} tokens, {system_prompt_tokens / max(read, 1):.0%} of them the"
         f" system prompt, and writes {output_tokens:,}.</p>"
     )
 
 
 def right_by_share(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How right the n surest answers are, for n = 1 to all: (inputs,).
+    """Compute the share of right answers among the n surest, for n from 1 to all of them: (inputs,).
 
     Args:
         probabilities: (inputs, labels).
@@ -86,11 +78,11 @@ def right_by_share(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def render_trust(
     share: float, calibrated: bool, *, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
 ) -> str:
-    """How right a teacher's surest answers are, and which queues are left among them: a picture and a table.
+    """Show how often a teacher's surest answers are right, and the queues that are left: a picture and a table.
 
     Args:
         share: of the answers that are kept, in (0, 1].
-        calibrated: take the label bias off first.
+        calibrated: remove the label bias first.
         probabilities: (inputs, labels).
         labels: the true ones, (inputs,).
         names: of the labels.
@@ -113,10 +105,8 @@ def render_trust(
     axes.plot([x[n - 1]], [curve[n - 1]], "o", color=COLOURS[4])
     axes.set(xlim=(0, 101), ylim=(0, 101), xlabel="answers kept, the surest ones (%)", ylabel="labels right (%)")
     alt = f"Share of right labels against the share of answers kept: {curve[-1]:.0f}% of all, {title.lower()}."
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{html.escape(name)}</th>"
-        f"<td>{int((labels[kept] == label).sum())}</td><td>{int((chosen[kept] == label).sum())}</td></tr>"
+    rows = [
+        (name, int((labels[kept] == label).sum()), int((chosen[kept] == label).sum()))
         for label, name in enumerate(names)
-    )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("queue", "kept messages of it", "labelled so"))
-    return figure_html(fig, alt) + f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    ]
+    return figure_html(fig, alt) + html_table(("queue", "kept messages of it", "labelled so"), rows)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from distill_helpers.course.experiments.digits import error_count
 from distill_helpers.course.experiments.withheld_digit import raise_bias
-from distill_helpers.course.figures import COLOURS, figure, figure_html
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
 
 __all__ = ["HIGHEST_BIAS", "render_bias"]
 
@@ -15,16 +15,16 @@ HIGHEST_BIAS = 10.0
 
 
 def render_bias(bias: float, *, logits: Tensor, labels: Tensor, missing: tuple[int, ...]) -> str:
-    """Errors on the missing digits and on the others, without a bias and with it, as a table and as curves.
+    """Show the errors on the missing digits and on the others, without a bias and with it: a table and curves.
 
     Args:
         bias: added to the logits of the missing digits, from 0 to `HIGHEST_BIAS`.
         logits: of a student that learned without these digits, (images, classes).
         labels: (images,).
-        missing: the digits that it did not see; some of the labels must show them, and some must not.
+        missing: the digits that the student did not see. Some of the labels must name them, and some must not.
 
     Raises:
-        ValueError: a bias outside the range, lengths that differ, or digits that are not there.
+        ValueError: a bias outside the range, lengths that differ, or digits that no label or every label names.
     """
     if not 0 <= bias <= HIGHEST_BIAS:
         raise ValueError(f"bias must be from 0 to {HIGHEST_BIAS:g}, got {bias}")
@@ -32,7 +32,7 @@ def render_bias(bias: float, *, logits: Tensor, labels: Tensor, missing: tuple[i
         raise ValueError(f"need a label for each image, got {len(logits)} images and {len(labels)} labels")
     shows_missing = torch.isin(labels, torch.tensor(missing, dtype=labels.dtype))
     if not shows_missing.any() or shows_missing.all():
-        raise ValueError(f"missing must name some of the digits in the labels, and not all, got {missing}")
+        raise ValueError(f"missing must name some of the digits in the labels, but not all of them, got {missing}")
     groups = {f"missing digits: {', '.join(map(str, missing))}": shows_missing, "the others": ~shows_missing}
 
     def errors(group: Tensor, height: float) -> int:
@@ -40,15 +40,9 @@ def render_bias(bias: float, *, logits: Tensor, labels: Tensor, missing: tuple[i
 
     lines = [(name, int(group.sum()), errors(group, 0.0), errors(group, bias)) for name, group in groups.items()]
     lines.append(("all", len(labels), sum(line[2] for line in lines), sum(line[3] for line in lines)))
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("digits", "images", "errors", f"errors at bias {bias:g}"))
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{n}</td><td>{before}</td><td>{after}</td></tr>"
-        for name, n, before, after in lines
-    )
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"{_curves(bias, {name: [errors(group, float(b)) for b in _GRID] for name, group in groups.items()})}"
-    )
+    counts = {name: [errors(group, float(height)) for height in _GRID] for name, group in groups.items()}
+    columns = ("digits", "images", "errors", f"errors at bias {bias:g}")
+    return html_table(columns, lines) + _curves(bias, counts)
 
 
 _GRID = torch.arange(0, HIGHEST_BIAS + 0.25, 0.25)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from distill_helpers.course.figures import COLOURS, figure, figure_html
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
 from distill_helpers.losses.divergences import named_divergence
 
 __all__ = ["GRID", "bell", "fit_bell", "mean_and_sd", "render_modes", "two_peaks"]
@@ -20,13 +20,13 @@ _STEPS, _LEARNING_RATE = 150, 0.1
 
 
 def bell(mean: Tensor | float, log_sd: Tensor | float) -> Tensor:
-    """Log-probabilities over `GRID` of a Gaussian's shape; with `mean` and `log_sd` of shape (n, 1), (n, 161)."""
+    """Compute log-probabilities over `GRID` with the shape of a Gaussian: (161,), or (n, 161) for means of (n, 1)."""
     sd = torch.as_tensor(log_sd).exp()
     return torch.log_softmax(-0.5 * ((GRID - mean) / sd) ** 2, dim=-1)
 
 
 def two_peaks(distance: float, right_weight: float) -> Tensor:
-    """Log-probabilities over `GRID` of the teacher: bells of standard deviation 0.7 at −distance/2 and distance/2.
+    """Compute the teacher's log-probabilities over `GRID`: two bells of standard deviation 0.7 at ±distance/2.
 
     Args:
         distance: between the peaks, in [0, 6].
@@ -44,15 +44,19 @@ def two_peaks(distance: float, right_weight: float) -> Tensor:
 
 
 def fit_bell(log_p_teacher: Tensor, divergence: str, **options: float) -> Tensor:
-    """Log-probabilities over `GRID` of the bell that is closest to the teacher: 150 steps of Adam from three starts.
+    """Fit the bell that is closest to the teacher, by 150 steps of Adam from three starts.
 
-    Three (the teacher's own mean, and a standard deviation to either side), since a divergence that seeks modes has a
-    local minimum at each. The best of the three is returned, of equal ones the leftmost.
+    A divergence that seeks modes has a local minimum at each peak. So one start is the teacher's mean, and the others
+    lie a standard deviation to its left and to its right. The best of the three bells wins; of equal ones, the
+    leftmost.
 
     Args:
         log_p_teacher: (161,).
-        divergence: a key of `distill_helpers.losses.divergences.DIVERGENCES`.
-        **options: its further arguments, such as `beta`.
+        divergence: a key of `losses.divergences.DIVERGENCES`.
+        **options: further arguments of the divergence, such as `beta`.
+
+    Returns:
+        The bell's log-probabilities over `GRID`, (161,).
 
     Raises:
         ValueError, TypeError: a divergence or option that does not exist.
@@ -75,14 +79,14 @@ def fit_bell(log_p_teacher: Tensor, divergence: str, **options: float) -> Tensor
 
 
 def mean_and_sd(log_p: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of a distribution over `GRID`."""
+    """Compute mean and standard deviation of a distribution over `GRID`."""
     p = log_p.exp().double()
     mean = (p * GRID).sum()
     return float(mean), float((p * (GRID - mean) ** 2).sum().sqrt())
 
 
 def render_modes(distance: float, right_weight: float, beta: float) -> str:
-    """Teacher with two peaks, and its student by forward KL, by the generalised JSD and by reverse KL (0.5 s).
+    """Show a teacher with two peaks, and its students by forward KL, generalised JSD and reverse KL (0.5 s).
 
     Args:
         distance: between the peaks, in [0, 6].
@@ -105,17 +109,17 @@ def render_modes(distance: float, right_weight: float, beta: float) -> str:
     title = (
         f"Both directions hold {forward}" if forward == reverse else f"Forward KL holds {forward}, reverse KL {reverse}"
     )
-    picture = _picture(rows, title)
-    lines = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{name}</th>"
-        + "".join(f"<td>{round(value, 1) + 0.0:.1f}</td>" for value in (*mean_and_sd(log_p), _entropy(log_p)))
-        + f"<td>{100 * _right_share(log_p):.0f}%</td><td>{held[name]}</td></tr>"
+    lines = [
+        (
+            name,
+            *(f"{round(value, 1) + 0.0:.1f}" for value in (*mean_and_sd(log_p), _entropy(log_p))),
+            f"{100 * _right_share(log_p):.0f}%",
+            held[name],
+        )
         for name, log_p in rows.items()
-    )
-    head = "".join(
-        f"<th scope='col'>{name}</th>" for name in ("", "mean", "sd", "entropy, nats", "right of 0", "holds")
-    )
-    return f"{picture}<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    ]
+    columns = ("", "mean", "sd", "entropy, nats", "right of 0", "holds")
+    return _picture(rows, title) + html_table(columns, lines)
 
 
 @lru_cache(maxsize=512)
@@ -151,6 +155,6 @@ def _entropy(log_p: Tensor) -> float:
 
 
 def _peaks_held(log_p: Tensor, teacher: Tensor) -> str:
-    """Whether a student gives either side of 0 at least half of what the teacher gives it."""
+    """Say whether a student gives both sides of 0 at least half of the probability that the teacher gives them."""
     right, wanted = _right_share(log_p), _right_share(teacher)
     return "both peaks" if right >= wanted / 2 and 1 - right >= (1 - wanted) / 2 else "one peak"

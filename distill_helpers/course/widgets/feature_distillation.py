@@ -7,32 +7,32 @@ import html
 import torch
 from torch import Tensor
 
-from distill_helpers.course.figures import COLOURS, figure, figure_html
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
 from distill_helpers.losses.layer_maps import LAYER_MAPS, layer_map
 from distill_helpers.models.architectures import ModelShape
-from distill_helpers.models.batching import encode_texts, pad_batch
+from distill_helpers.models.batching import encode_texts, pad_batch, to_device
 from distill_helpers.models.capture import capture_features
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.models.text_models import TextClassifier
 
 __all__ = ["MAPS", "MOST_LAYERS", "attention_shares", "entry_pairs", "render_attention", "render_layer_map"]
 
-#: Tokens of a message that the picture has room for, [CLS] and [SEP] included.
+#: The number of tokens for which the picture has room, [CLS] and [SEP] included.
 _MOST_TOKENS = 28
 
-#: The package's maps, and the source article's two formulas, which count the embeddings as a layer.
+#: The package's maps, and the two formulas of the source article, which count the embeddings as a layer.
 MAPS = (*LAYER_MAPS, "article: uniform", "article: last")
 MOST_LAYERS = 12
 
 
 def attention_shares(attention: Tensor) -> dict[str, float]:
-    """Where one head looks, mean over the queries: shares that sum to 1, each key counted once.
+    """Compute where one head looks, as a mean over the queries.
 
     Args:
         attention: (queries, keys) of one message that begins with [CLS] and ends with [SEP].
 
     Returns:
-        The shares of `[CLS]`, `[SEP]`, `itself`, `the previous token`, `the next token` and `other tokens`; a key that
-        is two of these counts as the first of them.
+        The shares of `[CLS]`, `[SEP]`, `itself`, `the previous token`, `the next token` and `other tokens`, which sum
+        to 1. A key that belongs to two of these counts for the first one.
     """
     n = len(attention)
     key, query = torch.arange(n)[None, :], torch.arange(n)[:, None]
@@ -53,12 +53,12 @@ def attention_shares(attention: Tensor) -> dict[str, float]:
 
 
 def render_attention(message: str, layer: int, head: int, *, model: TextClassifier) -> str:
-    """A picture of one head's attention over a message, and where it looks, in per cent.
+    """Show one head's attention over a message: a picture, and a table of where the head looks, in per cent.
 
     Args:
-        message: of which the first 28 word pieces are shown; an empty one is asked for.
+        message: the first 28 word pieces are shown; an empty message leads to a request to type one.
         layer, head: from 0.
-        model: an encoder whose tokenizer puts [CLS] before and [SEP] behind a message.
+        model: an encoder whose tokenizer puts [CLS] before a message and [SEP] after it.
 
     Raises:
         ValueError: a layer or a head that does not exist.
@@ -70,24 +70,20 @@ def render_attention(message: str, layer: int, head: int, *, model: TextClassifi
     if not message.strip():  # a reader who clears the box sees this, not an error
         return "<p>Type a message.</p>"
     token_ids = encode_texts(model.tokenizer, [message], _MOST_TOKENS)
-    batch = pad_batch(token_ids, model.tokenizer)
+    batch = to_device(pad_batch(token_ids, model.tokenizer), model.model.device)
     with torch.no_grad(), capture_features(model.model, [f"queries.{layer}", f"keys.{layer}"]) as features:
-        model.model(**{name: tensor.to(model.model.device) for name, tensor in batch.items()})
-        attention = features.attention(layer, batch["attention_mask"].to(model.model.device))[0, head].cpu()
+        model.model(**batch)
+        attention = features.attention(layer, batch["attention_mask"])[0, head].cpu()
     tokens = [str(token) for token in model.tokenizer.convert_ids_to_tokens(token_ids[0])]
     shares = attention_shares(attention)
     most = max(shares, key=lambda name: shares[name])
     title = f"Layer {layer}, head {head}: {100 * shares[most]:.0f}% on {most}"
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{100 * share:.0f}%</td></tr>"
-        for name, share in shares.items()
-    )
+    rows = [(name, f"{100 * share:.0f}%") for name, share in shares.items()]
     bits = float(torch.special.entr(attention.double()).sum(dim=-1).mean()) / torch.log(torch.tensor(2.0)).item()
     at_most = torch.log2(torch.tensor(float(len(tokens)))).item()
     return (
         f"{_attention_picture(attention, tokens, title, shares)}"
-        f"<table><thead><tr><th scope='col'>looks at</th><th scope='col'>share</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
+        f"{html_table(('looks at', 'share'), rows)}"
         f"<p>{len(tokens)} tokens; entropy {bits:.1f} of at most {at_most:.1f} bits a query.</p>"
     )
 
@@ -97,7 +93,7 @@ def _attention_picture(attention: Tensor, tokens: list[str], title: str, shares:
     fig, axes = figure(title, width=size, height=size)
     axes.imshow(attention.numpy(), cmap="Greys", vmin=0, vmax=1)
     places = range(len(tokens))
-    # A word may hold a dollar sign, which matplotlib would read as the beginning of a formula.
+    # Matplotlib would read a dollar sign in a word as the beginning of a formula.
     labels = [token.replace("$", r"\$") for token in tokens]
     axes.set_xticks(places, labels, rotation=90, fontsize=8)
     axes.set_yticks(places, labels, fontsize=8)
@@ -108,14 +104,14 @@ def _attention_picture(attention: Tensor, tokens: list[str], title: str, shares:
 
 
 def entry_pairs(n_student: int, n_teacher: int, mapping: str) -> list[tuple[int, int]]:
-    """Pairs (student's entry, teacher's entry) of `hidden_states`, whose entry 0 is the embeddings' output.
+    """Make the pairs (student's entry, teacher's entry) of `hidden_states`, whose entry 0 is the embeddings' output.
 
     Args:
         n_student, n_teacher: layers, from 1 to 12.
         mapping: one of `MAPS`. The package's maps pair the embeddings with each other, and layer i is entry i + 1.
 
     Raises:
-        ValueError: numbers out of range, an unknown map, or one that the package refuses for these numbers.
+        ValueError: numbers out of range, an unknown map, or a map that the package refuses for these numbers.
     """
     for name, value in (("n_student", n_student), ("n_teacher", n_teacher)):
         if not 1 <= value <= MOST_LAYERS:
@@ -131,9 +127,9 @@ def entry_pairs(n_student: int, n_teacher: int, mapping: str) -> list[tuple[int,
 
 
 def render_layer_map(n_student: int, n_teacher: int, mapping: str) -> str:
-    """Both models' entries with a line for each pair, and what is wrong with the map, if anything.
+    """Show both models' entries with a line for each pair, and say what is wrong with the map, if anything.
 
-    A map that the package refuses is shown as its error message.
+    If the package refuses the map, its error message is shown instead.
 
     Args:
         n_student, n_teacher: layers, from 1 to 12.
@@ -145,20 +141,13 @@ def render_layer_map(n_student: int, n_teacher: int, mapping: str) -> str:
     try:
         pairs = entry_pairs(n_student, n_teacher, mapping)
     except ValueError as error:
-        entry_pairs(n_student, n_student, mapping)  # what is refused here is out of range; the rest is shown
+        entry_pairs(n_student, n_student, mapping)  # raises again if a number is out of range or the map unknown
         entry_pairs(n_teacher, n_teacher, mapping)
         return f"<p><b>Refused.</b> {html.escape(str(error))}</p>"
     fault = _fault(pairs, n_teacher)
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{_name(s)}</th><td>{_name(t)}</td><td>{s} → {t}</td></tr>"
-        for s, t in pairs
-    )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("student's", "follows the teacher's", "entries"))
-    return (
-        f"{_map_picture(pairs, n_student, n_teacher, fault)}<p><b>{fault}.</b></p>"
-        f"<table><caption style='text-align:left'>map: {mapping}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    )
+    rows = [(_name(s), _name(t), f"{s} → {t}") for s, t in pairs]
+    table = html_table(("student's", "follows the teacher's", "entries"), rows, caption=f"map: {mapping}")
+    return f"{_map_picture(pairs, n_student, n_teacher, fault)}<p><b>{fault}.</b></p>{table}"
 
 
 def _name(entry: int) -> str:
@@ -168,7 +157,7 @@ def _name(entry: int) -> str:
 
 
 def _fault(pairs: list[tuple[int, int]], n_teacher: int) -> str:
-    """What is wrong with a map: the gravest fault first."""
+    """Say what is wrong with a map, the gravest fault first."""
     if any(teacher < 0 for _, teacher in pairs):
         return "Negative entries: Python counts them from the teacher's end"
     if pairs[0][1] != 0:

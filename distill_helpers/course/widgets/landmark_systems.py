@@ -1,4 +1,4 @@
-"""Widgets of notebook 07: what a student's shape costs in parameters, and which written messages the filters keep."""
+"""Widgets of notebook 07: a student's parameters by its shape, and the written messages that the filters keep."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.llm.synthetic_data import SyntheticMessage, filter_messages
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
+from distill_helpers.llm.message_filters import filter_messages
+from distill_helpers.llm.synthetic_data import SyntheticMessage
 
 __all__ = ["PUBLISHED", "Shape", "parameter_counts", "render_filters", "render_student"]
 
-#: Rows that BERT's embeddings have beside the vocabulary: positions, and two token types.
+#: Rows of BERT's embeddings that are not in the vocabulary: positions, and two token types.
 _POSITIONS, _TOKEN_TYPES = 512, 2
 
 
 class Shape(NamedTuple):
-    """An encoder of the BERT family: layers, width, attention heads, feed-forward neurons a layer, vocabulary."""
+    """An encoder of the BERT family: layers, width, attention heads, feed-forward neurons in a layer, vocabulary."""
 
     layers: int
     width: int
@@ -29,7 +30,7 @@ class Shape(NamedTuple):
 
 _BERT_VOCABULARY = 30_522
 
-#: The encoders of the table of systems, and the course's teacher, whose shape is MiniLM's with half its layers.
+#: The encoders of the table of systems, and the course's teacher, which has the shape of MiniLM with half its layers.
 PUBLISHED: dict[str, Shape] = {
     "BERT-base": Shape(12, 768, 12, 3072, _BERT_VOCABULARY),
     "DistilBERT, 6-layer MiniLM": Shape(6, 768, 12, 3072, _BERT_VOCABULARY),
@@ -38,7 +39,7 @@ PUBLISHED: dict[str, Shape] = {
     "TinyBERT, 4 layers": Shape(4, 312, 12, 1200, _BERT_VOCABULARY),
 }
 
-#: Where the names stand in the picture, so that none covers another: aligned at which side, above its point or below.
+#: Where each name stands in the picture, so that none covers another: its alignment, and whether it is above its point.
 _LABELS = {
     "BERT-base": ("left", True),
     "DistilBERT, 6-layer MiniLM": ("right", True),
@@ -47,15 +48,15 @@ _LABELS = {
     "TinyBERT, 4 layers": ("right", True),
 }
 
-#: What `render_student` draws: from, to.
+#: The range of each size that `render_student` draws.
 _LIMITS = {"layers": (1, 24), "width": (48, 1008), "feed_forward": (48, 4080), "vocabulary": (1_000, 60_000)}
 
 
 def parameter_counts(shape: Shape) -> tuple[int, int]:
-    """Parameters in the embeddings and in the layers of a BERT of this shape, without pooler and head.
+    """Count the parameters in the embeddings and in the layers of a BERT of this shape, without pooler and head.
 
     Raises:
-        ValueError: a size below 1, or a width that the heads do not divide.
+        ValueError: a size below 1, or a width that is not a multiple of the heads.
     """
     for name, size in shape._asdict().items():
         if size < 1:
@@ -64,23 +65,23 @@ def parameter_counts(shape: Shape) -> tuple[int, int]:
         raise ValueError(f"width {shape.width} is not a multiple of heads {shape.heads}")
     width, neurons = shape.width, shape.feed_forward
     embeddings = (shape.vocabulary + _POSITIONS + _TOKEN_TYPES) * width + 2 * width  # and a norm
-    attention = 4 * (width * width + width)  # queries, keys, values, output: heads only cut them up
+    attention = 4 * (width * width + width)  # queries, keys, values, output: the heads only divide them
     feed_forward = 2 * width * neurons + neurons + width
     return embeddings, shape.layers * (attention + feed_forward + 4 * width)  # and two norms
 
 
 def render_student(layers: int, width: int, heads: int, feed_forward: int, vocabulary: int) -> str:
-    """A student's parameters beside those of the published encoders: a picture and a table.
+    """Show a student's parameters beside those of the published encoders: a picture and a table.
 
     Args:
         layers: 1 to 24.
         width: 48 to 1,008, a multiple of `heads`.
-        heads: attention heads a layer.
-        feed_forward: neurons a layer, 48 to 4,080.
+        heads: attention heads in a layer.
+        feed_forward: neurons in a layer, 48 to 4,080.
         vocabulary: word pieces, 1,000 to 60,000.
 
     Raises:
-        ValueError: a size out of range, or a width that the heads do not divide.
+        ValueError: a size out of range, or a width that is not a multiple of the heads.
     """
     shape = Shape(layers, width, heads, feed_forward, vocabulary)
     for name, (least, most) in _LIMITS.items():
@@ -90,17 +91,13 @@ def render_student(layers: int, width: int, heads: int, feed_forward: int, vocab
     total = embeddings + in_layers
     lines = [("embeddings", embeddings), ("layers", in_layers), ("both", total)]
     bert, teacher = (_with_sum(PUBLISHED[name]) for name in ("BERT-base", "our teacher"))
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{count:,}</td>"
-        f"<td>{100 * count / of_bert:.0f}%</td><td>{100 * count / of_teacher:.0f}%</td></tr>"
+    rows = [
+        (name, f"{count:,}", f"{100 * count / of_bert:.0f}%", f"{100 * count / of_teacher:.0f}%")
         for (name, count), of_bert, of_teacher in zip(lines, bert, teacher, strict=True)
-    )
-    head = "".join(
-        f"<th scope='col'>{name}</th>" for name in ("part", "parameters", "of BERT-base's", "of our teacher's")
-    )
+    ]
     return (
         _sizes_picture(shape)
-        + f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        + html_table(("part", "parameters", "of BERT-base's", "of our teacher's"), rows)
         + f"<p>Embeddings are {100 * embeddings / total:.0f}% of this student. Pooler and head are not counted."
         + f" Attention heads add nothing: the {heads} here divide the same {width} channels, {width // heads} each.</p>"
     )
@@ -116,16 +113,16 @@ def render_filters(
     names: Sequence[str],
     known: Mapping[str, Sequence[str]],
 ) -> str:
-    """What each rule of `filter_messages` takes away, and every message with the teacher's probability for its topic.
+    """Show how many messages each rule of `filter_messages` removes, and every message with its verdict.
 
     Args:
-        min_confidence: the teacher's probability for the topic asked for, in [0, 1].
-        max_similarity: cosine from which two messages count as one, in (0, 1].
-        min_words: shortest message that may stay, at least 1.
+        min_confidence: the least probability, in [0, 1], that the teacher must give the topic that was asked for.
+        max_similarity: cosine, in (0, 1], from which two messages count as the same.
+        min_words: length of the shortest message that may stay, at least 1.
         messages, logits, names, known: see `filter_messages`; logits are (messages, classes).
 
     Raises:
-        ValueError: as `filter_messages`.
+        ValueError: see `filter_messages`.
     """
     found = filter_messages(
         messages,
@@ -136,11 +133,7 @@ def render_filters(
         max_similarity=max_similarity,
         min_confidence=min_confidence,
     )
-    rules = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{html.escape(str(rule))}</th>"
-        f"<td>{row.removed}</td><td>{row.left}</td></tr>"
-        for rule, row in found.table.iterrows()
-    )
+    rules = [(rule, row.removed, row.left) for rule, row in found.table.iterrows()]
     kept, lines = set(found.rows), []
     for row, (message, probabilities) in enumerate(zip(messages, logits.double().softmax(-1), strict=True)):
         asked = float(probabilities[list(names).index(message.topic)])
@@ -149,23 +142,20 @@ def render_filters(
             f"<td>{html.escape(message.topic)}</td><td>{asked:.2f}</td>"
             f"<td style='text-align:left'>{html.escape(message.text)}</td></tr>"
         )
+    columns = ("verdict", "asked for", "teacher's probability", "message")
+    head = "".join(f"<th scope='col' style='text-align:left'>{name}</th>" for name in columns)
     return (
         f"<p><b>{len(kept)} of {len(messages)} messages are kept</b>: {min_words} words or more, no other message"
         f" with a cosine of {max_similarity:.2f} or more, and a probability of {min_confidence:.2f} or more for the"
         f" topic.</p>"
-        + _table(("rule", "removed", "left"), rules)
-        + _table(("verdict", "asked for", "teacher's probability", "message"), "".join(lines))
+        + html_table(("rule", "removed", "left"), rules)
+        + f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
 
 
 def _with_sum(shape: Shape) -> tuple[int, int, int]:
     embeddings, in_layers = parameter_counts(shape)
     return embeddings, in_layers, embeddings + in_layers
-
-
-def _table(columns: Sequence[str], rows: str) -> str:
-    head = "".join(f"<th scope='col' style='text-align:left'>{name}</th>" for name in columns)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _sizes_picture(shape: Shape) -> str:

@@ -1,4 +1,4 @@
-"""Widgets of notebook 09: two models' distributions of the next token, and what top-k targets leave out."""
+"""Widgets of notebook 09: two models' distributions of the next token, and the errors of truncated targets."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from distill_helpers.course.figures import probability_bars
-from distill_helpers.llm.token_targets import (
-    DenseTargets,
-    HiddenTargets,
-    SampledTargets,
-    TokenTargets,
-    TopKTargets,
-    target_divergence_and_gradient,
-)
+from distill_helpers.course.figures import html_table, probability_bars
+from distill_helpers.llm.dense_targets import DenseTargets, HiddenTargets
+from distill_helpers.llm.target_kinds import SampledTargets, TopKTargets
+from distill_helpers.llm.token_targets import TokenTargets, target_divergence_and_gradient
 
 __all__ = ["DRAWS", "render_next_token", "render_top_k", "target_errors"]
 
-#: Independent targets of the same token whose gradients are averaged, to tell bias from noise.
+#: The number of independent targets of the same token whose gradients are averaged, to tell bias from noise.
 DRAWS = 25
 
 
@@ -33,18 +28,17 @@ def render_next_token(
     text_of: Callable[[list[int]], str],
     n_tokens: int = 6,
 ) -> str:
-    """The text so far, and what each model expects next: bars for the likeliest tokens and for all others together.
+    """Show the text so far, and the next tokens that each model expects: bars, with all other tokens in one.
 
     Args:
-        position: of the token to be predicted, from 1.
-        token_ids: the whole sequence.
-        logits: by the model's name, (sequence, vocabulary): row t predicts token t + 1. The first model's likeliest
-            tokens are shown, and the true one.
-        text_of: makes text of token ids.
-        n_tokens: how many of the first model's tokens.
+        position: of the token to be predicted, from 1. token_ids: the whole sequence. logits: by the model's name,
+        (sequence, vocabulary); row t predicts token t + 1. The likeliest tokens of the first
+            model are shown, and the true token.
+        text_of: turns token ids into text.
+        n_tokens: number of the first model's tokens.
 
     Raises:
-        IndexError: a position that has no token, or none before it.
+        IndexError: a position without a token, or without one before it.
     """
     if not 1 <= position < len(token_ids):
         raise IndexError(f"position must lie in 1 to {len(token_ids) - 1}, got {position}")
@@ -73,18 +67,18 @@ def _visible(text: str) -> str:
 def target_errors(
     k: int, teacher_logits: Tensor, student_logits: Tensor, width: int, *, seed: int = 0
 ) -> dict[str, tuple[float, float, float, float]]:
-    """What each way of keeping a teacher's distributions costs, and how wrong its gradient is.
+    """Measure what each way of keeping a teacher's distributions costs, and how wrong its gradient is.
 
     Args:
-        k: tokens kept, or drawn.
+        k: number of tokens that are kept, or drawn.
         teacher_logits, student_logits: (tokens, vocabulary).
         width: of the teacher's hidden states.
         seed: of the draws.
 
     Returns:
-        By name: bytes a token; the forward KL that a student sees, in nats; the relative error of a token's gradient
-        (root of the mean square over tokens); and that of the mean of `DRAWS` independent targets, which leaves the
-        bias and takes the noise away.
+        By name, four numbers. The bytes of a token. The forward KL that a student sees, in nats. The relative error of
+        a token's gradient (the root of the mean square over tokens). The same error of the mean gradient of `DRAWS`
+        independent targets, in which the noise is gone and the bias is left.
     """
     _, gradient = target_divergence_and_gradient(student_logits, teacher_logits)
     top = teacher_logits.topk(k, dim=1)
@@ -112,17 +106,15 @@ def target_errors(
 
 
 def render_top_k(k: int, *, teacher_logits: Tensor, student_logits: Tensor, width: int) -> str:
-    """`target_errors` as a table, and the probability that lies outside the k likeliest tokens."""
+    """Show `target_errors` as a table, and the probability that lies outside the k likeliest tokens."""
     errors = target_errors(k, teacher_logits, student_logits, width)
     outside = 1 - float(teacher_logits.float().softmax(dim=1).topk(k, dim=1).values.sum(dim=1).mean())
     heads = ("kept", "bytes a token", "KL seen (nats)", "gradient off by", f"mean of {DRAWS} gradients off by")
-    head = "".join(f"<th scope='col'>{name}</th>" for name in heads)
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{size:,.0f}</td><td>{value:.2f}</td>"
-        f"<td>{one:.0%}</td><td>{mean:.0%}</td></tr>"
+    rows = [
+        (name, f"{size:,.0f}", f"{value:.2f}", f"{one:.0%}", f"{mean:.0%}")
         for name, (size, value, one, mean) in errors.items()
-    )
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>Outside the {k} likeliest tokens lie"
-        f" {outside:.0%} of the teacher's probability, a mean over {len(teacher_logits)} tokens.</p>"
+    ]
+    return html_table(heads, rows) + (
+        f"<p>Outside the {k} likeliest tokens lie {outside:.0%} of the teacher's probability, a mean over"
+        f" {len(teacher_logits)} tokens.</p>"
     )

@@ -1,4 +1,4 @@
-"""Widget of notebook 05: what a hard and a soft label say about one message."""
+"""Widget of notebook 05: the hard and the soft label of one message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.figures import probability_bars
-from distill_helpers.losses.divergences import check_temperature
+from distill_helpers.losses.soft_targets import check_temperature
 
 __all__ = ["render_soft_targets"]
 
@@ -16,7 +16,7 @@ __all__ = ["render_soft_targets"]
 def render_soft_targets(
     message: int, temperature: float, *, texts: list[str], labels: list[int], names: tuple[str, ...], logits: Tensor
 ) -> str:
-    """One message, its hard label, and the teacher's distribution at a temperature, with the bits that each carries.
+    """Show one message, its hard label, the teacher's distribution at a temperature, and the entropies of both.
 
     Args:
         message: index into `texts`, `labels` and `logits`.

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill_helpers.course.figures import probability_bars
-from distill_helpers.models.batching import predict_logits
-from distill_helpers.models.loading import TextClassifier
+from distill_helpers.course.figures import html_table, probability_bars
+from distill_helpers.models.text_models import TextClassifier, predict_logits
 
 __all__ = ["render_business_case", "render_side_by_side"]
 
 
 def render_side_by_side(text: str, *, teacher: TextClassifier, student: TextClassifier) -> str:
-    """What teacher and student make of one message, as bars.
+    """Show the probabilities that teacher and student give one message, as bars.
 
     Args:
-        text: the message; an empty one gives a request to type.
-        teacher, student: with the same classes.
+        text: the message; an empty one leads to a request to type.
+        teacher, student: two models with the same classes.
 
     Raises:
-        ValueError: classes that differ.
+        ValueError: the models have different classes.
     """
     if teacher.label_names != student.label_names:
         raise ValueError(f"teacher and student have different classes: {teacher.label_names}, {student.label_names}")
     if not text.strip():
         return "<p>Type a message above.</p>"
-    columns = [predict_logits(*model, [text])[0].softmax(-1).tolist() for model in (teacher, student)]
+    columns = [predict_logits(model, [text])[0].softmax(-1).tolist() for model in (teacher, student)]
     answers = [teacher.label_names[max(range(len(c)), key=c.__getitem__)] for c in columns]
     verdict = "agree" if answers[0] == answers[1] else "disagree"
     bars = probability_bars(teacher.label_names, columns, ["teacher", "student"])
@@ -39,16 +38,16 @@ def render_business_case(
     student_price: float,
     project_cost: float,
 ) -> str:
-    """What a smaller model saves, with every line of the arithmetic.
+    """Compute what a smaller model saves, and show every line of the arithmetic.
 
     Args:
-        requests_per_day: messages.
-        tokens_per_request: read and written, per message.
-        teacher_price, student_price: dollars per thousand tokens.
-        project_cost: dollars, once: labelling, training, people.
+        requests_per_day: number of messages.
+        tokens_per_request: read and written, for each message.
+        teacher_price, student_price: in dollars for a thousand tokens.
+        project_cost: in dollars, once: labelling, training, people.
 
     Raises:
-        ValueError: a number that is negative, or a teacher's price of 0.
+        ValueError: a negative number, or a teacher's price of 0.
     """
     figures: dict[str, float] = {
         "requests_per_day": requests_per_day,
@@ -59,7 +58,8 @@ def render_business_case(
     }
     for name, value in figures.items():
         if value < 0 or (value == 0 and name == "teacher_price"):
-            raise ValueError(f"{name} must be positive, got {value}")
+            at_least = "above 0" if name == "teacher_price" else "0 or more"
+            raise ValueError(f"{name} must be {at_least}, got {value}")
     thousands = requests_per_day * tokens_per_request / 1000
     before, after = thousands * teacher_price, thousands * student_price
     saved = before - after
@@ -75,6 +75,5 @@ def render_business_case(
         ("student", f"{thousands:,.0f} × ${student_price:g} = ${after:,.0f} a day"),
         ("price ratio", f"{factor}× cheaper, a cut of {100 * cut:.1f}%"),
     ]
-    rows = "".join(f"<tr><th scope='row' style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in lines)
-    # Jupyter would take what stands between two dollar signs for mathematics.
-    return f"<div class='mathjax_ignore tex2jax_ignore'><table><tbody>{rows}</tbody></table><p>{verdict}</p></div>"
+    # JupyterLab would typeset text between two dollar signs as mathematics.
+    return f"<div class='mathjax_ignore tex2jax_ignore'>{html_table((), lines)}<p>{verdict}</p></div>"

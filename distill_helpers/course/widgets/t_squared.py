@@ -1,4 +1,4 @@
-"""Widget of notebook 03: what the temperature does to the gradient and to the KL of one pair of logits."""
+"""Widget of notebook 03: the gradient and the KL of one pair of logits at every temperature."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from distill_helpers.course.figures import COLOURS, figure, figure_html
-from distill_helpers.losses.divergences import check_temperature, forward_kl
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
+from distill_helpers.losses.divergences import forward_kl
+from distill_helpers.losses.soft_targets import check_temperature
 
 __all__ = ["PAIRS", "SoftTargetNumbers", "render_t_squared", "soft_target_numbers"]
 
-#: Student and teacher logits of one input with five classes, by the name that the widget's menu shows.
+#: Student's and teacher's logits of one input with five classes, by the name that the widget's menu shows.
 PAIRS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "the table's pair": ((2.0, 1.0, 0.5, -1.0, -0.5), (5.0, 3.5, 1.0, 0.0, -2.0)),
     "the table's pair, divided by ten": ((0.2, 0.1, 0.05, -0.1, -0.05), (0.5, 0.35, 0.1, 0.0, -0.2)),
@@ -27,13 +28,13 @@ _GRID = [2 ** (k / 4) for k in range(-8, 25)]
 
 @dataclass(frozen=True)
 class SoftTargetNumbers:
-    """One pair of logits at one temperature.
+    """Gradient and KL of one pair of logits at one temperature.
 
     Args:
         gradient: norm of ∂KL/∂z, exact at this temperature.
-        gradient_limit: what T²·`gradient` tends to, ‖(z − z̄) − (v − v̄)‖/N.
+        gradient_limit: the limit of T²·`gradient` at high T, ‖(z − z̄) − (v − v̄)‖/N.
         kl: KL(teacher‖student) at this temperature, in nats.
-        kl_limit: what `kl` tends to, ‖(z − z̄) − (v − v̄)‖²/(2·N·T²), in nats.
+        kl_limit: the high-temperature approximation of `kl`, ‖(z − z̄) − (v − v̄)‖²/(2·N·T²), in nats.
         kl_claimed: KL at T = 1, divided by T², in nats.
     """
 
@@ -45,11 +46,11 @@ class SoftTargetNumbers:
 
 
 def soft_target_numbers(z: Tensor, v: Tensor, temperature: float) -> SoftTargetNumbers:
-    """Exact values and high-temperature limits, in double precision.
+    """Compute the exact values and the high-temperature limits in double precision.
 
     Args:
         z: the student's logits, (classes,).
-        v: the teacher's, same shape.
+        v: the teacher's logits, of the same shape.
         temperature: T > 0.
 
     Raises:
@@ -73,7 +74,7 @@ def soft_target_numbers(z: Tensor, v: Tensor, temperature: float) -> SoftTargetN
 
 
 def render_t_squared(temperature: float, pair: str) -> str:
-    """Two curves over the temperature with a mark at the chosen one, and the numbers there.
+    """Draw gradient and KL over the temperature, with a mark at the chosen one, and print the numbers there.
 
     Args:
         temperature: T, from 1/4 to 64.
@@ -101,9 +102,8 @@ def render_t_squared(temperature: float, pair: str) -> str:
         ("high-T limit of the KL", f"{here.kl_limit:.3g} nats"),
         ("KL(1)/T²", f"{here.kl_claimed:.3g} nats; the exact KL is {times:.3g} times as much"),
     ]
-    rows = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{x}</td></tr>" for name, x in lines)
     pictures = _gradient_picture(curve, here, temperature) + _kl_picture(curve, here, temperature)
-    return f"<div style='display:flex;flex-wrap:wrap'>{pictures}</div><table><tbody>{rows}</tbody></table>"
+    return f"<div style='display:flex;flex-wrap:wrap'>{pictures}</div>{html_table((), lines)}"
 
 
 def _gradient_picture(curve: list[SoftTargetNumbers], here: SoftTargetNumbers, temperature: float) -> str:

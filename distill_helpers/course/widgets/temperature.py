@@ -1,4 +1,4 @@
-"""Widgets of notebook 02: one message at a temperature, and the reliability of a whole set at a temperature."""
+"""Widgets of notebook 02: one message, and the reliability of a whole set of messages, at a temperature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from distill_helpers.course.figures import COLOURS, figure, figure_html, probability_bars
 from distill_helpers.evaluation.calibration import reliability_bins
 from distill_helpers.evaluation.measures import classification_metrics
-from distill_helpers.losses.divergences import check_temperature
+from distill_helpers.losses.soft_targets import check_temperature
 
 __all__ = ["render_reliability", "render_temperature"]
 
@@ -20,7 +20,7 @@ __all__ = ["render_reliability", "render_temperature"]
 def render_temperature(
     message: int, temperature: float, *, texts: Sequence[str], names: Sequence[str], logits: Tensor
 ) -> str:
-    """A message and the model's distribution at T = 1 and at a temperature, with what changes and what does not.
+    """Show a message and the model's distribution at T = 1 and at another temperature, and say what stays the same.
 
     Args:
         message: index into `texts` and `logits`.
@@ -52,7 +52,7 @@ def render_temperature(
 
 
 def render_reliability(temperature: float, *, logits: Tensor, labels: Sequence[int]) -> str:
-    """The reliability diagram of a set of messages whose logits are divided by a temperature, with NLL and ECE.
+    """Draw the reliability diagram of messages whose logits are divided by a temperature, with NLL and ECE.
 
     Args:
         temperature: T > 0.
@@ -89,5 +89,5 @@ def render_reliability(temperature: float, *, logits: Tensor, labels: Sequence[i
 
 
 def _number(exponent: float) -> str:
-    # Beyond this the number would fill the line; its order of magnitude is what matters.
+    # A larger number would fill the line, and only its order of magnitude matters.
     return f"{math.exp(exponent):,.2f}" if exponent < math.log(1e6) else f"10^{exponent / math.log(10):.0f}"

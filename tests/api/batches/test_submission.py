@@ -1,6 +1,7 @@
 """Submission and download: the real SDKs, real sockets, a server that answers with the recorded shapes."""
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,6 +144,15 @@ def test_the_call_that_costs_money_is_not_repeated(
     assert len(server.asked(create)) == 1
     assert SECRET not in str(caught.value)
     assert [path.name for path in requests_path.parent.iterdir()] == ["requests.jsonl"]  # so it can be submitted again
+
+
+def test_no_text_in_the_logs(server: BatchServer, requests_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for client in clients(server):
+        submit_batch(client, requests_path)
+        requests_path.with_name("requests.jsonl.batch").unlink()
+    assert SECRET in requests_path.read_text()
+    assert SECRET not in caplog.text
 
 
 def test_openai_results_come_as_they_are(server: BatchServer, tmp_path: Path) -> None:

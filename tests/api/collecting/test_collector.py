@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import anthropic_answer, openai_answer
 from running_fault_server import KEY, FaultServer
 
-from distill_helpers.api.collecting.collector import APIDistillationDataCollector, Collection, TeacherUnavailableError
-from distill_helpers.api.collecting.worker_pool import _APART_S
+from distill_helpers.api.collecting.collector import APIDistillationDataCollector, Collection, TaskExample
+from distill_helpers.api.collecting.planned_requests import plan_requests
+from distill_helpers.api.collecting.worker_pool import _APART_S, TeacherUnavailableError
 from distill_helpers.api.costs.budget import Budget
-from distill_helpers.api.costs.pricing import PriceTable
-from distill_helpers.api.journal.journal import Failure, read_journal, request_key
-from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
+from distill_helpers.api.costs.price_table import PriceTable
+from distill_helpers.api.journal.journal import read_journal
+from distill_helpers.api.journal.records import Failure, request_key
+from distill_helpers.api.teachers.answers import TeacherAnswer
 from distill_helpers.api.teachers.providers import OpenAITeacher
 
 DIALECTS = ["openai", "anthropic"]
@@ -252,12 +253,6 @@ def test_bad_input_is_an_error_before_anything_is_asked(
     assert not (tmp_path / "j.jsonl").exists()
 
 
-@pytest.mark.parametrize("limits", [{"usd": 0.0}, {"tokens": -1}, {"usd": float("nan")}])
-def test_a_budget_is_above_zero(limits: dict) -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        Budget(**limits)
-
-
 def test_a_teacher_is_named_or_ready(server: FaultServer) -> None:
     with pytest.raises(ValueError, match=r"unknown provider 'gemini'.*anthropic.*openai"):
         APIDistillationDataCollector("gemini", "pro")
@@ -449,23 +444,13 @@ def test_keys_of_the_journal_are_the_requests_own(server: FaultServer, tmp_path:
     assert read_journal(tmp_path / "j.jsonl")[0].key == request_key(teacher.request("a"))
 
 
-def test_cached_tokens_are_read_in_both_dialects(server: FaultServer) -> None:
-    """Anthropic counts them beside the input, OpenAI as a part of it."""
-    openai = openai_answer("text") | {
-        "usage": {
-            "prompt_tokens": 100,
-            "completion_tokens": 5,
-            "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
-        }
-    }
-    anthropic = anthropic_answer("text") | {
-        "usage": {
-            "input_tokens": 10,
-            "output_tokens": 5,
-            "cache_read_input_tokens": 60,
-            "cache_creation_input_tokens": 30,
-        }
-    }
-    expected = Usage(100, 5, 60, 30)
-    assert server.openai().read(openai).usage == expected
-    assert server.anthropic().read(anthropic).usage == expected
+def test_reprs_are_one_line_without_a_text(server: FaultServer, tmp_path: Path) -> None:
+    collector = APIDistillationDataCollector(server.openai())
+    assert repr(collector) == "APIDistillationDataCollector(OpenAITeacher('faulty-1'))"
+    collection = collector.collect(["secret", "[truncated] secret"], tmp_path / "j.jsonl", progress=False)
+    assert repr(collection) == "Collection(1 examples, set aside: {'length': 1}, 0 not asked)"
+    priced = replace(collection, stopped="no room", not_asked=3, cost_usd=0.00126)
+    assert repr(priced) == "Collection(1 examples, set aside: {'length': 1}, 3 not asked, stopped: no room, $0.0013)"
+    assert repr(TaskExample("secret", "an answer")) == "TaskExample(6 characters, answer of 9 characters)"
+    (request,) = plan_requests(collector.teacher, ["secret"])
+    assert repr(request) == f"PlannedRequest({request.key[:8]}…, sample 0, 6 characters)"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_helpers.api.journal.journal import Failure, Journal, JournalRecord, read_journal, request_key
+from distill_helpers.api.journal.journal import Journal, read_journal
+from distill_helpers.api.journal.records import Failure, JournalRecord, request_key
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
 
 LOGPROBS = ((TokenLogprob("é", -0.1, tuple("é".encode())), TokenLogprob("\ufffd", -2.5, (0xC3,))),)
@@ -37,26 +38,6 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, text: str) -> None:
         assert list(again) == written
         assert again.get(written[0].key) == written[0]
         assert again.get("no such key") is None
-
-
-def test_key_depends_on_all_that_was_asked_and_on_nothing_else() -> None:
-    key = request_key({"model": "m", "temperature": 0.0, "messages": []})
-    assert key == request_key({"messages": [], "temperature": 0.0, "model": "m"})
-    others = [
-        {"model": "n", "temperature": 0.0, "messages": []},
-        {"model": "m", "temperature": 0.5, "messages": []},
-        {"model": "m", "messages": []},
-        {"model": "m", "temperature": 0.0, "messages": [{"role": "user", "content": "x"}]},
-    ]
-    keys = {key, *(request_key(other) for other in others)}
-    keys |= {request_key({"model": "m", "temperature": 0.0, "messages": []}, sample) for sample in (1, 2)}
-    assert len(keys) == 7
-
-
-def test_a_record_has_the_parameters_but_not_the_prompt_again() -> None:
-    made = JournalRecord.of(question("the text", temperature=0.5, system="be brief"), "the text", Failure("X"))
-    assert made.parameters == {"model": "m", "temperature": 0.5}
-    assert made.to_json().count(b"the text") == 1
 
 
 def test_the_latest_record_of_a_key_counts_and_keeps_its_place(tmp_path: Path) -> None:
@@ -144,11 +125,6 @@ def test_append_needs_an_open_journal(tmp_path: Path) -> None:
         Journal(tmp_path / "j.jsonl").append(record("a"))
 
 
-def test_a_record_is_an_answer_or_a_failure() -> None:
-    with pytest.raises(ValueError, match="either"):
-        JournalRecord("k", "text", 0, {}, "2026-01-01")
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is imitated by Linux's /dev/full")
 def test_a_full_disk_is_an_error_and_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Journal(tmp_path / "j.jsonl") as journal:
@@ -209,3 +185,10 @@ def test_a_hundred_thousand_records_are_resumed_in_three_seconds(tmp_path: Path)
     seconds = time.perf_counter() - start
     assert missing == []
     assert seconds < 3, f"{seconds:.1f} s"
+
+
+def test_a_repr_is_one_line_without_a_text(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.append(record("secret text"), record("b", Failure("X")))
+        assert repr(journal) == f"Journal('{journal.path}', 2 records, open)"
+    assert repr(journal).endswith("2 records, closed)")

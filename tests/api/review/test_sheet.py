@@ -1,16 +1,12 @@
-"""The review sheet: who is drawn, verdicts that survive, the interval, and the buttons."""
+"""The review sheet: verdicts that survive, and the interval of the accuracy."""
 
 import json
 import os
-from collections import Counter
 
-import ipywidgets
 import pytest
-from api_records import answered, failed, place
 
-from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs
-from distill_helpers.api.review.sheet import ReviewItem, ReviewSheet, review_items, wilson_interval
-from distill_helpers.api.review.widget import render_item, render_progress, review_widget
+from distill_helpers.api.review.sampling import ReviewItem
+from distill_helpers.api.review.sheet import ReviewSheet, wilson_interval
 
 NAMES = ("mac", "windows", "x & y")
 ITEMS = [ReviewItem("<b>bold</b> & $x$", "mac"), ReviewItem("second", "windows"), ReviewItem("third", "x & y")]
@@ -24,51 +20,6 @@ def sheet(tmp_path):
 
 def again(sheet, items=ITEMS):
     return ReviewSheet(sheet.path, items, sheet.label_names)
-
-
-def test_items_have_each_label_with_its_share_and_the_seed_decides():
-    records = [answered(f"input {i}", NAMES[0 if i < 700 else 1 if i < 950 else 2]) for i in range(1000)]
-    items = review_items(records, NAMES, size=150)
-    assert Counter(item.shown for item in items) == {"mac": 105, "windows": 38, "x & y": 7}  # 37.5 and 7.5
-    assert len(set(items)) == 150
-    assert items == review_items(records, NAMES, size=150)
-    assert items != review_items(records, NAMES, size=150, seed=1)
-    # In random order: the first half is a sample as well.
-    assert 40 <= sum(item.shown == "mac" for item in items[:75]) <= 65
-    assert len(review_items(records[:20], NAMES, size=150)) == 20
-
-
-def test_what_is_shown_of_samples_texts_and_other_labels():
-    records = [answered("a", text, sample=i) for i, text in enumerate(["windows", "mac", "?", "It is a mac"])]
-    records += [answered("b", "?"), failed("c"), answered("d", "windows"), answered("d", "mac", sample=1)]
-    shown = {item.input_text: item.shown for item in review_items(records, NAMES)}
-    assert shown == {"a": "mac", "d": "windows"}
-    texts = {item.input_text: item.shown for item in review_items(records)}
-    assert texts == {"a": "windows", "b": "?", "d": "windows"}
-    given = review_items(records, NAMES, labels={"a": 2, "b": 0})
-    assert {item.input_text: item.shown for item in given} == {"a": "x & y", "b": "mac"}
-
-
-def test_the_labels_of_probabilities_can_be_shown():
-    records = [answered("a", "A", place(("A", 0.5), ("B", 0.4))), answered("b", "A", place(("A", 0.8), ("B", 0.1)))]
-    labels = probabilities_from_logprobs(records, NAMES[:2], answers="AB").calibrated().labels
-    shown = {item.input_text: item.shown for item in review_items(records, NAMES[:2], labels=labels)}
-    assert shown == {"a": "windows", "b": "mac"}
-
-
-@pytest.mark.parametrize(
-    ("records", "settings", "message"),
-    [
-        ([answered("a", "mac")], {"size": 0}, "size .* 0"),
-        ([failed("a"), answered("b", "?")], {"label_names": NAMES}, "no answer to review"),
-        ([answered("a", "mac")], {"labels": {"a": 0}}, "pass label_names"),
-        ([answered(SECRET, "mac"), answered(SECRET, "mac", model="n")], {}, "more than one prompt"),
-    ],
-)
-def test_items_that_cannot_be_drawn(records, settings, message):
-    with pytest.raises(ValueError, match=message) as error:
-        review_items(records, **settings)
-    assert SECRET not in str(error.value)
 
 
 def test_verdicts_are_saved_at_once_and_the_last_one_counts(sheet):
@@ -165,7 +116,7 @@ def test_texts_have_no_labels(tmp_path):
     sheet = ReviewSheet(tmp_path / "v.jsonl", ITEMS)
     sheet.judge(0, "wrong")
     sheet.judge(1, "right")
-    with pytest.raises(ValueError, match="only a label"):
+    with pytest.raises(ValueError, match="only a wrong label"):
         sheet.judge(2, "wrong", "mac")
     assert sheet.verified_labels() == {}
     assert sheet.accuracy().share == 0.5
@@ -203,76 +154,8 @@ def test_150_answers_of_which_80_percent_are_right():
     assert [round(bound, 2) for bound in wilson_interval(120, 150)] == [0.73, 0.86]  # as the docstring says
 
 
-def test_html(sheet):
-    page = render_item(sheet, 0, note="<i>")
-    assert "&lt;b&gt;bold&lt;/b&gt; &amp; $x$" in page
-    assert "<b>bold" not in page
-    assert "mathjax_ignore" in page
-    assert "&lt;i&gt;" in page
-    assert "answer 1 of 3" in page
-    assert "<b>x &amp; y</b>" in render_item(sheet, 2)
-    assert "verdict so far" not in page
-    sheet.judge(0, "wrong", "x & y")
-    assert "Your verdict so far: wrong; right is x &amp; y." in render_item(sheet, 0)
-    assert "1 of 3 judged: 0 right, 1 wrong, 0 unsure. Right: 0%" in render_progress(sheet)
-    assert "judged. Thank you" in render_item(sheet, None)
-
-
-def parts(widget):
-    """The HTML of progress and item, and the controls by their description."""
-    progress, shown, row = widget.children
-    return progress, shown, {control.description: control for control in row.children}
-
-
-def test_the_buttons_write_the_file(sheet):
-    progress, shown, controls = parts(review_widget(sheet))
-    assert "bold" in shown.value
-    controls["Right"].click()
-    assert "second" in shown.value
-    assert "1 of 3" in progress.value
-    controls["Wrong"].click()  # without the right label
-    assert "Choose the right label" in shown.value
-    assert [name for name, _ in controls["Right is"].options] == ["choose a label", "mac", "x & y"]
-    controls["Right is"].value = "x & y"
-    controls["Wrong"].click()
-    assert "third" in shown.value
-    controls["Back"].click()
-    assert "verdict so far: wrong" in shown.value
-    controls["Unsure"].click()
-    assert "third" in shown.value
-    controls["Unsure"].click()
-    assert "Every answer is judged" in shown.value
-    assert controls["Right"].disabled
-    controls["Right"].click()
-    lines = [json.loads(line) for line in sheet.path.read_text().splitlines()]
-    assert [(line["input"], line["verdict"], line["label"]) for line in lines] == [
-        (ITEMS[0].input_text, "right", "mac"),
-        ("second", "wrong", "x & y"),
-        ("second", "unsure", None),
-        ("third", "unsure", None),
-    ]
-    controls["Back"].click()
-    assert "third" in shown.value
-    assert not controls["Right"].disabled
-
-
-def test_the_widget_goes_on_with_the_first_open_item(sheet):
-    sheet.judge(0, "right")
-    sheet.judge(2, "right")
-    _, shown, controls = parts(review_widget(again(sheet)))
-    assert "second" in shown.value
-    controls["Back"].click()
-    controls["Unsure"].click()
-    assert "second" in shown.value
-    controls["Right"].click()
-    assert again(sheet).next_open() is None
-
-
-def test_texts_are_judged_without_a_list(tmp_path):
-    sheet = ReviewSheet(tmp_path / "v.jsonl", ITEMS)
-    _, shown, controls = parts(review_widget(sheet))
-    assert "Right is" not in controls
-    controls["Wrong"].click()
-    assert "second" in shown.value
-    assert sheet.counts()["wrong"] == 1
-    assert all(isinstance(control, ipywidgets.Button) for control in controls.values())
+def test_a_repr_is_one_line_without_a_text(sheet):
+    sheet.judge(0, "wrong", "windows")
+    assert repr(sheet) == f"ReviewSheet('{sheet.path}', 3 items: 0 right, 1 wrong, 0 unsure, 2 open)"
+    assert repr(sheet.verdict(0)).startswith("ReviewVerdict('wrong', label='windows', 20")
+    assert "bold" not in repr(sheet.verdict(0))

@@ -24,6 +24,7 @@ from distill_helpers.api.teachers import llama_server as module
 from distill_helpers.api.teachers.answers import COMPLETE, TRUNCATED
 from distill_helpers.api.teachers.llama_server import local_server
 from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
+from distill_helpers.models import loading
 from distill_helpers.models.loading import language_model_path, load_language_model
 
 DIALECTS = ["openai", "anthropic"]
@@ -361,7 +362,19 @@ def test_numbers_outside_their_range_are_refused(name):
 
 def test_without_xllamacpp_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match=r"distill-helpers\[course\]"), local_server():
+    with (
+        pytest.raises(ModuleNotFoundError, match=r'xllamacpp; run `pip install "distill-helpers\[local-server\]"`'),
+        local_server(),
+    ):
+        pass
+
+
+def test_without_the_courses_model_the_error_offers_a_file_of_ones_own(monkeypatch):
+    def missing():
+        raise FileNotFoundError("SmolLM2 is not installed")
+
+    monkeypatch.setattr(loading, "language_model_path", missing)
+    with pytest.raises(FileNotFoundError, match="SmolLM2 is not installed; or pass model_path"), local_server():
         pass
 
 

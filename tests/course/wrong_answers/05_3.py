@@ -56,7 +56,7 @@ def mean_over_classes(z, v, labels, temperature, alpha):
 
 
 def without_gradient(z, v, labels, temperature, alpha):
-    """lost its gradient"""
+    """no gradient reaches the student"""
     return (alpha * temperature**2 * _soft(z, v, temperature).mean() + (1 - alpha) * _hard(z, labels)).item()
 
 

@@ -1,25 +1,26 @@
-"""Files that only grow, a line at a time, and stay readable whatever interrupts the writing."""
+"""Files of lines that only grow, and that stay readable whatever interrupts the writing."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
-__all__ = ["repair_last_line", "write_lines"]
+__all__ = ["append_lines", "numbered_lines", "repair_last_line"]
 
 _STEP = 1 << 16
 
 
-def write_lines(file: IO[bytes], *lines: bytes) -> None:
-    """Append lines, each with its end, whole or not at all; they are not synced to the disk yet.
+def append_lines(file: IO[bytes], *lines: bytes) -> None:
+    """Append lines and their ends, either all of them or nothing. The lines are not yet synced to the disk.
 
     Args:
         file: open in binary mode without a buffer.
         *lines: without their ends.
 
     Raises:
-        OSError: the disk does not take them, say because it is full; the file is then as it was.
+        OSError: the disk refuses the lines, for instance because it is full; the file is then as it was.
     """
     start = file.seek(0, os.SEEK_END)
     try:
@@ -31,15 +32,28 @@ def write_lines(file: IO[bytes], *lines: bytes) -> None:
         raise
 
 
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Each line's number, counted from 1, and the line without its end.
+
+    A last line without its end is left out: another process is writing the line, or a kill has torn it.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield number, line[:-1]
+
+
 def repair_last_line(file: IO[bytes], read: Callable[[bytes], object]) -> int:
-    """End a whole last line that lacks its end, and cut off one that is torn. Synced where something was done.
+    """Repair a last line that lacks its end: a whole line gets its end, and a torn line is cut off.
+
+    After a repair the file is synced to the disk.
 
     Args:
         file: open in binary mode without a buffer, for reading and writing.
-        read: a line's reader, which raises ValueError for a line that is not whole.
+        read: reads a line, and raises ValueError if the line is torn.
 
     Returns:
-        Bytes cut off.
+        The number of bytes that were cut off.
     """
     size = file.seek(0, os.SEEK_END)
     start, tail = size, b""

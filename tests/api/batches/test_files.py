@@ -16,11 +16,12 @@ from openai.types.chat import ChatCompletion
 from running_fault_server import KEY, FaultServer
 
 from distill_helpers.api.batches import dialects as batch_dialects
-from distill_helpers.api.batches.jobs import MergedBatch, merge_batch_results, write_batch_requests
+from distill_helpers.api.batches.files import MergedBatch, merge_batch_results, write_batch_requests
 from distill_helpers.api.collecting.collector import APIDistillationDataCollector
 from distill_helpers.api.costs.budget import Budget
 from distill_helpers.api.costs.price_table import Price, PriceTable
-from distill_helpers.api.journal.journal import Failure, Journal, JournalRecord, read_journal, request_key
+from distill_helpers.api.journal.journal import Journal, read_journal
+from distill_helpers.api.journal.records import Failure, JournalRecord, request_key
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
 from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
 
@@ -357,9 +358,9 @@ def test_errors_name_the_place_and_no_text(tmp_path, teacher):
     foreign = recorded("anthropic_results.jsonl" if teacher is OPENAI else "openai_output.jsonl", keys)
     cases = {
         r"line 1 of .*none of the requests has the custom_id 'request-2'": (RECORDED / name).read_text(),
-        r"line 1 of .*is no result of this provider": foreign,
-        r"line \d+ of .*is no result of this provider": good[:-40],  # a download that broke off
-        r"line 2 of .*is no result ": good.splitlines()[0] + '\n["secret"]\n',
+        r"line 1 of .*is not a result of this provider": foreign,
+        r"line \d+ of .*is not a result of this provider": good[:-40],  # a download that broke off
+        r"line 2 of .*is not a result ": good.splitlines()[0] + '\n["secret"]\n',
     }
     for message, content in cases.items():
         results.write_text(content)
@@ -376,7 +377,7 @@ def test_requests_that_were_changed_are_noticed(tmp_path):
     with pytest.raises(ValueError, match=f"the request {keys[0]} in .* is not as it was written"):
         merge_batch_results(OPENAI, tmp_path / "r", tmp_path / "j", requests)
     requests.write_text("no JSON\n")
-    with pytest.raises(ValueError, match=r"line 1 of .* is no batch request"):
+    with pytest.raises(ValueError, match=r"line 1 of .* is not a batch request"):
         merge_batch_results(OPENAI, tmp_path / "r", tmp_path / "j", requests)
 
 

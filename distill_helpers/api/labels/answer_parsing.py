@@ -1,8 +1,8 @@
-"""Which label a teacher's words stand for: a whole answer, or the first bytes of one.
+"""Which label a teacher's words stand for: parsing a whole answer, or only its first bytes.
 
-Each label has one or more *answers*, the strings that stand for it: its name, or the letter that the prompt offers. An
-answer counts as it is given, in lower, upper and title case and with a capital first letter; what stands before it may
-be white space, quotation marks, brackets or Markdown's stars.
+Each label has one or more *answers*, the strings that stand for it: the label's name, or the letter that the prompt
+offers. An answer counts as it is given, in lower, upper and title case, and with a capital first letter. White space,
+quotation marks, brackets or Markdown's asterisks may stand before it.
 """
 
 from __future__ import annotations
@@ -14,33 +14,42 @@ from typing import NamedTuple
 
 __all__ = ["Answers", "label_named_in"]
 
-#: A string or several for each label; "ABCDE" gives five labels a letter each. None: the labels' names.
+#: For each label one string or several; "ABCDE" gives five labels a letter each. None: the labels' names.
 Answers = Sequence[str | Sequence[str]] | None
 
 _BEFORE = " \t\r\n\"'`*_([{“‘«"
 _AROUND = _BEFORE + ".,:;!?)]}”’»"
 _BEFORE_BYTES = b" \t\r\n\"'`*_([{"
-# "I" is no answer in "I'm sorry", nor is "A" in "A question about …".
+# What must not follow an answer (True: an answer of one character). "I" is not the answer in "I'm sorry", nor is "A" in
+# "A question about …".
 _GOES_ON = {False: r"\w", True: r"[\w'’]|\s+[a-z]"}
 
 
 def label_named_in(text: str, label_names: Sequence[str], *, answers: Answers = None) -> int | None:
-    """The label that an answer names: by itself, or as the only one mentioned.
+    """The label that an answer names: the answer is the label, or mentions this label and no other.
 
-    Of two names that begin at the same place the longer one counts ("Mac hardware", not "Mac"). A mention is a whole
-    word, in any case; a name of one character counts only as it is written and not before a word in lower case, so that
-    "A question about …" does not name A. What is said about the label is not understood: "not Windows" names Windows.
+    If two names begin at the same place, the longer one counts ("Mac hardware", not "Mac"). A mention is a whole word,
+    in any case. A name of one character counts only as it is written, and not before a word in lower case, so "A
+    question about …" does not name A. The function does not understand what is said about a label: "not Windows" names
+    Windows.
 
     Args:
         text: the teacher's answer.
         label_names: the classes, in the order of their indices.
-        answers: what stands for each label; default the names.
+        answers: the strings that stand for each label in an answer; default the names.
 
     Returns:
-        The label's index; None where no label is named, or more than one.
+        The label's index; None if no label is named, or more than one.
 
     Raises:
-        ValueError: no labels, an empty name or answer, one that stands for two labels.
+        ValueError: no labels, an empty name or answer, or an answer that stands for two labels.
+
+    Example:
+        >>> from distill_helpers.api.labels import label_named_in
+        >>> label_named_in("It is a **Mac**.", ("Windows", "Mac"))
+        1
+        >>> label_named_in("Windows or Mac", ("Windows", "Mac")) is None
+        True
     """
     return label_reader(label_names, answers).named(text)
 
@@ -49,8 +58,8 @@ class Reading(NamedTuple):
     """What the beginning of an answer says.
 
     Attributes:
-        labels: those whose answers begin like this; none where it begins no answer.
-        decided: whether that is the last word: one label, or none.
+        labels: the labels whose answers begin like this; empty if no answer begins like this.
+        decided: whether the rest of the answer can no longer change this: it is one label, or none.
     """
 
     labels: frozenset[int]
@@ -58,7 +67,7 @@ class Reading(NamedTuple):
 
 
 def label_reader(label_names: Sequence[str], answers: Answers = None) -> LabelReader:
-    """The reader of these labels, made once; raises as `label_named_in` does."""
+    """The reader of these labels, which is made once and then kept. Raises the same errors as `label_named_in`."""
     if isinstance(label_names, str) or len(label_names) == 0:
         raise ValueError("pass the names of the labels as a non-empty list")
     given = label_names if answers is None else answers
@@ -73,10 +82,13 @@ def _made(answers: tuple[tuple[str, ...], ...]) -> LabelReader:
 
 
 class LabelReader:
-    """Reads answers, whole or begun; `label_reader` makes it.
+    """Reads the labels from whole answers and from beginnings of answers. `label_reader` makes it.
 
     Args:
         answers: one or more strings for each label.
+
+    Raises:
+        ValueError: an empty name or answer, or an answer that stands for two labels.
     """
 
     def __init__(self, answers: Sequence[Sequence[str]]) -> None:
@@ -91,14 +103,14 @@ class LabelReader:
                 if self._of.setdefault(string.strip(_AROUND).casefold(), label) != label:
                     raise ValueError(f"the answer {string!r} stands for two labels")
                 bare = string.lstrip(_BEFORE)
-                # One character in another case is more often a word: "a", "I".
+                # A single character in the other case is more often a word: "a", "I".
                 cases = {bare, bare.lower(), bare.upper(), bare.title(), bare.capitalize()} if len(bare) > 1 else {bare}
                 self._spellings |= {case.encode(): label for case in cases}
         mentions = sorted({string.strip(_AROUND) for strings in answers for string in strings}, key=len, reverse=True)
         self._mention = re.compile(r"(?<!\w)(?:" + "|".join(map(_mention, mentions)) + ")")
 
     def named(self, text: str) -> int | None:
-        """See `label_named_in`."""
+        """The label that a whole answer names; see `label_named_in`."""
         exact = self._of.get(text.strip(_AROUND).casefold())
         if exact is not None:
             return exact
@@ -106,22 +118,30 @@ class LabelReader:
         return labels.pop() if len(labels) == 1 else None
 
     def check_told_apart(self) -> None:
-        """Raise ValueError where one label's answer begins another's: a token of it would not say which is meant."""
+        """Check that no label's answer begins another label's, since then a token could not say which is meant.
+
+        Raises:
+            ValueError: an answer begins another label's answer.
+        """
         for one, label in self._spellings.items():
             for other, others_label in self._spellings.items():
                 if label != others_label and other.startswith(one):
                     raise ValueError(
-                        f"the answer {one.decode()!r} of one label begins the answer {other.decode()!r} of another: the"
-                        " first tokens do not tell them apart; let the prompt offer letters or numbers of equal length"
-                        ' (A, B, … or 01, 02, …) and pass them as answers, such as answers="ABCDE"'
+                        f"the answer {one.decode()!r} of one label begins the answer {other.decode()!r} of another, so"
+                        " the first tokens do not tell them apart; let the prompt offer letters or numbers of equal"
+                        ' length (A, B, … or 01, 02, …) and pass them as answers, such as answers="ABCDE"'
                     )
 
     def read(self, start: bytes, *, remember: bool = True) -> Reading:
-        """What an answer that begins with these bytes names. A character may be cut in two.
+        """Which labels an answer names that begins with these bytes.
 
-        Decided are: a whole answer that no letter follows; two bytes or more, or a whole word, with which the answers
-        of exactly one label begin; and what begins no answer. A single letter inside a word is not enough. Tokens come
-        again, so that their readings are remembered; whole texts do not.
+        Three beginnings are decided. The first is a whole answer that no letter follows. The second is two bytes or
+        more, or a whole word, with which the answers of exactly one label begin; a single letter inside a word is not
+        enough. The third is a beginning of no answer at all.
+
+        Args:
+            start: the first bytes of an answer; a character may be cut in two.
+            remember: keep the reading. That pays for tokens, which occur again, and not for whole texts.
         """
         reading = self._read_before.get(start) or self._read(start.lstrip(_BEFORE_BYTES))
         if remember:

@@ -1,8 +1,8 @@
-"""Large jobs through the providers' batch APIs, at half the price and within a day: request files, and their results.
+"""Large jobs through the providers' batch APIs, at half the price and within a day: request files and their results.
 
-A file holds exactly the requests that a live collection would send, named by their keys in the journal. Results come
-in any order and go into the same journal, so that live and batch runs continue each other. `batch_submission` carries
-the files to the provider and back.
+A file holds exactly the requests that a live collection would send, named by their keys in the journal. Results arrive
+in any order and go into the same journal, so live and batch runs continue each other. `submit_batch` and
+`fetch_batch_results` carry the files to the provider and back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 
 from distill_helpers.api.batches.dialects import ENVELOPE, BatchDialect, NotAsked, batch_dialect
-from distill_helpers.api.collecting.questions import Question, questions
-from distill_helpers.api.journal.journal import Failure, Journal, JournalRecord, read_journal, request_key
+from distill_helpers.api.collecting.planned_requests import PlannedRequest, plan_requests
+from distill_helpers.api.journal.journal import Journal, read_journal
+from distill_helpers.api.journal.records import Failure, JournalRecord, request_key
 from distill_helpers.api.teachers.answers import TeacherAnswer
-from distill_helpers.api.teachers.providers import Teacher
+from distill_helpers.api.teachers.teacher import Teacher
 
 __all__ = ["BatchFiles", "MergedBatch", "merge_batch_results", "write_batch_requests"]
 
@@ -33,9 +34,9 @@ class BatchFiles:
     """What `write_batch_requests` wrote.
 
     Attributes:
-        paths: a batch each; none where the journal has everything.
-        n_requests: in all files.
-        n_known: left out, since the journal has them.
+        paths: the files, one for each batch; empty if the journal knows every request.
+        n_requests: number of requests in all files.
+        n_known: number of requests that were left out because the journal has a record of them.
     """
 
     paths: tuple[Path, ...]
@@ -48,11 +49,12 @@ class MergedBatch:
     """What `merge_batch_results` found.
 
     Attributes:
-        answers: appended to the journal.
-        failures: appended to the journal.
-        known: results that the journal has already.
-        not_asked: "expired" and "canceled" requests. They are not in the journal: the next batch or live run asks them.
-        missing: requests without any result, neither in these files nor in the journal.
+        answers: number of answers that were appended to the journal.
+        failures: number of failures that were appended to the journal.
+        known: number of results that the journal had already.
+        not_asked: number of "expired" and of "canceled" requests. They are not in the journal, so the next batch or
+            live run asks them.
+        missing: number of requests without any result, neither in these files nor in the journal.
     """
 
     answers: int = 0
@@ -71,30 +73,36 @@ def write_batch_requests(
     journal_path: str | Path | None = None,
     retry_failed: bool = False,
 ) -> BatchFiles:
-    """Write what the journal has no record of as a provider's batch requests, a line each.
+    """Write the requests that the journal has no record of as a provider's batch requests, a line each.
 
-    The journal knows of a batch when its results are merged: until then, have nobody else ask about the same texts.
+        files = write_batch_requests(teacher, texts, "requests.jsonl", journal_path="answers.jsonl")
+        batch_id = submit_batch(openai.OpenAI(), files.paths[0])
+
+    The journal learns of a batch only when its results are merged. Until then, nobody else should ask about the same
+    texts.
 
     Args:
-        teacher: an `OpenAITeacher` or an `AnthropicTeacher`; nothing is asked of it.
-        texts: a text that comes twice is asked once.
-        path: the file, JSONL; further ones for what is over the provider's limits end in -2, -3, …
-        n_samples: answers to each text.
-        journal_path: of the job; a file that does not exist yet has no record.
-        retry_failed: write the requests again where the journal has a failure.
+        teacher: an `OpenAITeacher` or an `AnthropicTeacher`; nothing is sent to the provider.
+        texts: the inputs. A text that is listed twice is asked once.
+        path: the file (JSONL). If the requests exceed the provider's limits for one batch, further files end in -2, -3,
+            …
+        n_samples: answers to each text; more than one only at a temperature above 0.
+        journal_path: the job's journal; a file that does not exist yet has no records.
+        retry_failed: write a request again if the journal has a failure of it.
 
     Raises:
-        ValueError: no text, an empty one, or one that alone is over the provider's limit, with its row; several
-            samples at temperature 0; another kind of teacher.
-        FileExistsError: a file of this name. Its batch may be on its way, and the journal does not know of it yet.
+        ValueError: no texts, an empty text, or a text whose request alone exceeds the provider's limit, with its row;
+            several samples at temperature 0; another kind of teacher.
+        FileExistsError: there is a file of this name. Its batch may be under way, and the journal does not know of that
+            batch yet.
     """
     dialect = batch_dialect(teacher)
-    asked = questions(teacher, texts, n_samples)
+    planned = plan_requests(teacher, texts, n_samples)
     known: set[str] = set()
     if journal_path is not None and Path(journal_path).exists():
         records = read_journal(journal_path)
         known = {record.key for record in records if record.answer is not None or not retry_failed}
-    waiting = [question for question in asked if question.key not in known]
+    waiting = [request for request in planned if request.key not in known]
     paths: list[Path] = []
     try:
         for part in _parts(_lines(teacher, dialect, waiting, texts), dialect):
@@ -104,28 +112,28 @@ def write_batch_requests(
                 file = target.open("xb")
             except FileExistsError:
                 raise FileExistsError(
-                    f"{target} exists: merge the results of its batch, then delete it or choose another name; what is"
-                    " in it might be asked twice otherwise"
+                    f"{target} exists: merge the results of its batch, then delete the file or choose another name;"
+                    " otherwise its requests might be asked twice"
                 ) from None
             paths.append(target)
             with file:
                 file.writelines(part)
-    except BaseException:  # half a job is worse than none: it looks whole
+    except BaseException:  # half a job would look like a whole one
         for written in paths:
             written.unlink()
         raise
-    return BatchFiles(tuple(paths), n_requests=len(waiting), n_known=len(asked) - len(waiting))
+    return BatchFiles(tuple(paths), n_requests=len(waiting), n_known=len(planned) - len(waiting))
 
 
 def _lines(
-    teacher: Teacher, dialect: BatchDialect, waiting: Iterable[Question], texts: Sequence[str]
+    teacher: Teacher, dialect: BatchDialect, waiting: Iterable[PlannedRequest], texts: Sequence[str]
 ) -> Iterator[bytes]:
     for text, _, key in waiting:
         line = json.dumps(dialect.line(key, teacher.request(text))).encode() + b"\n"
         if ENVELOPE + len(line) + 1 > dialect.max_bytes:
             raise ValueError(
                 f"texts[{texts.index(text)}] makes a request of {len(line)} bytes; the provider takes"
-                f" {dialect.max_bytes}: shorten it or leave it out"
+                f" {dialect.max_bytes}: shorten the text or leave it out"
             )
         yield line
 
@@ -134,7 +142,7 @@ def _parts(lines: Iterable[bytes], dialect: BatchDialect) -> Iterator[list[bytes
     part: list[bytes] = []
     size = ENVELOPE
     for line in lines:
-        sent = len(line) + 1  # as a member of a list there is ", " where the line ends
+        sent = len(line) + 1  # if the requests are sent as one list, ", " stands in the place of the line's end
         if len(part) == dialect.max_requests or size + sent > dialect.max_bytes:
             yield part
             part, size = [], ENVELOPE
@@ -147,21 +155,24 @@ def _parts(lines: Iterable[bytes], dialect: BatchDialect) -> Iterator[list[bytes
 def merge_batch_results(
     teacher: Teacher, results_path: _Paths, journal_path: str | Path, requests_path: _Paths
 ) -> MergedBatch:
-    """Append a batch's results to the journal. What is there already is left alone, so merging twice adds nothing.
+    """Append a batch's results to the journal. Results that the journal has are left out: merging twice adds nothing.
 
-    An answer supersedes an earlier failure, never the other way round. A later collection's budget counts a batch's
-    answers at the batch price.
+        paths = fetch_batch_results(openai.OpenAI(), batch_id, "results")
+        merge_batch_results(teacher, paths, "answers.jsonl", "requests.jsonl")
+
+    An answer supersedes an earlier failure, but a failure never supersedes an answer. The budget of a later collection
+    counts these answers at the batch price.
 
     Args:
-        teacher: of the same provider as the one that wrote the requests.
-        results_path: the provider's file or files, OpenAI's output and error file for instance, in any order.
-        journal_path: made where it does not exist.
+        teacher: a teacher of the provider for which the requests were written.
+        results_path: the provider's file or files in any order, for instance OpenAI's output and error file.
+        journal_path: the journal; the file is made if it does not exist.
         requests_path: the file or files of `write_batch_requests`, unchanged.
 
     Raises:
-        ValueError: a result of a request that is in none of the files, with its custom_id; a line that is no result or
-            no request, with its number; a request that was changed.
-        FileNotFoundError: no such file.
+        ValueError: a result whose request is in none of the files, with its custom_id; a line that is not a result or
+            not a request, with its number; a request that was changed.
+        FileNotFoundError: there is no such file.
         RuntimeError: another process writes to this journal.
     """
     dialect = batch_dialect(teacher)
@@ -203,12 +214,12 @@ def _results(
                     key, outcome = str(result["custom_id"]), dialect.outcome(result, teacher)
                 except (ValueError, KeyError, TypeError):  # the cause would carry the line
                     raise ValueError(
-                        f"line {number} of {path} is no result of this provider's batch API; download the file again"
+                        f"line {number} of {path} is not a result of this provider's batch API; download the file again"
                     ) from None
                 if key not in requests:
                     raise ValueError(
-                        f"line {number} of {path}: none of the requests has the custom_id {key[:64]!r}; pass the files"
-                        " of requests that this batch was made from"
+                        f"line {number} of {path}: none of the requests has the custom_id {key[:64]!r}; pass the"
+                        " request files from which this batch was made"
                     )
                 yield key, outcome
 
@@ -218,7 +229,7 @@ class _CustomId(msgspec.Struct):
 
 
 class _Requests:
-    """Where the requests are in their files: a job's files may be larger than the memory."""
+    """The place of each request in its file. The requests stay on the disk, since they may exceed the memory."""
 
     def __init__(self, paths: Iterable[Path], dialect: BatchDialect) -> None:
         self._body = dialect.body
@@ -231,7 +242,7 @@ class _Requests:
                         key = msgspec.json.decode(line, type=_CustomId).custom_id
                     except msgspec.DecodeError:
                         raise ValueError(
-                            f"line {number} of {path} is no batch request; pass the file as it was written"
+                            f"line {number} of {path} is not a batch request; pass the file as it was written"
                         ) from None
                     self._places[key] = path, start
                     start += len(line)
@@ -247,8 +258,11 @@ class _Requests:
         with path.open("rb") as file:
             file.seek(start)
             body = json.loads(file.readline()).get(self._body, {})
-        # The sample is in the key alone; to find it is to check that the request is the one that was written.
+        # Only the key holds the sample's number. Finding the number also checks that the request is unchanged.
         sample = next((sample for sample in range(_MOST_SAMPLES) if request_key(body, sample) == key), None)
         if sample is None:
-            raise ValueError(f"the request {key} in {path} is not as it was written; its answer can't be assigned")
+            raise ValueError(
+                f"the request {key} in {path} is not as it was written, and its answer can't be assigned; restore the"
+                " file"
+            )
         return JournalRecord.of(body, body["messages"][-1]["content"], outcome, sample, batch=True)

@@ -7,7 +7,7 @@ import pytest
 from api_records import answered, failed, place
 
 from distill_helpers.api.labels.label_probabilities import probabilities_from_logprobs
-from distill_helpers.api.review.answer_quality import (
+from distill_helpers.api.review.quality_filters import (
     SetAside,
     filter_records,
     is_refusal,
@@ -27,7 +27,7 @@ def test_agreement():
     assert pairwise_agreement(["a", "a", "a", "b"]) == 0.5
     assert pairwise_agreement([0, 0]) == 1
     assert pairwise_agreement([None, None]) == 0
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="there are no samples"):
         modal_share([])
     with pytest.raises(ValueError, match="two samples or more, got 1"):
         pairwise_agreement(["a"])
@@ -178,3 +178,9 @@ def test_answers_to_two_prompts_are_not_mixed():
     with pytest.raises(ValueError, match="more than one prompt") as error:
         filter_records([answered(SECRET, "mac"), answered(SECRET, "mac", model="n")], NAMES)
     assert SECRET not in str(error.value)
+
+
+def test_a_repr_is_one_line_without_a_text():
+    result = filter_records([answered(SECRET, "mac"), failed("b"), failed("c")], NAMES)
+    assert repr(result) == "FilteredRecords(1 kept, 2 set aside: {'failed': 2})"
+    assert SECRET not in repr(result.set_aside + result.kept)
