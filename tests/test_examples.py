@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import pkgutil
 
 import pytest
 import torch
@@ -17,24 +18,20 @@ PUBLIC = sorted(
 )
 
 
+# The course has none: the notebooks show its functions.
+MODULES = ["distill_helpers"] + [
+    module.name
+    for module in pkgutil.walk_packages(dh.__path__, "distill_helpers.")
+    if not module.name.startswith("distill_helpers.course")
+]
+
+
 def examples() -> list[doctest.DocTest]:
-    """The examples of every module but the course's, whose functions the notebooks show."""
+    """The examples of all modules."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    modules = [importlib.import_module(name) for name in sorted(MODULES)]
+    modules = [importlib.import_module(name) for name in MODULES]
     found = [test for module in modules for test in finder.find(module, globs=dict(NAMES)) if test.examples]
     return sorted(found, key=lambda test: test.name)
-
-
-def modules_of(package: str) -> list[str]:
-    """The dotted names of a package's modules, the package itself included."""
-    import pkgutil
-
-    module = importlib.import_module(package)
-    inside = [info for info in pkgutil.iter_modules(module.__path__, f"{package}.") if "course" not in info.name]
-    return [package] + [name for info in inside for name in (modules_of(info.name) if info.ispkg else [info.name])]
-
-
-MODULES = modules_of("distill_helpers")
 
 
 @pytest.mark.parametrize("name", PUBLIC)
