@@ -27,11 +27,16 @@ course: $(READY) ## set everything up and open the first notebook in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 	    --LabApp.app_settings_dir="$(CURDIR)/notebooks/jupyterlab" $(JUPYTER_FLAGS)
 
-test: test-fast ## every test: style, types, units, notebooks with their outputs compared
-	$(BIN)/python -m pytest -m slow
+# On all cores, with one thread in each process: processes that share cores slow one another's threads many times over.
+PYTEST_ON_ALL_CORES := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test: test-fast ## every test: style, types, units, a browser, planted faults, notebooks with their outputs compared
+	@# By file, since what a file's tests share (a server, a browser, a language model) is slow to start.
+	$(PYTEST_ON_ALL_CORES) --dist loadscope -m "slow and not alone" tests
+	$(BIN)/python -m pytest -m alone
 
 test-fast: lint ## style, types, unit tests and the examples in the docstrings, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests
+	$(PYTEST_ON_ALL_CORES) --dist worksteal -m "not slow" tests
 
 lint: $(READY) ## ruff (format and rules, notebooks too) and mypy
 	$(BIN)/ruff format --check .

@@ -3,17 +3,9 @@
 import gc
 
 import pytest
-import torch
-from transformers import AutoTokenizer
 
-from distill_helpers import (
-    DistillationDataset,
-    TextClassifier,
-    create_transformer,
-    load_help_desk,
-    trim_vocabulary,
-)
-from distill_helpers.models.loading import base_encoder_path
+# Its names are imported when they are used: with several workers, the process that only hands out tests needs none.
+import distill_helpers as dh
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,17 +21,21 @@ def little_garbage():
 
 @pytest.fixture(scope="session")
 def help_desk():
-    return load_help_desk()
+    return dh.load_help_desk()
 
 
 @pytest.fixture(scope="session")
 def base_tokenizer():
+    from transformers import AutoTokenizer
+
+    from distill_helpers.models.loading import base_encoder_path
+
     return AutoTokenizer.from_pretrained(base_encoder_path())
 
 
 @pytest.fixture(scope="session")
 def small_tokenizer(base_tokenizer, help_desk):
-    tokenizer, _ = trim_vocabulary(base_tokenizer, help_desk.train.texts[:200], 400)
+    tokenizer, _ = dh.trim_vocabulary(base_tokenizer, help_desk.train.texts[:200], 400)
     tokenizer.model_max_length = 32
     return tokenizer
 
@@ -49,7 +45,7 @@ def make_classifier(small_tokenizer, help_desk):
     """Makes a tiny classifier with random weights, the help desk's classes and `small_tokenizer`."""
 
     def make(seed=0, *, n_layers=2, hidden_size=32, dropout=0.0):
-        model = create_transformer(
+        model = dh.create_transformer(
             help_desk.label_names,
             len(small_tokenizer),
             hidden_size=hidden_size,
@@ -58,7 +54,7 @@ def make_classifier(small_tokenizer, help_desk):
             dropout=dropout,
             seed=seed,
         )
-        return TextClassifier(model, small_tokenizer)
+        return dh.TextClassifier(model, small_tokenizer)
 
     return make
 
@@ -66,6 +62,7 @@ def make_classifier(small_tokenizer, help_desk):
 @pytest.fixture(scope="session")
 def make_sets(small_tokenizer, help_desk):
     """Makes 48 training messages (every third unlabelled) and 21 validation messages, with invented teacher logits."""
+    import torch
 
     def make(logits_seed=0, label_shift=0, with_logits=True):
         generator = torch.Generator().manual_seed(logits_seed)
@@ -76,8 +73,8 @@ def make_sets(small_tokenizer, help_desk):
             torch.randn(len(data), 5, generator=generator) * 3 if with_logits else None for data in (train, validation)
         ]
         return (
-            DistillationDataset(train.texts, labels, logits[0], small_tokenizer),
-            DistillationDataset(validation.texts, validation.labels, logits[1], small_tokenizer),
+            dh.DistillationDataset(train.texts, labels, logits[0], small_tokenizer),
+            dh.DistillationDataset(validation.texts, validation.labels, logits[1], small_tokenizer),
         )
 
     return make
@@ -94,6 +91,6 @@ def contrary_sets(small_tokenizer, help_desk):
     texts = [" ".join(text.split()[:4]) for text in data.texts]
     shifted = [(label + 1) % 5 for label in data.labels]
     return (
-        DistillationDataset(texts, shifted, None, small_tokenizer),
-        DistillationDataset(texts, data.labels, None, small_tokenizer),
+        dh.DistillationDataset(texts, shifted, None, small_tokenizer),
+        dh.DistillationDataset(texts, data.labels, None, small_tokenizer),
     )

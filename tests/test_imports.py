@@ -45,7 +45,9 @@ def run(statement: str, before: str = "") -> dict:
     return json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.parametrize("statement", ALLOWED)
+@pytest.mark.parametrize(
+    "statement", [pytest.param(s, marks=pytest.mark.slow) if "torch" in may else s for s, may in ALLOWED.items()]
+)
 def test_an_import_brings_no_library_that_it_does_not_need(statement: str) -> None:
     loaded = set(run(statement)["loaded"])
     assert loaded & {*HEAVY, *OPTIONAL} == set(ALLOWED[statement])
@@ -56,6 +58,7 @@ def test_every_public_name_comes_without_an_optional_package() -> None:
     assert set(run("from distill_helpers import *")["loaded"]) & set(OPTIONAL) == set()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_importing_the_package_costs_next_to_nothing_beyond_its_libraries() -> None:
     libraries = min(run("import torch, transformers")["seconds"] for _ in range(3))

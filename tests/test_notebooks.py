@@ -19,12 +19,12 @@ NAMES = notebook_names()
 NOT_COMPARED: dict[str, tuple[int, str]] = {}
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NAMES, scope="module")
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def notebook(name: str) -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
@@ -153,17 +153,25 @@ def test_links_resolve(name: str, notebook: nbformat.NotebookNode) -> None:
             assert (NOTEBOOKS / target.split("#")[0]).exists(), f"{name} links {target}"
 
 
-def test_nothing_of_the_package_is_defined_again(notebook: nbformat.NotebookNode) -> None:
-    package = {
+@pytest.fixture(scope="module")
+def defined_in_the_package() -> set[str]:
+    return {
         node.name
         for path in (ROOT / "distill_helpers").rglob("*.py")
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
     }
+
+
+def test_nothing_of_the_package_is_defined_again(
+    notebook: nbformat.NotebookNode, defined_in_the_package: set[str]
+) -> None:
     for cell in code_cells(notebook):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                assert node.name not in package, f"{node.name} is defined in a notebook and in the package"
+                assert node.name not in defined_in_the_package, (
+                    f"{node.name} is defined in a notebook and in the package"
+                )
 
 
 def test_time_is_published_and_within_bounds(name: str) -> None:

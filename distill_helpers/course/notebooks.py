@@ -133,6 +133,7 @@ def build(source: Path, timeout_s: int = 300) -> float:
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,  # or a print that came late would stand in an output of its own, by chance
     )
     client.execute()
     seconds = time.perf_counter() - start

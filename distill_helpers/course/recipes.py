@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,131 +19,23 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
-from distill_helpers.data.augmentation import augment_texts
-from distill_helpers.data.corpora import load_banking77, load_help_desk
-from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
+from distill_helpers.course.tasks import SMALLEST, WORK, Recipe, Task, Variant, get_task
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.loading import COURSE_MODELS, base_encoder_path, load_text_classifier
 from distill_helpers.models.manifest import write_manifest
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import create_student
-from distill_helpers.targets.logits import precompute_teacher_logits
 from distill_helpers.training.dataset import DistillationDataset
 from distill_helpers.training.train_student import train_student_with_distillation
 
 __all__ = [
-    "SMALLEST",
-    "WORK",
-    "Recipe",
-    "Task",
-    "Variant",
     "fit_student",
-    "get_task",
     "make_student",
     "make_teacher",
     "train_student",
 ]
-
-#: The work folder: teachers that do not ship, teachers' logits, unfinished runs. It may be deleted at any time.
-WORK = COURSE_MODELS.parents[1] / ".cache"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of one training run. `dropout` applies to a student; the teacher keeps its own."""
-
-    epochs: int
-    learning_rate: float
-    batch_size: int = 32
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a student learns from, and where it starts.
-
-    Args:
-        labels: "hard" are the people's labels, "soft" the teacher's distributions, and "teacher's choice" the teacher's
-            most probable classes.
-        share: of the training messages, in a stratified sample.
-        transfer: learn from the transfer set as well. It has no hard labels.
-        teacher_embeddings: start from the teacher's embeddings rather than from random ones.
-    """
-
-    labels: str = "soft"
-    share: float = 1.0
-    transfer: bool = False
-    teacher_embeddings: bool = True
-
-
-#: The course's smallest student: soft labels on the training messages and the transfer set.
-SMALLEST = Variant(transfer=True)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A data set, and the settings with which its teacher and students are made.
-
-    Args:
-        name: also the prefix of the models' folders.
-        load: loads the data. Their `transfer` may be empty if `n_augmented` makes a transfer set.
-        max_length: in word pieces, for teacher and student alike.
-        teacher: settings of the teacher.
-        lora_rank: trains an adapter of this rank, which is small enough to ship; None trains every weight.
-        with_transfer: settings of students that learn from messages and transfer set.
-        same_messages: settings of students that learn from the training messages alone.
-        temperature: of the soft targets.
-        n_augmented: number of texts that are made from the training messages for the teacher to label.
-        group_by_length: make batches of texts of about the same length, which saves padding if lengths differ much.
-        vocab_size, hidden_size, n_heads: of the student.
-    """
-
-    name: str
-    load: Callable[[], TextSplits]
-    max_length: int
-    teacher: Recipe
-    lora_rank: int | None
-    with_transfer: Recipe
-    same_messages: Recipe
-    temperature: float
-    n_augmented: int = 0
-    group_by_length: bool = False
-    vocab_size: int = 5000
-    hidden_size: int = 128
-    n_heads: int = 2
-
-    @cached_property
-    def data(self) -> TextSplits:
-        return self.load()
-
-    @cached_property
-    def transfer(self) -> list[str]:
-        """Unlabelled texts for the teacher to label: windows that come with the data, and augmented messages."""
-        texts = list(self.data.transfer)
-        if self.n_augmented:
-            texts += augment_texts(self.data.train.texts, self.n_augmented, seed=0)
-        return texts
-
-    @cached_property
-    def teacher_model(self) -> TextClassifier:
-        """The finished teacher, from `data/models` or the work folder."""
-        return load_text_classifier(self.teacher_folder)
-
-    @property
-    def teacher_folder(self) -> Path:
-        return (WORK if self.lora_rank is None else COURSE_MODELS) / f"{self.name}-teacher"
-
-    def teacher_logits(self, texts: list[str], *, progress: bool = True) -> torch.Tensor:
-        """Compute the teacher's logits, (texts, classes), once, and keep them in the work folder."""
-        return precompute_teacher_logits(
-            self.teacher_model,
-            texts,
-            max_length=self.max_length,
-            label_names=self.data.label_names,
-            cache_dir=WORK / "targets",
-            progress=progress,
-        )
 
 
 def make_teacher(task: Task, seed: int = 0) -> Path:
@@ -256,12 +146,16 @@ def fit_student(
     """Make a task's student and train it on any texts, hard labels and logits. See `train_student` for interruptions.
 
     Args:
-        task: gives the student's shape, the teacher and the validation messages. train: texts, hard labels
-        (`IGNORE_INDEX` for a text without one), the teacher's logits (texts, classes) or None. validation_logits:
-        (validation messages, classes), or None. config: the objective. recipe: learning rate, batch size and dropout;
-        its epochs are not used. seed: of the student's weights, order and dropout. output_dir: for the student, and for
-        checkpoints while it trains. epochs: passes over the texts. teacher_embeddings, progress, callbacks: as in
-        `Variant` and `train_student`.
+        task: gives the student's shape, the teacher and the validation messages.
+        train: texts, hard labels (`IGNORE_INDEX` for a text without one), and the teacher's logits (texts, classes) or
+            None.
+        validation_logits: (validation messages, classes), or None.
+        config: the objective.
+        recipe: learning rate, batch size and dropout; its epochs are not used.
+        seed: of the student's weights, order and dropout.
+        output_dir: for the student, and for checkpoints while it trains.
+        epochs: passes over the texts.
+        teacher_embeddings, progress, callbacks: as in `Variant` and `train_student`.
     """
     data = task.data
     student = create_student(
@@ -316,46 +210,6 @@ def _write_manifest(task: Task, folder: Path, seed: int) -> None:
         if figure in ("accuracy", "macro_f1", "nll", "ece")
     }
     write_manifest(folder, command=command, seed=seed, label_names=task.data.label_names, measured=measured)
-
-
-def get_task(name: str, data: Path | None = None) -> Task:
-    """Make the task called `help-desk` or `banking77`.
-
-    Args:
-        name: one of the two.
-        data: for Banking77 the folder with its two CSV files; None fetches them from the Hub.
-
-    Raises:
-        ValueError: no task has this name.
-    """
-    if name == "help-desk":
-        return Task(
-            name=name,
-            load=load_help_desk,
-            max_length=48,
-            teacher=Recipe(epochs=3, learning_rate=2e-3),
-            lora_rank=16,
-            with_transfer=Recipe(epochs=6, learning_rate=1e-3, batch_size=64),
-            same_messages=Recipe(epochs=10, learning_rate=1e-3),
-            temperature=2.0,
-        )
-    if name == "banking77":
-        return Task(
-            name=name,
-            load=partial(load_banking77, data),
-            max_length=48,
-            teacher=Recipe(epochs=5, learning_rate=3e-4),
-            lora_rank=None,
-            with_transfer=Recipe(epochs=6, learning_rate=2e-3, batch_size=64, dropout=0.0),
-            same_messages=Recipe(epochs=10, learning_rate=2e-3),
-            temperature=4.0,
-            n_augmented=60_000,
-            group_by_length=True,
-            # The messages use only 2,410 word pieces. The parameters that the vocabulary saves go into the width.
-            hidden_size=160,
-            n_heads=4,
-        )
-    raise ValueError(f"unknown task {name!r}; choose help-desk or banking77")
 
 
 def main() -> None:

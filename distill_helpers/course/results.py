@@ -35,7 +35,8 @@ from distill_helpers.course.logs import (
     replace_between_marks,
     run_missing,
 )
-from distill_helpers.course.recipes import SMALLEST, WORK, Task, Variant, get_task, make_teacher, train_student
+from distill_helpers.course.recipes import make_teacher, train_student
+from distill_helpers.course.tasks import SMALLEST, WORK, Task, Variant, get_task
 from distill_helpers.data.labelled_texts import TextSplits
 from distill_helpers.evaluation.measures import (
     classification_metrics,

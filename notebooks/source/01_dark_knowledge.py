@@ -43,7 +43,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers.utils import logging
 
 import distill_helpers as dh
-from distill_helpers.course import logs, recipes, results
+from distill_helpers.course import logs, recipes, results, tasks
 from distill_helpers.course.exercises import check
 from distill_helpers.course.experiments import digits, withheld_digit
 from distill_helpers.course.figures import COLOURS, dot_figure, figure, with_alt_text
@@ -738,7 +738,7 @@ rows_of_gain["Hinton et al., 3% of the data"] = {"hard labels": "44.5", "soft la
 pd.DataFrame.from_dict(rows_of_gain, orient="index").fillna("–")
 
 # %%
-task, name = recipes.get_task("help-desk"), "soft labels, 10%"
+task, name = tasks.get_task("help-desk"), "soft labels, 10%"
 bar = ProgressWidget(name).callback()
 small = recipes.train_student(
     task, results.VARIANTS[name], 0, tempfile.mkdtemp(), labelling_progress=False, callbacks=[bar]

@@ -38,6 +38,7 @@ print(json.dumps({"modules": modules, "names": names, "light": light, "with a te
 """
 
 
+@pytest.mark.slow
 def test_everything_but_the_data_set_loads_neither_torch_nor_an_sdk() -> None:
     child = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
     loaded = json.loads(child.stdout)

@@ -208,6 +208,7 @@ def test_pairs_of_texts(tmp_path):
         text_examples(records[2:])
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_log_probabilities(make_classifier, messages, tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.append(*with_logprobs(messages))
@@ -218,6 +219,7 @@ def test_a_student_learns_from_log_probabilities(make_classifier, messages, tmp_
     assert (p.argmax(dim=1) == torch.tensor(messages.labels)).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_samples(make_classifier, messages, tmp_path):
     tokenizer = make_classifier().tokenizer
     train = dataset_from_journal(with_samples(messages), messages.label_names, tokenizer)
@@ -238,6 +240,7 @@ def test_a_student_learns_from_hard_labels(make_classifier, messages, tmp_path):
     assert (p.argmax(dim=1) == torch.tensor(messages.labels)).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_verified_labels_anchor_a_student_to_the_truth(make_classifier, messages, tmp_path):
     records = with_logprobs(messages, says=lambda _: 1)  # the teacher never says 3
     tokenizer, names = make_classifier().tokenizer, messages.label_names

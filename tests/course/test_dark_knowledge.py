@@ -33,6 +33,7 @@ def test_the_bias_moves_errors_from_the_missing_digit_to_the_others() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", [HIGHEST_BIAS * k / 8 for k in range(9)])
 @pytest.mark.parametrize("missing", [(2,), (0, 2)])
 def test_the_widget_over_its_whole_range(bias: float, missing: tuple[int, ...]) -> None:

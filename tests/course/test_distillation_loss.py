@@ -19,6 +19,7 @@ def rows(markup: str) -> dict[str, list[str]]:
     return {name: re.findall(r"<td>(.*?)</td>", cells) for name, cells in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [0.0, 3.0, 6.0])
 @pytest.mark.parametrize("right_weight", [0.1, 0.5, 0.9])
 def test_modes_over_the_whole_range(distance: float, right_weight: float) -> None:

@@ -43,6 +43,7 @@ def shares_of(markup: str) -> dict[str, int]:
     return {name: int(percent) for name, percent in found}
 
 
+@pytest.mark.slow
 def test_attention_of_every_layer_and_head(small_tokenizer) -> None:
     model = tiny_classifier(small_tokenizer)
     pages = {
@@ -129,6 +130,7 @@ def test_pairs_over_the_whole_range(mapping: str) -> None:
                 assert pairs[-1][1] < n_teacher
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", MAPS)
 @pytest.mark.parametrize("n_student", [1, 4, 12])
 @pytest.mark.parametrize("n_teacher", [1, 6, 12])

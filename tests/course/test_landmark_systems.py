@@ -65,6 +65,7 @@ def test_published_totals(name: str, millions: float) -> None:
     assert sum(parameter_counts(PUBLISHED[name])) == pytest.approx(1e6 * millions, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 6, 24])
 @pytest.mark.parametrize("width", [48, 312, 1008])
 @pytest.mark.parametrize("feed_forward", [48, 1200, 4080])
@@ -208,6 +209,7 @@ def test_quiz_heads() -> None:
     assert (key("heads") == "nothing") == (few == many)
 
 
+@pytest.mark.slow
 def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[tuple] = []
     monkeypatch.setattr("distill_helpers.landmarks.stages.train_stage", lambda *arguments: stages.append(arguments))

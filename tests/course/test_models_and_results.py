@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 import distill_helpers as dh
-from distill_helpers.course.recipes import get_task
 from distill_helpers.course.results import (
     BASELINE,
     BEST,
@@ -21,6 +20,7 @@ from distill_helpers.course.results import (
     read_timing,
     summary,
 )
+from distill_helpers.course.tasks import get_task
 from distill_helpers.models.loading import COURSE_MODELS
 
 TASKS = ["help-desk", "banking77"]
@@ -105,6 +105,7 @@ def test_the_readme_shows_the_committed_table() -> None:
         assert (RESULTS / f"{task}.md").read_text() in readme
 
 
+@pytest.mark.slow
 def test_the_linear_baseline_is_measured_on_the_same_words(desk: dh.TextSplits) -> None:
     figures = dh.classification_metrics(linear_baseline(desk), desk.test.labels)
     assert figures["accuracy"] == pytest.approx(summary("help-desk").loc[BASELINE, "accuracy %"] / 100, abs=0.002)

@@ -12,8 +12,8 @@ from distill_helpers import (
     create_student,
     load_course_model,
 )
-from distill_helpers.course.recipes import SMALLEST, get_task
 from distill_helpers.course.results import BEST, TEACHER, read_results, read_timing
+from distill_helpers.course.tasks import SMALLEST, get_task
 from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
 from distill_helpers.evaluation.measures import agreement, classification_metrics
 from distill_helpers.losses.divergences import forward_kl

@@ -24,6 +24,7 @@ def gradient(z: torch.Tensor, v: torch.Tensor, temperature: float) -> torch.Tens
     return torch.autograd.grad((log_p.exp() * (log_p - log_q)).sum(), leaf)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("temperature", [2.0**k for k in (-2, 0, 1.5, 4, 6)])
 def test_the_widget_over_its_whole_range(pair: str, temperature: float) -> None:

@@ -59,7 +59,7 @@ def data(help_desk):
 NAMES = ("graphics", "windows", "mac")
 
 
-@pytest.fixture(scope="module", params=["bert", "llama"])
+@pytest.fixture(scope="module", params=["bert", pytest.param("llama", marks=pytest.mark.slow)])
 def teacher(request, base_tokenizer):
     return tiny_teacher(request.param, base_tokenizer)
 

@@ -54,6 +54,7 @@ def test_ascii_characters_stay_alone_and_inside_words(base_tokenizer):
     assert unknown_words(tokenizer, [first + second for first in "aZ7" for second in ASCII]) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [ALWAYS_KEPT, 300, 2000])
 def test_no_word_of_the_help_desk_becomes_unknown(base_tokenizer, help_desk, size):
     everything = [*help_desk.train.texts, *help_desk.validation.texts, *help_desk.test.texts]
@@ -62,6 +63,7 @@ def test_no_word_of_the_help_desk_becomes_unknown(base_tokenizer, help_desk, siz
     assert unknown_words(tokenizer, words) <= unknown_words(base_tokenizer, words)
 
 
+@pytest.mark.slow
 @given(
     words=st.lists(
         st.text(st.characters(categories=["L", "M", "N", "P", "S"], exclude_characters="\0"), min_size=1, max_size=8),

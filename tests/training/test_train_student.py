@@ -373,6 +373,7 @@ def test_batches_by_length_pad_less_and_show_every_message(make_classifier, make
     assert padding(group_by_length=True) < 0.5 * padding()
 
 
+@pytest.mark.slow
 def test_batches_by_length_go_on_after_an_interrupt_with_the_same_bits(inputs, tmp_path):
     whole = train_from(inputs, tmp_path / "whole", group_by_length=True)
     with pytest.raises(KeyboardInterrupt):

@@ -384,6 +384,7 @@ def test_projectors_can_be_taken_out(models, make_sets, tmp_path):
 RUN = {"n_epochs": 3, "learning_rate": 5e-3, "batch_size": 16, "seed": 11}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_its_projectors_and_ends_with_the_same_bits(models, make_sets, tmp_path, kind):
     config = DistillationConfig(**EVERYTHING)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
-from distill_helpers.course.recipes import WORK, Task, get_task
+from distill_helpers.course.tasks import WORK, Task, get_task
 from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.landmarks.stages import Training, train_stage
 from distill_helpers.losses.distillation_config import DistillationConfig

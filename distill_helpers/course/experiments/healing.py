@@ -22,7 +22,7 @@ import pandas as pd
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
-from distill_helpers.course.recipes import WORK
+from distill_helpers.course.tasks import WORK
 from distill_helpers.data.corpora import load_grimm_tales
 from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.evaluation import evaluate_language_model

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from distill_helpers.course.logs import append_run, markdown_table, read_log, run_missing, write_table
-from distill_helpers.course.recipes import WORK, Task, get_task
+from distill_helpers.course.tasks import WORK, Task, get_task
 from distill_helpers.data.labelled_texts import TextSplits
 from distill_helpers.evaluation.measures import classification_metrics, evaluate, measure_latency, model_size
 from distill_helpers.landmarks.data_driven_recipe import data_driven

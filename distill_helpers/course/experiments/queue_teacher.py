@@ -27,7 +27,7 @@ from distill_helpers.api.labels.label_probabilities import probabilities_from_lo
 from distill_helpers.api.teachers.llama_server import LocalServer, local_server
 from distill_helpers.api.teachers.providers import OpenAITeacher
 from distill_helpers.course.logs import RESULTS
-from distill_helpers.course.recipes import WORK
+from distill_helpers.course.tasks import WORK
 from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits
 
 __all__ = ["ANSWERS", "LOG", "PARTS", "QueueAnswers", "examples_of", "messages_of", "queue_teacher", "read_answers"]

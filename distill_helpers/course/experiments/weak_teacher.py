@@ -21,8 +21,9 @@ import torch
 from distill_helpers.api.labels.label_bias import batch_calibrated
 from distill_helpers.course.experiments.queue_teacher import QueueAnswers, read_answers
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
-from distill_helpers.course.recipes import Task, fit_student, get_task
+from distill_helpers.course.recipes import fit_student
 from distill_helpers.course.results import read_results
+from distill_helpers.course.tasks import Task, get_task
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.measures import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig

@@ -159,6 +159,7 @@ def test_the_provider_limits():
     assert (batch_dialects._ANTHROPIC.max_requests, batch_dialects._ANTHROPIC.max_bytes) == (100_000, 256_000_000)
 
 
+@pytest.mark.slow
 def test_more_requests_than_a_batch_takes_go_into_further_files(tmp_path):
     """One more than OpenAI's 50,000, for real."""
     texts = [str(number) for number in range(50_001)]

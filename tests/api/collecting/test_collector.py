@@ -101,6 +101,7 @@ def test_faults_are_met_and_recorded(server: FaultServer, dialect: str, tmp_path
     assert (truncated.text, truncated.finish_reason, truncated.usable) == ("answer to", "length", False)
 
 
+@pytest.mark.slow
 def test_retry_after_is_waited_for(server: FaultServer, tmp_path: Path) -> None:
     start = time.perf_counter()
     collection = collect(server, "openai", ["[429 retry-after 2 times] text"], tmp_path / "j.jsonl")
@@ -174,6 +175,7 @@ def test_failures_between_answers_do_not_end_the_job(server: FaultServer, tmp_pa
     assert (collection.stopped, len(collection.examples), collection.not_asked) == (None, 30, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrent", [1, 7])
 def test_a_budget_in_tokens_is_never_passed_and_nearly_used(
     start_fault_server: StartServer, tmp_path: Path, concurrent: int
@@ -282,6 +284,7 @@ def test_it_can_be_awaited_and_called_under_a_running_loop(server: FaultServer, 
     assert (called.examples[0].input_text, awaited.examples[0].input_text) == ("a", "b")
 
 
+@pytest.mark.slow
 def test_concurrency_is_constant(start_fault_server: StartServer, tmp_path: Path) -> None:
     """One slow answer in a job of four workers does not hold up the other three."""
     server = start_fault_server(0.05)
@@ -312,6 +315,7 @@ def test_calls_do_not_start_together(server: FaultServer, tmp_path: Path) -> Non
     assert teacher.starts[-1] - teacher.starts[0] > 99 * _APART_S - 0.03
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, tmp_path: Path) -> None:
     server = start_fault_server(0.05)
     texts = [f"text {i}" for i in range(500)]

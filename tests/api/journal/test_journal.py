@@ -173,6 +173,7 @@ def test_lines_are_json_that_other_tools_read(tmp_path: Path) -> None:
     assert entry["answer"]["usage"]["input_tokens"] == 10
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_hundred_thousand_records_are_resumed_in_three_seconds(tmp_path: Path) -> None:
     texts = [f"message {i}: " + "the printer in the hall prints every other page twice " * 3 for i in range(100_000)]

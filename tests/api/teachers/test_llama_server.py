@@ -27,6 +27,8 @@ from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeach
 from distill_helpers.models import loading
 from distill_helpers.models.loading import language_model_path, load_language_model
 
+pytestmark = pytest.mark.slow  # each loads the weights anew, or starts a process and waits for it
+
 DIALECTS = ["openai", "anthropic"]
 WITHIN_S = 10  # a process that is to end does
 CAPITAL = "What is the capital of France?"
@@ -263,7 +265,6 @@ with local_server.local_server({model!r}, threads=1, log_file={log!r}) as server
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a forked child that outlives it"])
 def test_it_ends_when_the_callers_process_is_killed(tmp_path, fork):
     script = PARENT.format(
@@ -384,7 +385,6 @@ def test_the_servers_process_does_not_load_torch(server):
     assert not any("torch" in file for file in files)
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_prompts(server):
     """llama.cpp's default keeps finished prompts, up to 8 GB: 3.4 MiB for each of these."""
 
@@ -478,7 +478,6 @@ def differences(server, help_desk, own_logprobs):
     return torch.stack(rows)
 
 
-@pytest.mark.slow
 def test_logprobs_are_the_models_own(full_precision_gguf, help_desk, own_logprobs):
     """The issue's bound is 0.02. Measured: at most 0.0002; with llama.cpp's own fp16 attention 0.008."""
     with local_server(full_precision_gguf, threads=1, parallel=1) as server:
@@ -486,7 +485,6 @@ def test_logprobs_are_the_models_own(full_precision_gguf, help_desk, own_logprob
     server.log_file.unlink()
 
 
-@pytest.mark.slow
 def test_logprobs_of_the_quantised_file_are_near_the_models_own(server, help_desk, own_logprobs):
     """llama.cpp rounds the inputs of quantised layers to 8 bits. Measured: 0.075 on average, at most 0.34.
 
