@@ -7,8 +7,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +69,18 @@ def test_installed_versions_are_the_pins() -> None:
 
     for name, version in (pins("requirements.txt") | pins("data/wheels.txt")).items():
         assert metadata.version(name).split("+")[0] == version
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_every_pin_accepts_every_python_that_the_course_accepts(python: str) -> None:
+    from importlib import metadata
+
+    refused = [
+        f"{distribution.name} {distribution.version} needs Python {needed}"
+        for distribution in metadata.distributions()
+        if (needed := distribution.metadata["Requires-Python"]) and not SpecifierSet(needed).contains(python)
+    ]
+    assert not refused
 
 
 def test_wheels_carry_hashes() -> None:

@@ -91,12 +91,13 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT
-        # JupyterLab writes this file when the port is bound. From then on a request waits and is not refused.
-        while not (found := list(runtime.glob(f"jpserver-{process.pid}.json"))):
+        # JupyterLab writes this file when the port is bound. From then on a request waits and is not refused. For a
+        # moment the file is empty.
+        while not (content := "".join(file.read_text() for file in runtime.glob(f"jpserver-{process.pid}.json"))):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
             time.sleep(0.1)
-        server = json.loads(found[0].read_text())
+        server = json.loads(content)
         yield Lab(server["url"], server["token"], root, runtime)
     finally:
         # After SIGTERM the server asks nothing and ends its kernels.
