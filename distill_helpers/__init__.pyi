@@ -27,7 +27,11 @@ from .evaluation import (
     compare as compare,
     evaluate as evaluate,
     fit_temperature as fit_temperature,
+    linear_baseline as linear_baseline,
+    plot_compare as plot_compare,
+    plot_history as plot_history,
     reliability_bins as reliability_bins,
+    similarity_rank_correlation as similarity_rank_correlation,
 )
 from .llm import (
     DenseTargets as DenseTargets,
@@ -47,12 +51,14 @@ from .losses import (
     alternating_layers as alternating_layers,
     attention_distribution_loss as attention_distribution_loss,
     attention_score_loss as attention_score_loss,
+    binary_divergence as binary_divergence,
     cosine_loss as cosine_loss,
     forward_kl as forward_kl,
     generalized_jsd as generalized_jsd,
     hidden_state_loss as hidden_state_loss,
     layer_map as layer_map,
     masked_mean as masked_mean,
+    mean_binary_divergence as mean_binary_divergence,
     mean_divergence as mean_divergence,
     relation_loss as relation_loss,
     reverse_kl as reverse_kl,
@@ -64,6 +70,7 @@ from .models import (
     Features as Features,
     LanguageModel as LanguageModel,
     ModelShape as ModelShape,
+    PredictionTask as PredictionTask,
     TextClassifier as TextClassifier,
     base_encoder_path as base_encoder_path,
     capture_features as capture_features,
@@ -73,6 +80,7 @@ from .models import (
     load_text_classifier as load_text_classifier,
     pad_batch as pad_batch,
     predict_logits as predict_logits,
+    prediction_task as prediction_task,
 )
 from .students import (
     create_student as create_student,
@@ -87,14 +95,18 @@ from .students import (
 )
 from .targets import (
     TeacherFeatures as TeacherFeatures,
+    combine_teacher_logits as combine_teacher_logits,
     precompute_teacher_features as precompute_teacher_features,
     precompute_teacher_logits as precompute_teacher_logits,
+    weights_by_label as weights_by_label,
 )
 from .training import (
     DistillationCollator as DistillationCollator,
     DistillationDataset as DistillationDataset,
     DistillationTrainer as DistillationTrainer,
     DistilledStudent as DistilledStudent,
+    PreflightReport as PreflightReport,
+    preflight as preflight,
     remove_projectors as remove_projectors,
     train_student_with_distillation as train_student_with_distillation,
 )

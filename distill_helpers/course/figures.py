@@ -19,7 +19,7 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "dot_figure", "figure", "figure_html", "html_table", "probability_bars", "with_alt_text"]
+__all__ = ["COLOURS", "dot_figure", "figure", "figure_html", "html_table", "plain", "probability_bars", "with_alt_text"]
 
 #: Okabe and Ito's palette for the colour-blind: blue, orange, green, sky, vermilion. In this order the greys differ.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00")
@@ -89,13 +89,19 @@ def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, refer
         axes.plot(values, [line] * len(values), "o", color=colour, alpha=0.6, markersize=5)
         axes.plot([values.mean()], [line], "|", color=colour, markersize=18, markeredgewidth=2.5)
     for number, (name, position) in enumerate(references.items()):
-        axes.axvline(position, color="#444444", linestyle=("--", ":")[number % 2], linewidth=1, label=name)
+        axes.axvline(position, color="#444444", linestyle=("--", ":")[number % 2], linewidth=1, label=plain(name))
     axes.legend(frameon=False, fontsize=8)
-    axes.set_yticks(range(len(models)), models)
+    axes.set_yticks(range(len(models)), [plain(model) for model in models])
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.set_ylabel("model")
     return fig
+
+
+def plain(name: object) -> str:
+    """A name as Matplotlib shows it as written: a dollar sign would begin a formula, a leading underscore hide it."""
+    text = str(name).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def html_table(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from distill_helpers.course.folders import ROOT
+from distill_helpers.data.markdown import markdown_text
 
 __all__ = [
     "RESULTS",
@@ -66,13 +67,19 @@ def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..
 
 
 def markdown_table(frame: pd.DataFrame, formats: tuple[str, ...]) -> str:
-    """Format a frame as a Markdown table. A dash stands for a missing value.
+    """Format a frame as a Markdown table, in which names are shown as they are written. A dash is a missing value.
 
     Args:
         frame: the table; its index becomes the first column.
         formats: one format for each column, the index included, such as ".1f"; "" leaves a value as it is.
     """
-    return frame.astype(object).where(frame.notna(), None).to_markdown(floatfmt=formats, missingval="–")
+    shown = frame.map(_escaped).astype(object).where(frame.notna(), None)
+    shown = shown.set_axis(shown.index.map(_escaped)).set_axis(shown.columns.map(_escaped), axis="columns")
+    return shown.to_markdown(floatfmt=formats, missingval="–")
+
+
+def _escaped(value: Any) -> Any:
+    return markdown_text(value) if isinstance(value, str) else value
 
 
 def write_table(name: str, table: str) -> None:

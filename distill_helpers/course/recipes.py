@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 
 from distill_helpers.course.tasks import SMALLEST, WORK, Recipe, Task, Variant, get_task
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.evaluation.measures import evaluate
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.loading import COURSE_MODELS, base_encoder_path, load_text_classifier
 from distill_helpers.models.manifest import write_manifest

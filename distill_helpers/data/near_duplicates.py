@@ -62,10 +62,10 @@ def unlike(texts: Sequence[str], others: Sequence[str], threshold: float) -> lis
 
 def _piece_vectors(texts: Sequence[str]) -> csr_matrix:
     """Rows of length 1. No text is without pieces: a word of one or two letters counts with the blanks around it."""
-    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32).fit_transform(texts)
+    # In fp64: in fp32, the cosine of a text with its copy can be 1 - 3e-6.
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5)).fit_transform(texts)
 
 
 def _similar_pairs(left: csr_matrix, right: csr_matrix, threshold: float) -> Iterator[tuple[int, int]]:
@@ -73,6 +73,6 @@ def _similar_pairs(left: csr_matrix, right: csr_matrix, threshold: float) -> Ite
     transposed = right.T.tocsr()
     for start in range(0, left.shape[0], _BLOCK):  # a block at a time, since all cosines would not fit in memory
         cosines = (left[start : start + _BLOCK] @ transposed).tocoo()
-        near = cosines.data >= threshold - 1e-6  # a copy's cosine is 1 only up to rounding
+        near = cosines.data >= threshold - 1e-9  # a copy's cosine is 1 only up to rounding
         pairs = zip(cosines.row[near].tolist(), cosines.col[near].tolist(), strict=True)
         yield from sorted((start + i, j) for i, j in pairs)

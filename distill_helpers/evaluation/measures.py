@@ -1,80 +1,38 @@
-"""How good, how faithful, how calibrated, how large, how fast: one row for a model, one table for several.
+"""How good, how faithful, how calibrated, how large, how fast; and one table for several models.
 
 Accuracy alone hides what distillation is about. At the same accuracy a student can agree more often with its teacher,
-or be better calibrated.
+or be better calibrated. `model_rows.evaluate` brings the figures together in one row; `task_metrics` has those of other
+tasks than one class for each text.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.evaluation.calibration import reliability_bins
 from distill_helpers.models.batching import resolve_max_length
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 
 if TYPE_CHECKING:
     import pandas as pd
-    from transformers import PreTrainedModel
 
 __all__ = [
     "agreement",
     "classification_metrics",
     "compare",
-    "evaluate",
     "expected_calibration_error",
     "measure_latency",
     "measure_throughput",
     "model_size",
 ]
-
-
-def evaluate(
-    classifier: TextClassifier,
-    data: LabelledTexts,
-    *,
-    teacher_logits: Tensor | None = None,
-    batch_size: int = 64,
-    max_length: int | None = None,
-    timing: bool = False,
-) -> dict[str, float]:
-    """All figures of a classifier on labelled messages, as one row.
-
-    Args:
-        classifier: model and tokenizer. The model is used where it is.
-        data: usually the test set. Its label names must be the model's.
-        teacher_logits: the teacher's logits on the same messages, (texts, classes). They add `agreement`.
-        batch_size: the number of messages at a time.
-        max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
-        timing: add `latency_ms` and `messages_per_s`, which takes some seconds.
-
-    Returns:
-        `accuracy`, `macro_f1`, `nll` (nats), `ece`, `parameters`, `bytes`, and the figures that were asked for.
-
-    Raises:
-        ValueError: label names that differ from the model's, or teacher logits of another shape.
-
-    Example:
-        >>> student = dh.load_course_model("help-desk-student", device="cpu")
-        >>> row = dh.evaluate(student, dh.load_help_desk().test.subset(range(0, 1950, 10)))
-        >>> f"{row['accuracy']:.2f} accuracy with {row['parameters']:,.0f} parameters"
-        '0.78 accuracy with 1,060,357 parameters'
-    """
-    if data.label_names != classifier.label_names:
-        raise ValueError(f"the data's classes are {data.label_names}, the model's {classifier.label_names}")
-    logits = predict_logits(classifier, data.texts, batch_size=batch_size, max_length=max_length)
-    row = classification_metrics(logits, data.labels, teacher_logits) | model_size(classifier.model)
-    if timing:
-        row["latency_ms"] = measure_latency(classifier, data.texts, max_length=max_length)
-        row["messages_per_s"] = measure_throughput(classifier, data.texts, batch_size=batch_size, max_length=max_length)
-    return row
 
 
 def classification_metrics(
@@ -88,7 +46,8 @@ def classification_metrics(
         teacher_logits: of the same shape as `logits`. They add `agreement`.
 
     Raises:
-        ValueError: lengths or shapes that differ, no text, or logits that are not finite.
+        ValueError: lengths or shapes that differ, no text, logits of a single class or that are not finite, or labels
+            that are no class indices, with their row.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
@@ -103,8 +62,18 @@ def classification_metrics(
         raise ValueError(
             f"need logits (texts, classes) and one label for each text, got {tuple(logits.shape)}, {len(labels)} labels"
         )
-    if not logits.isfinite().all():
-        raise ValueError("the logits are not finite; a model that returns NaN cannot be evaluated")
+    _check_classes(logits)
+    given = np.asarray(labels)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"labels must be class indices, one for each text, got {given.dtype} of shape {given.shape};"
+            " `multi_label_metrics` and `regression_metrics` take other labels"
+        )
+    if (wrong := np.flatnonzero((given < 0) | (given >= logits.shape[1]))).size:
+        row = wrong[0]
+        raise ValueError(
+            f"row {row}: label {given[row]} is none of the {logits.shape[1]} classes; leave out messages without labels"
+        )
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()
     predicted, classes = probabilities.argmax(axis=1), np.arange(logits.shape[1])
     row = {
@@ -125,14 +94,26 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
     equation 2).
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ, a single class, or logits that are not finite.
     """
     if student_logits.shape != teacher_logits.shape:
         raise ValueError(
             "student and teacher need logits of the same messages and classes, got the shapes"
             f" {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
         )
+    for logits in (student_logits, teacher_logits):
+        _check_classes(logits)
     return float((student_logits.argmax(-1).cpu() == teacher_logits.argmax(-1).cpu()).double().mean())
+
+
+def _check_classes(logits: Tensor) -> None:
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            "the logits have a single class, which is always predicted; use `regression_metrics` if they are scores, or"
+            " `multi_label_metrics` if they are yes or no"
+        )
+    if not logits.isfinite().all():
+        raise ValueError("the logits are not finite; a model that returns NaN cannot be evaluated")
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: Sequence[int], n_bins: int = 15) -> float:
@@ -153,13 +134,57 @@ def expected_calibration_error(probabilities: np.ndarray, labels: Sequence[int],
     return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["count"]).sum() / len(labels))
 
 
-def model_size(model: PreTrainedModel) -> dict[str, float]:
-    """The number of `parameters`, and the `bytes` of parameters and buffers as they are in memory."""
-    tensors = [*model.parameters(), *model.buffers()]
+def model_size(model: nn.Module) -> dict[str, float]:
+    """The number of `parameters`, and the `bytes` of parameters and buffers as they are in memory.
+
+    A quantised layer counts with all its weights, wherever the layer keeps them. PyTorch's own layers pack them into
+    objects that are no parameters, bitsandbytes keeps two weights in a byte, and the tensors of torchao hold others.
+    """
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    packed = _packed_weights(model, known={id(tensor) for tensor in (*parameters, *buffers)})
     return {
-        "parameters": float(sum(p.numel() for p in model.parameters())),
-        "bytes": float(sum(t.numel() * t.element_size() for t in tensors)),
+        "parameters": float(sum(map(_n_weights, parameters)) + sum(t.numel() for t in packed if t.dim() > 0)),
+        "bytes": float(sum(map(_n_bytes, (*parameters, *buffers, *packed)))),
     }
+
+
+def _packed_weights(model: nn.Module, known: set[int]) -> list[Tensor]:
+    """The tensors that the modules of a model save although they are neither parameters nor buffers.
+
+    Those without a dimension are scales and zero points.
+    """
+    found: dict[tuple[int, torch.Size], Tensor] = {}
+    for module in model.modules():  # each once, even if two layers share it
+        own: dict[str, Any] = {}
+        module._save_to_state_dict(own, "", True)
+        for tensor in (tensor for value in own.values() for tensor in _tensors_in(value)):
+            if id(tensor) not in known:  # the packed weights of an LSTM hold its biases twice
+                found[tensor.data_ptr(), tensor.shape] = tensor
+    return list(found.values())
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in a nest of tuples, lists and TorchScript objects, in which PyTorch packs quantised weights."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors_in(part)
+    elif isinstance(value, torch.ScriptObject):
+        yield from _tensors_in(value.__getstate__())
+
+
+def _n_weights(parameter: Tensor) -> int:
+    # A four-bit parameter of bitsandbytes has the shape of its bytes, and beside it the weight's own shape.
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
+def _n_bytes(tensor: Tensor) -> int:
+    if hasattr(tensor, "__tensor_flatten__"):  # a tensor that holds others, such as int8 weights and their scales
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_n_bytes(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
 
 
 @torch.inference_mode()

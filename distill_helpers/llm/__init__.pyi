@@ -28,6 +28,7 @@ from .output_heads import (
     output_head as output_head,
 )
 from .sequence_level import (
+    Completions as Completions,
     teacher_completions as teacher_completions,
 )
 from .synthetic_data import (

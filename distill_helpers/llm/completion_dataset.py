@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, check_texts
+from distill_helpers.llm.chat_messages import conversation_tokens
+from distill_helpers.llm.padding import padded
+from distill_helpers.llm.text_borders import split_token_ids, text_token_ids, with_end
 from distill_helpers.llm.token_targets import TokenTargets
-from distill_helpers.models.batching import pad_batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +37,8 @@ class CompletionDataset(Dataset):
         prompt_lengths: the number of tokens in the prompt of each sequence. With 0 the whole sequence is learnt except
             for its first token, which nothing predicts.
         tokenizer: the student's own.
+        learnt: for each sequence, whether each of its tokens is learnt, as in a conversation of several turns. Default:
+            every token after the prompt.
         teacher_targets: what a teacher says of these sequences, from `precompute_token_targets`.
 
     Raises:
@@ -57,6 +61,7 @@ class CompletionDataset(Dataset):
         prompt_lengths: Sequence[int],
         tokenizer: PreTrainedTokenizerBase,
         *,
+        learnt: Sequence[Sequence[bool]] | None = None,
         teacher_targets: SequenceTargets | None = None,
     ) -> None:
         if not token_ids or len(token_ids) != len(prompt_lengths):
@@ -72,6 +77,9 @@ class CompletionDataset(Dataset):
                 )
         self.token_ids = [list(ids) for ids in token_ids]
         self.prompt_lengths = list(prompt_lengths)
+        self.learnt = None if learnt is None else [list(flags) for flags in learnt]
+        if self.learnt is not None:
+            _check_learnt(self.learnt, self.token_ids)
         self.tokenizer = tokenizer
         if teacher_targets is not None and teacher_targets.n_tokens != self.n_tokens:
             raise ValueError(
@@ -89,28 +97,47 @@ class CompletionDataset(Dataset):
         *,
         max_length: int = 512,
         end: bool = True,
+        finished: Sequence[bool] | None = None,
+        keep_cut: bool = True,
     ) -> CompletionDataset:
-        """Prompts and completions. The two are tokenised separately, so that no token lies across their border.
+        """Prompts and completions.
+
+        The tokens of both decode to the joined text. The prompt has the tokens that it has when it is continued, with
+        one beginning of text: a prompt that a chat template rendered gets no second one.
 
         Args:
             prompts: as the model is to see them, with the markup of a chat template if there is one.
-            completions: begin each with a blank if one separates it from its prompt.
+            completions: begin each with a blank if one separates it from its prompt. The result of
+                `teacher_completions` says which of its texts are finished; other sequences of texts count as finished.
             max_length: of prompt and completion together, in tokens. What is longer is cut at the end.
             end: append the tokenizer's end-of-text token, so that the student learns to stop. It is the first to go if
-                a sequence is cut. Pass False if completions were cut when they were written, or the student learns to
-                stop in mid-sentence.
+                a sequence is cut. A completion that has an end marker already, such as a chat template's end of turn,
+                gets no second one, and a completion that is not finished gets none.
+            finished: for each completion, whether it was written to its end and not cut. Default:
+                `completions.finished` if there is such a thing, else all are.
+            keep_cut: whether completions that are not finished are kept, without an end, or left out with their
+                prompts.
 
         Raises:
-            ValueError: a text is empty, or a prompt leaves no room for its completion (with its row).
+            ValueError: the numbers of prompts, completions and `finished` differ; a text is empty, or a prompt leaves
+                no room for its completion (with its row); or nothing is left.
         """
         check_texts(prompts)
         check_texts(completions)
-        prompt_ids = tokenizer(list(prompts), return_attention_mask=False)["input_ids"]
-        completion_ids = tokenizer(list(completions), add_special_tokens=False, return_attention_mask=False)
-        last = [tokenizer.eos_token_id] if end and tokenizer.eos_token_id is not None else []
-        pairs = zip(prompt_ids, completion_ids["input_ids"], strict=True)
-        token_ids = [(prompt + completion + last)[:max_length] for prompt, completion in pairs]
-        return cls(token_ids, [len(ids) for ids in prompt_ids], tokenizer)
+        finished = getattr(completions, "finished", [True] * len(completions)) if finished is None else finished
+        if not len(prompts) == len(completions) == len(finished):
+            raise ValueError(
+                f"there are {len(prompts)} prompts, {len(completions)} completions and {len(finished)} entries of"
+                " finished; pass as many of each"
+            )
+        split = split_token_ids(tokenizer, prompts, completions)
+        cut = [ids for _, ids in split]
+        ended = with_end(tokenizer, cut) if end else cut
+        rows = [row for row, whole in enumerate(finished) if whole or keep_cut]
+        if not rows:
+            raise ValueError("every completion was cut, and keep_cut is False; raise max_new_tokens, or keep them")
+        token_ids = [(split[row][0] + (ended if finished[row] else cut)[row])[:max_length] for row in rows]
+        return cls(token_ids, [len(split[row][0]) for row in rows], tokenizer)
 
     @classmethod
     def from_texts(
@@ -118,22 +145,73 @@ class CompletionDataset(Dataset):
     ) -> CompletionDataset:
         """Plain texts, cut after `max_length` tokens. The first `prompt_tokens` of each are its prompt.
 
+        Each text gets what the tokenizer adds at its beginning and end, unless the text has it already.
+
         Raises:
             ValueError: a text is empty, or no longer than its prompt (with its row).
         """
         check_texts(texts)
-        encoded = tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+        encoded = text_token_ids(tokenizer, texts)
         return cls([ids[:max_length] for ids in encoded], [prompt_tokens] * len(texts), tokenizer)
+
+    @classmethod
+    def from_messages(
+        cls,
+        rows: Iterable[Any],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        column: str = "messages",
+        max_length: int = 512,
+    ) -> CompletionDataset:
+        """Conversations, rendered by the tokenizer's chat template. What the assistant writes is learnt, in every turn.
+
+        The end marker of a turn is learnt too. If the template has `{% generation %}` blocks, they say what the
+        assistant writes. Otherwise its turns are found by rendering the conversation up to each of them, with the
+        template's generation prompt. A template without one leaves the turn's heading to the assistant.
+
+        Args:
+            rows: a Hugging Face data set, or any iterable. A row is a list of messages with `role` and `content`, or a
+                mapping that has such a list in `column`.
+            tokenizer: the student's own, with a chat template.
+            column: of the messages.
+            max_length: in tokens. What is longer is cut at the end.
+
+        Raises:
+            ValueError: the tokenizer has no chat template, there is no row, or (with its row) a conversation cannot be
+                rendered, has nothing from the assistant within `max_length` tokens, or is rendered differently when it
+                goes on, as by templates that drop earlier reasoning.
+
+        Example:
+            >>> from distill_helpers.llm import CompletionDataset
+            >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
+            >>> turns = "{% for m in messages %}{{ m.role }}: {{ m.content }}[SEP]{% endfor %}"
+            >>> tokenizer.chat_template = turns + "{% if add_generation_prompt %}assistant: {% endif %}"
+            >>> chat = [{"role": "user", "content": "no sound"}, {"role": "assistant", "content": "my mac"}]
+            >>> CompletionDataset.from_messages([chat], tokenizer)  # two words, and the end of the turn
+            CompletionDataset(1 sequences, 3 tokens to learn)
+        """
+        found = conversation_tokens(rows, tokenizer, column=column)
+        token_ids, learnt = [ids[:max_length] for ids, _ in found], [flags[:max_length] for _, flags in found]
+        first = [flags.index(True) if True in flags else len(flags) for flags in learnt]
+        return cls(token_ids, first, tokenizer, learnt=learnt)
 
     @property
     def n_tokens(self) -> list[int]:
         """The number of tokens to learn in each sequence."""
-        pairs = zip(self.token_ids, self.prompt_lengths, strict=True)
-        return [len(ids) - max(prompt, 1) for ids, prompt in pairs]
+        return [sum(self.learnt_tokens(row)) for row in range(len(self))]
+
+    def learnt_tokens(self, index: int) -> list[bool]:
+        """Whether each token of a sequence is learnt."""
+        ids = self.token_ids[index]
+        # Nothing predicts token 0. In a batch that is padded on the left, the padding would.
+        flags = [place >= max(self.prompt_lengths[index], 1) for place in range(len(ids))]
+        return flags if self.learnt is None else [a and b for a, b in zip(flags, self.learnt[index], strict=True)]
 
     def with_targets(self, teacher_targets: SequenceTargets) -> CompletionDataset:
         """The same sequences, together with a teacher's targets."""
-        return CompletionDataset(self.token_ids, self.prompt_lengths, self.tokenizer, teacher_targets=teacher_targets)
+        return CompletionDataset(
+            self.token_ids, self.prompt_lengths, self.tokenizer, learnt=self.learnt, teacher_targets=teacher_targets
+        )
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -144,17 +222,27 @@ class CompletionDataset(Dataset):
 
     def sequence(self, index: int) -> dict[str, Any]:
         """An item without its targets: `input_ids`, and `labels` with `IGNORE_INDEX` at tokens that are not learnt."""
-        ids = self.token_ids[index]
-        first = max(self.prompt_lengths[index], 1)  # in a batch padded on the left, padding would predict token 0
-        return {"input_ids": ids, "labels": [IGNORE_INDEX] * first + ids[first:]}
+        ids, learnt = self.token_ids[index], self.learnt_tokens(index)
+        labels = [token if own else IGNORE_INDEX for token, own in zip(ids, learnt, strict=True)]
+        return {"input_ids": ids, "labels": labels}
 
     def __repr__(self) -> str:
         targets = "" if self.teacher_targets is None else ", with teacher_targets"
         return f"CompletionDataset({len(self):,} sequences, {sum(self.n_tokens):,} tokens to learn{targets})"
 
 
+def _check_learnt(learnt: list[list[bool]], token_ids: list[list[int]]) -> None:
+    if [len(flags) for flags in learnt] != [len(ids) for ids in token_ids]:
+        raise ValueError("learnt must have an entry for each token of each sequence")
+    for row, flags in enumerate(learnt):
+        if not any(flags[1:]):
+            raise ValueError(f"row {row} has no token to learn after its first; leave the row out")
+
+
 class CompletionCollator:
-    """Pads items of `CompletionDataset` to the longest among them, on the side on which the tokenizer pads.
+    """Pads items of `CompletionDataset` on the right to the longest among them, whatever side the tokenizer pads.
+
+    A causal model reads from left to right, so that no token depends on padding after it (`llm.padding`).
 
     Args:
         tokenizer: the student's own.
@@ -170,7 +258,7 @@ class CompletionCollator:
             `input_ids`, `attention_mask` and `labels`, (batch, longest). If the items have targets, `teacher_targets`
             with a row for each label that counts.
         """
-        batch: dict[str, Any] = dict(pad_batch([item["input_ids"] for item in items], self.tokenizer))
+        batch: dict[str, Any] = dict(padded([item["input_ids"] for item in items], self.tokenizer))
         labels = torch.full_like(batch["input_ids"], IGNORE_INDEX)
         labels[batch["attention_mask"].bool()] = torch.tensor([label for item in items for label in item["labels"]])
         batch["labels"] = labels

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from distill_helpers.llm.padding import right_padded_order
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = [
     "OutputHead",
     "as_head",
+    "head_width",
     "in_computing_dtype",
     "last_hidden_states",
     "logits_buffer",
@@ -153,9 +156,23 @@ def last_hidden_states(model: PreTrainedModel, **inputs: Any) -> Tensor:
 
     Args:
         model: a model of transformers, alone or wrapped by PEFT.
-        **inputs: `input_ids`, `attention_mask`, and whatever else the model takes.
+        **inputs: `input_ids`, `attention_mask`, and whatever else the model takes. A batch may be padded on either
+            side: the model reads it padded on the right, so that no token depends on the padding. Only if you pass
+            `position_ids` or a cache does the model read the batch as it stands.
     """
-    return model.get_decoder()(**inputs).last_hidden_state
+    decoder: Any = model.get_decoder()
+    order = right_padded_order(inputs)
+    if order is None:
+        return decoder(**inputs).last_hidden_state
+    moved = {name: value for name, value in inputs.items() if getattr(value, "shape", None) == order.shape}
+    moved = {name: value.gather(1, order) for name, value in moved.items()}
+    hidden = decoder(**inputs | moved).last_hidden_state
+    return hidden.gather(1, order.argsort(dim=1)[..., None].expand_as(hidden))
+
+
+def head_width(head: OutputHead | nn.Module) -> int:
+    """The width of the hidden states that a head takes. A model's `hidden_size` may be another number."""
+    return head.weight.shape[1] if isinstance(head, OutputHead) else int(head.in_features)  # type: ignore[arg-type]
 
 
 def logits_of(head: OutputHead | nn.Module, hidden: Tensor) -> Tensor:

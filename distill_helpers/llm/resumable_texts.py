@@ -24,14 +24,17 @@ class WrittenBatches:
 
     def __init__(self, file: str | Path | None, settings: Callable[[], list[Any]]) -> None:
         self._file = None if file is None else Path(file)
-        self._texts: dict[str, list[str]] = {}
+        self._texts: dict[str, list[Any]] = {}
         self._key = ""
         if self._file is not None:
             self._key = hashlib.sha256(json.dumps(settings()).encode()).hexdigest()[:16]
             self._read(self._file)
 
-    def read_or_write(self, name: str, write: Callable[[], list[str]]) -> list[str]:
-        """The texts of a batch. If the file does not have them, `write` returns them, and they are added to it."""
+    def read_or_write(self, name: str, write: Callable[[], list[Any]]) -> list[Any]:
+        """The texts of a batch, or whatever `write` returns for each of them.
+
+        If the file does not have the batch, `write` makes it, and it is added to the file.
+        """
         if name not in self._texts:
             self._texts[name] = write()
             if self._file is not None:

@@ -23,9 +23,11 @@ import torch
 from tqdm.auto import tqdm
 
 from distill_helpers.data.labelled_texts import LabelledTexts
+from distill_helpers.llm.generation import end_tokens, plain_generation, takes_positions, written_after
+from distill_helpers.llm.padding import padded
 from distill_helpers.llm.resumable_texts import WrittenBatches
-from distill_helpers.llm.seeds import seeded
-from distill_helpers.models.batching import evaluation_mode, pad_batch, to_device
+from distill_helpers.llm.text_borders import prompt_token_ids
+from distill_helpers.models.batching import evaluation_mode, to_device
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.targets.cache import weights_fingerprint
 
@@ -77,8 +79,8 @@ def write_messages(
     topics take turns.
 
     Args:
-        language_model: a causal language model whose tokenizer pads on the left, as from `load_language_model`. It
-            stays on its device.
+        language_model: a causal language model, as from `load_language_model`. It stays on its device. Of its own
+            generation settings only the end tokens are used.
         examples: the *training* messages, from which examples and openings are drawn.
         n_per_topic: the number of messages to write about each topic. The few that come out empty are left out.
         topics: class names, or a mapping from class names to the words that describe them in the prompt. Default: all
@@ -97,8 +99,8 @@ def write_messages(
         progress: show a progress bar.
 
     Raises:
-        ValueError: a number is out of range, a topic is unknown or has too few examples, the tokenizer pads on the
-            right, or `file` was written with other settings.
+        ValueError: a number is out of range, a topic is unknown or has too few examples, or `file` was written with
+            other settings.
     """
     at_least = {
         "n_per_topic": (n_per_topic, 1),
@@ -114,16 +116,13 @@ def write_messages(
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     model, tokenizer = language_model
-    if tokenizer.padding_side != "left":
-        raise ValueError("the tokenizer pads on the right; set `tokenizer.padding_side = 'left'`")
     descriptions = _descriptions(examples.label_names if topics is None else topics)
     pools = {topic: _pool(examples, topic, examples_per_prompt + 1) for topic in descriptions}
     sampling = {"do_sample": True, "temperature": temperature, "top_k": top_k, "max_new_tokens": max_new_tokens}
-    settings = [sampling, descriptions, pools, examples_per_prompt, opening_words, batch_size, seed]
-    batches = WrittenBatches(file, lambda: [weights_fingerprint(model), *settings])
     stops = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i])]
-    if tokenizer.eos_token_id is not None:
-        stops.append(tokenizer.eos_token_id)
+    stops += [token for token in end_tokens(language_model) if token not in stops]
+    settings = [sampling, descriptions, pools, examples_per_prompt, opening_words, batch_size, seed, stops]
+    batches = WrittenBatches(file, lambda: [weights_fingerprint(model), *settings])
 
     written: list[SyntheticMessage] = []
     with (
@@ -177,24 +176,26 @@ def _continue(
 ) -> list[str]:
     """Each opening, and what the model writes after prompt, dash and opening, up to the end of the line."""
     model, tokenizer = writer
-    prefix = torch.tensor([tokenizer(prompt)["input_ids"]], device=model.device)
+    prefix = torch.tensor(prompt_token_ids(tokenizer, [prompt]), device=model.device)
     # The openings have different lengths. The padding stands between the prompt and them, and the mask hides it.
     opened = [tokenizer(f"- {o}".rstrip(), add_special_tokens=False)["input_ids"] for o in openings]
-    tails = to_device(pad_batch(opened, tokenizer), model.device)
+    if not takes_positions(writer):  # such a model would notice the padding
+        whole = [[*prefix[0].tolist(), *opening] for opening in opened]
+        rest = written_after(writer, whole, ends=stops, seed=seed, **sampling)
+        lines = tokenizer.batch_decode([o + r for o, r in zip(opened, rest, strict=True)], skip_special_tokens=True)
+        return [_message(line) for line in lines]
+    tails = to_device(padded(opened, tokenizer, side="left"), model.device)
     ids = torch.cat([prefix.expand(len(openings), -1), tails["input_ids"]], dim=1)
     mask = torch.cat([torch.ones_like(ids[:, : prefix.shape[1]]), tails["attention_mask"]], dim=1)
     cache = model(input_ids=prefix, use_cache=True, logits_to_keep=1).past_key_values
     cache.batch_repeat_interleave(len(openings))
-    with seeded(seed, model.device):
-        generate: Any = model.generate
-        output = generate(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=cache,
-            eos_token_id=list(stops),
-            pad_token_id=tokenizer.pad_token_id,
-            **sampling,
-        )
+    with plain_generation(writer, ends=stops, seed=seed, **sampling) as generate:
+        output = generate(input_ids=ids, attention_mask=mask, past_key_values=cache)
     # Decoded together with the opening: some tokenizers drop the blank before the first word that they decode.
     lines = tokenizer.batch_decode(output[:, prefix.shape[1] :], skip_special_tokens=True)
-    return [line.lstrip().removeprefix("-").lstrip(" ").split("\n")[0] for line in lines]
+    return [_message(line) for line in lines]
+
+
+def _message(line: str) -> str:
+    """What stands between the dash and the end of the line."""
+    return line.lstrip().removeprefix("-").lstrip(" ").split("\n")[0]

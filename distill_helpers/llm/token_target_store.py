@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import accumulate
+from functools import reduce
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
-from distill_helpers.llm.output_heads import last_hidden_states, output_head
+from distill_helpers.llm.output_heads import head_width, last_hidden_states, output_head
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.target_kinds import KINDS
 from distill_helpers.llm.token_level import completion_hidden_states
@@ -34,7 +36,7 @@ from distill_helpers.models.batching import (
 )
 from distill_helpers.models.loading import pick_device
 from distill_helpers.models.text_models import LanguageModel
-from distill_helpers.targets.cache import cache_key, read_or_compute
+from distill_helpers.targets.cache import cache_key, read_or_compute, tensor_bytes
 
 __all__ = ["TokenTargetStore", "precompute_token_targets"]
 
@@ -53,10 +55,15 @@ class TokenTargetStore:
         n_tokens: the number of tokens to learn in each sequence.
         first: the first sequence of each shard.
         empty: targets of no token, which say the kind and what does not depend on the token.
+        checksums: of each sequence's rows, from `row_checksum`, when the shards were found whole. A sequence whose rows
+            have changed on the disk since then is refused when it is read.
     """
 
-    def __init__(self, files: list[Path], n_tokens: list[int], first: list[int], empty: TokenTargets) -> None:
+    def __init__(
+        self, files: list[Path], n_tokens: list[int], first: list[int], empty: TokenTargets, checksums: list[int]
+    ) -> None:
         self.files, self.n_tokens, self._first, self._empty = files, n_tokens, first, empty
+        self._checksums = checksums
         self._places: list[tuple[int, int]] = []  # shard and first row of each sequence
         for shard, (start, stop) in enumerate(zip(first, [*first[1:], len(n_tokens)], strict=True)):
             rows = accumulate(n_tokens[start:stop], initial=0)
@@ -83,6 +90,11 @@ class TokenTargetStore:
         file = self._open[shard]
         rows = slice(row, row + self.n_tokens[index])
         tensors = {name: file.get_slice(name)[rows] for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if row_checksum(tensors) != self._checksums[index]:
+            raise ValueError(
+                f"the targets of sequence {index} in {self.files[shard]} have changed since they were opened; call"
+                " precompute_token_targets again, which computes damaged files anew"
+            )
         return replace(self._empty, **tensors)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,6 +106,11 @@ class TokenTargetStore:
             f"TokenTargetStore({kind} of {len(self):,} sequences, {sum(self.n_tokens):,} tokens,"
             f" {self.bytes_per_token:,.0f} bytes each)"
         )
+
+
+def row_checksum(tensors: Mapping[str, Tensor]) -> int:
+    """The CRC-32 of some rows of targets. It notices flipped bytes, and costs less than to read them from the disk."""
+    return reduce(lambda crc, name: zlib.crc32(tensor_bytes(tensors[name]), crc), sorted(tensors), 0)
 
 
 def precompute_token_targets(
@@ -154,22 +171,23 @@ def precompute_token_targets(
         return KINDS[kind].compute(hidden, head, settings)
 
     # A trial with one token lets a wrong setting fail here, and gives the shapes.
-    width = teacher.model.config.get_text_config().hidden_size
-    trial = targets_of(torch.zeros(1, width, dtype=teacher.model.dtype, device=teacher.model.device))
+    trial = targets_of(torch.zeros(1, head_width(head), dtype=teacher.model.dtype, device=teacher.model.device))
     n_tokens = dataset.n_tokens
     first = _shards(n_tokens, max(1, SHARD_BYTES // trial.bytes_per_token))
-    sequences = json.dumps([dataset.token_ids, dataset.prompt_lengths])
+    sequences = json.dumps([dataset.token_ids, dataset.prompt_lengths, dataset.learnt])
     key = cache_key(
-        *teacher,
+        teacher,
         [],
         0,
         teacher.model.dtype,
         sequences=hashlib.sha256(sequences.encode()).hexdigest(),
         kind=[kind, options, temperature, str(storage_dtype), vocab_size, seed, SHARD_BYTES],
+        padding="right",  # earlier versions read with the tokenizer's padding, which moved learnt positions
     )
     folder = Path(cache_dir) / key
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:05d}.safetensors" for number in range(len(first))]
+    checksums: list[int] = []
     with tqdm(total=len(dataset), desc="Teacher targets", unit="seq", disable=not progress) as bar:
         for number, (file, start) in enumerate(zip(files, first, strict=True)):
             stop = [*first[1:], len(dataset)][number]
@@ -178,15 +196,16 @@ def precompute_token_targets(
             def compute(number: int = number, rows: range = range(start, stop)) -> dict[str, Tensor]:
                 generator.manual_seed(derived_seed(seed, number))
                 parts = [
-                    targets_of(hidden[i : i + _CHUNK])
-                    for hidden in _hidden_states(teacher, dataset, rows, batch_size)
-                    for i in range(0, len(hidden), _CHUNK)
+                    targets_of(hidden) for hidden in _chunks(_hidden_states(teacher, dataset, rows, batch_size), _CHUNK)
                 ]
                 return parts[0].followed_by(parts[1:]).to("cpu").tensors
 
-            read_or_compute(file, {name: (n, *tensor.shape[1:]) for name, tensor in trial.tensors.items()}, compute)
+            shapes = {name: (n, *tensor.shape[1:]) for name, tensor in trial.tensors.items()}
+            tensors = read_or_compute(file, shapes, compute)
+            for begin, end in pairwise(accumulate(n_tokens[start:stop], initial=0)):
+                checksums.append(row_checksum({name: tensor[begin:end] for name, tensor in tensors.items()}))
             bar.update(stop - start)
-    return TokenTargetStore(files, n_tokens, first, trial[:0].to("cpu"))
+    return TokenTargetStore(files, n_tokens, first, trial[:0].to("cpu"), checksums)
 
 
 def _shards(n_tokens: list[int], largest: int) -> list[int]:
@@ -198,6 +217,18 @@ def _shards(n_tokens: list[int], largest: int) -> list[int]:
             held = 0
         held += n
     return first
+
+
+def _chunks(parts: Iterator[Tensor], n_rows: int) -> Iterator[Tensor]:
+    """The same rows, `n_rows` at a time. Targets that are drawn must not depend on how the parts were cut."""
+    held: list[Tensor] = []
+    for part in parts:
+        rows = torch.cat([*held, part])
+        n_full = len(rows) // n_rows * n_rows
+        yield from rows[:n_full].split(n_rows) if n_full else ()
+        held = [rows[n_full:]]
+    if len(held[0]):
+        yield held[0]
 
 
 @torch.no_grad()

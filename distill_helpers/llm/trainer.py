@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +16,13 @@ from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
 from distill_helpers.llm.token_targets import TokenTargets
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary
+from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary, evaluation_mode
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.training.trainer import DistillationTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
+    from transformers.trainer_utils import EvalLoopOutput
 
 __all__ = ["LLMDistillationTrainer"]
 
@@ -116,6 +115,7 @@ class LLMDistillationTrainer(DistillationTrainer):
         self.max_new_tokens = max_new_tokens
         self.on_policy_temperature = on_policy_temperature
         self.vocab_size = vocab_size
+        self._eval_sum, self._eval_tokens = 0.0, 0
 
     def compute_loss(
         self,
@@ -127,15 +127,12 @@ class LLMDistillationTrainer(DistillationTrainer):
         inputs = dict(inputs)
         labels, targets = inputs.pop("labels"), inputs.pop("teacher_targets", None)
         student: Any = self.accelerator.unwrap_model(model)
-        with self.accelerator.autocast():
-            if targets is not None:
-                targets = targets.to(labels.device)
-            elif self.teacher is not None and self.loss_fn.config.alpha > 0:
-                targets = self._live_targets(inputs, labels)
-            with _hidden_states_as_output(student):
-                hidden = completion_hidden_states(model(**inputs), labels)
-            values = token_level_terms(
-                hidden,
+        kept: list[Tensor] = []
+
+        def values_of(_: Any) -> dict[str, Tensor]:
+            kept.append(completion_hidden_states(last_hidden_states(student, **inputs), labels))
+            return token_level_terms(
+                kept[0],
                 output_head(student),
                 completion_labels(labels),
                 self.loss_fn.config,
@@ -144,19 +141,45 @@ class LLMDistillationTrainer(DistillationTrainer):
                 num_items=num_items_in_batch if model.training else None,
                 vocab_size=self.vocab_size,
             )
+
+        with self.accelerator.autocast():
+            if targets is not None:
+                targets = targets.to(labels.device)
+            elif self.teacher is not None and self.loss_fn.config.alpha > 0:
+                targets = self._live_targets(inputs, labels)
+            values = self._inside_the_wrapper(model, inputs, values_of)
+        hidden = kept[0]
         if not values["total_loss"].isfinite():
             raise ValueError(
                 f"the loss is {float(values['total_loss'].detach())} at step {self.state.global_step}: "
                 + ("the student's hidden states are not finite" if not hidden.isfinite().all() else "check the targets")
                 + "; lower the learning rate, or use float32"
             )
+        if not model.training:
+            self._eval_tokens += len(hidden)
+            self._eval_sum += float(values["total_loss"].detach()) * len(hidden)
         loss = self._remembered(values, model, num_items_in_batch)
         return (loss, {}) if return_outputs else loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        # The Trainer takes a mean over batches, which would weigh the tokens of short sequences more and depend on the
+        # batch size.
+        self._eval_sum, self._eval_tokens = 0.0, 0
+        output = super().evaluation_loop(*args, **kwargs)
+        sums = torch.tensor([[self._eval_sum, self._eval_tokens]], dtype=torch.float64)
+        if self.args.world_size > 1:
+            sums = self.accelerator.gather(sums.float().to(self.args.device)).double().cpu()
+        total, n_tokens = sums.sum(dim=0).tolist()
+        name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
+        if output.metrics is not None and name in output.metrics:
+            output.metrics[name] = total / n_tokens
+        return output
 
     @torch.no_grad()
     def _live_targets(self, inputs: dict[str, Any], labels: Tensor) -> TokenTargets:
         teacher: Any = self.teacher
-        hidden = completion_hidden_states(last_hidden_states(teacher, **inputs), labels)
+        with evaluation_mode(teacher):  # without dropout, in whatever mode the teacher has been handed over
+            hidden = completion_hidden_states(last_hidden_states(teacher, **inputs), labels)
         if not hidden.isfinite().all():
             raise ValueError(
                 f"the teacher's hidden states are not finite at step {self.state.global_step}; if the teacher computes"
@@ -189,17 +212,3 @@ class LLMDistillationTrainer(DistillationTrainer):
                 )
             prepared.append(batch)
         return prepared
-
-
-@contextlib.contextmanager
-def _hidden_states_as_output(student: Any) -> Iterator[None]:
-    """Inside, the student returns its last hidden states, also when a wrapper for several processes calls it."""
-    own = vars(student).get("forward")
-    student.forward = lambda **inputs: last_hidden_states(student, **inputs)
-    try:
-        yield
-    finally:
-        if own is None:
-            del student.forward
-        else:
-            student.forward = own

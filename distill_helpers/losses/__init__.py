@@ -2,6 +2,7 @@
 
 * `divergences`: KL and its relatives; `divergence_gradients`: their gradients in closed form;
 * `soft_targets`: a divergence of logits, with the temperature, T² and the mask;
+* `binary_divergences`: the same for each label of a multi-label model; `hard_labels`: the labels of every task;
 * `causal_alignment`: the shift of causal language models;
 * `distillation_config`: the choices; `distillation_loss`: soft targets, hard labels and features in one loss;
 * `layer_maps`, `feature_losses`, `feature_terms`: matching what goes on inside the two models.

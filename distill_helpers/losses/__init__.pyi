@@ -1,3 +1,7 @@
+from .binary_divergences import (
+    binary_divergence as binary_divergence,
+    mean_binary_divergence as mean_binary_divergence,
+)
 from .causal_alignment import causal_shift as causal_shift
 from .distillation_config import (
     ATTENTION_TARGETS as ATTENTION_TARGETS,
@@ -30,6 +34,10 @@ from .feature_losses import (
 )
 from .feature_terms import (
     FeatureTerms as FeatureTerms,
+)
+from .hard_labels import (
+    TASKS as TASKS,
+    squared_score_error as squared_score_error,
 )
 from .layer_maps import (
     LAYER_MAPS as LAYER_MAPS,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from distill_helpers.losses.divergences import named_divergence
+from distill_helpers.losses.hard_labels import check_task
 from distill_helpers.losses.layer_maps import check_layer_mapping
 from distill_helpers.losses.soft_targets import check_chunk_size, check_temperature
 
@@ -48,6 +49,12 @@ class DistillationConfig:
         divergence_options: further arguments of the divergence, such as `{"beta": 0.5}`.
         response_loss_weight: weight of soft targets and hard labels together, ≥ 0. 0 trains on features alone, as
             TinyBERT's first stage does.
+        task: what the models predict, one of `losses.hard_labels.TASKS` or a `PredictionTask`. It decides what soft
+            targets and hard labels are (`DistillationLoss`):
+            "single_label": one class of several, for each text or, with `causal`, for each next token;
+            "multi_label": yes or no for each label. The divergences are those of `binary_divergence`;
+            "regression": scores, as of rerankers. Both terms are squared errors, and T must be 1;
+            "token_classification": one class for each token, without a shift.
         causal: the models are causal language models, in which position t predicts token t + 1. The loss then shifts
             logits and labels against each other.
         chunk_size: the number of positions whose fp32 softmax is held in memory at a time; None for all.
@@ -94,6 +101,7 @@ class DistillationConfig:
     response_loss_weight: float = 1.0
     causal: bool = False
     chunk_size: int | None = None
+    task: str = "single_label"
 
     layer_mapping: str | tuple[tuple[int, int], ...] = "uniform"
 
@@ -124,6 +132,7 @@ class DistillationConfig:
         for name, weight in vars(self).items():
             if name.endswith("_weight") and not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {weight!r}")
+        self._check_task()
         check_layer_mapping(self.layer_mapping)
         if self.attention_target not in ATTENTION_TARGETS:
             raise ValueError(f"attention_target must be one of {ATTENTION_TARGETS}, got {self.attention_target!r}")
@@ -140,6 +149,25 @@ class DistillationConfig:
             raise ValueError(
                 "response_loss_weight is 0 and no feature term is on, so there is nothing to learn from; give one of"
                 " them a weight"
+            )
+
+    def _check_task(self) -> None:
+        check_task(self.task)
+        object.__setattr__(self, "task", str(self.task))  # a `PredictionTask` reads and saves as the text that it is
+        if self.causal and self.task != "single_label":
+            raise ValueError(
+                f"causal=True shifts logits against labels, and with task={self.task!r} a label belongs to its own row"
+                " or token; leave causal=False"
+            )
+        if self.task == "regression" and self.temperature != 1:
+            raise ValueError(
+                f"scores have no softmax that a temperature could soften, got temperature={self.temperature!r}; write"
+                " DistillationConfig(task='regression', temperature=1.0)"
+            )
+        if self.task == "regression" and (self.divergence != "forward_kl" or self.divergence_options):
+            raise ValueError(
+                f"scores are compared by their squared error, not by divergence={self.divergence!r} with options"
+                f" {self.divergence_options}; leave both at their defaults"
             )
 
     @property

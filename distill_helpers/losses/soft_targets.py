@@ -3,13 +3,13 @@
 `soft_target_divergence` (one number for each position) and `mean_divergence` (a scalar) take *logits*. They apply the
 temperature, T² and the mask. The divergences themselves are in `divergences`.
 
-T² is defined once, in `t_squared_factor`. Three functions multiply by it: `soft_target_divergence`,
-`divergence_gradients.divergence_and_gradient`, and the estimate of `llm.target_kinds.SampledTargets`. Every other loss
-reaches T² through one of the three.
+T² is defined once, in `t_squared_factor`. Four functions multiply by it: `soft_target_divergence`,
+`binary_divergences.binary_divergence`, `divergence_gradients.divergence_and_gradient`, and the estimate of
+`llm.target_kinds.SampledTargets`. Every other loss reaches T² through one of the four.
 
 The mask is applied in several places, each time before the softmax, so that padding reaches neither value nor gradient.
-`mean_divergence` and `llm.cross_tokenizer` select the positions that count from both models' logits,
-`distillation_loss` from the logits of the task loss, and `llm.fused_loss` and `llm.token_level` from the hidden states,
+`mean_over_positions` and `llm.cross_tokenizer` select the positions that count from both models' logits,
+`hard_labels` from the logits of the task loss, and `llm.fused_loss` and `llm.token_level` from the hidden states,
 before there are logits. All of them divide in `masked_mean`. `feature_losses` sets padding to 0 instead, and divides in
 `mean_per_item`.
 
@@ -127,6 +127,29 @@ def mean_divergence(
         >>> round(float(dh.mean_divergence(student, torch.tensor([[[2.0, 0.0], [2.0, 0.0]]]), mask=mask)), 3)
         0.328
     """
+    return mean_over_positions(
+        partial(soft_target_divergence, divergence=divergence, temperature=temperature, **options),
+        student_logits,
+        teacher_logits,
+        mask=mask,
+        num_items=num_items,
+        chunk_size=chunk_size,
+    )
+
+
+def mean_over_positions(
+    per_position: Callable[[Tensor, Tensor], Tensor],
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    mask: Tensor | None,
+    num_items: Tensor | int | None,
+    chunk_size: int | None,
+) -> Tensor:
+    """The mean of a comparison, (positions, classes) of both models → (positions,), over the positions that count.
+
+    Shapes, mask, number of items and chunks are those of `mean_divergence`, and so are the errors.
+    """
     check_logits(student_logits, teacher_logits)
     check_chunk_size(chunk_size)
     if mask is not None:
@@ -134,9 +157,6 @@ def mean_divergence(
         student_logits, teacher_logits = student_logits[mask], teacher_logits[mask]
     student = student_logits.reshape(-1, student_logits.shape[-1])
     teacher = teacher_logits.reshape(-1, teacher_logits.shape[-1])
-    per_position: Callable[[Tensor, Tensor], Tensor] = partial(
-        soft_target_divergence, divergence=divergence, temperature=temperature, **options
-    )
     if chunk_size is None or chunk_size >= len(student):
         values = per_position(student, teacher)
     else:

@@ -3,6 +3,7 @@
 * `loading`: classifiers and language models, from a folder, an installed package, or the Hub by choice;
 * `text_models`: `TextClassifier` and `LanguageModel`, a model with its tokenizer; predictions and logits;
 * `batching`: from texts to padded batches;
+* `prediction_tasks`: the kind of problem that a model solves;
 * `architectures`: where a transformer keeps its layers and their parts;
 * `features`, `capture`: hidden states, queries, keys and values of a forward pass;
 * `manifest`: how a shipped model was made, and its hashes.

@@ -28,6 +28,10 @@ from .manifest import (
     read_manifest as read_manifest,
     write_manifest as write_manifest,
 )
+from .prediction_tasks import (
+    PredictionTask as PredictionTask,
+    prediction_task as prediction_task,
+)
 from .text_models import (
     LanguageModel as LanguageModel,
     TextClassifier as TextClassifier,

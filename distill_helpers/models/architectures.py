@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
+from distill_helpers.models.layer_settings import keep_layers_in_config
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -20,7 +22,6 @@ __all__ = [
     "feed_forward",
     "feed_forward_size_of",
     "keep_layers",
-    "keep_layers_in_config",
     "keep_neurons",
     "set_feed_forward_size",
     "transformer_layers",
@@ -30,8 +31,12 @@ _FEED_FORWARD = (
     (("intermediate.dense",), "output.dense"),  # BERT, MiniLM, RoBERTa, ELECTRA, DeBERTa
     (("ffn.lin1",), "ffn.lin2"),  # DistilBERT
     (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),  # Llama, Mistral, Qwen, Gemma
+    (("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h"),  # GPT-NeoX, Falcon
+    (("mlp.fc1",), "mlp.fc2"),  # Phi
+    (("layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"), "layer.1.DenseReluDense.wo"),  # T5 1.1, Flan
+    (("layer.1.DenseReluDense.wi",), "layer.1.DenseReluDense.wo"),  # T5
 )
-_FEED_FORWARD_SIZE = ("intermediate_size", "hidden_dim")
+_FEED_FORWARD_SIZE = ("intermediate_size", "hidden_dim", "d_ff")
 
 
 class FeedForward(NamedTuple):
@@ -81,6 +86,9 @@ def transformer_layers(model: PreTrainedModel) -> nn.ModuleList:
         )
     n_layers = model.config.get_text_config().num_hidden_layers
     found = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+    # T5 keeps a list inside each layer, too: its length may be that of the model by chance.
+    nested = {inner for outer in found for inner in outer.modules() if inner is not outer}
+    found = [layers for layers in found if layers not in nested]
     if len(found) != 1:
         raise TypeError(
             f"{type(model).__name__} has {len(found)} lists of {n_layers} layers where one is needed; use an encoder or"
@@ -107,7 +115,8 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
         TypeError: as `transformer_layers`.
     """
     layers = transformer_layers(model)
-    for index in reversed(range(len(layers))):
+    n_layers = len(layers)
+    for index in reversed(range(n_layers)):
         if index not in kept:
             del layers[index]
     module: Any
@@ -115,18 +124,12 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
         for module in layer.modules():
             if hasattr(module, "layer_idx"):  # the layer's place in the cache of keys and values
                 module.layer_idx = index
-    keep_layers_in_config(model.config, kept)
-
-
-def keep_layers_in_config(config: PreTrainedConfig, kept: Sequence[int]) -> None:
-    """Make a configuration describe a model with these layers alone. Lists with an entry per layer are cut as well."""
-    text: Any = config.get_text_config()
-    n_layers = text.num_hidden_layers
-    for name, value in vars(text).items():
-        # `layer_types`, `no_rope_layers`, `layers_block_type`; not a list that has this length by chance (end tokens).
-        if "layer" in name and isinstance(value, list) and len(value) == n_layers:
-            setattr(text, name, [value[i] for i in kept])
-    text.num_hidden_layers = len(kept)
+    # Parts of a model may hold copies of its configuration; T5's stack of layers does.
+    configs = {id(config): config for part in model.modules() if (config := getattr(part, "config", None)) is not None}
+    texts = {id(text): text for config in configs.values() if (text := config.get_text_config()) is not None}
+    for text in texts.values():
+        if text.num_hidden_layers == n_layers:
+            keep_layers_in_config(text, kept)
 
 
 def feed_forward(layer: nn.Module) -> FeedForward:

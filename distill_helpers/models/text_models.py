@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distill_helpers.models.batching import check_batch_size, encode_texts, evaluation_mode, pad_batch, to_device
+from distill_helpers.models.batching import (
+    check_batch_size,
+    check_positions,
+    encode_texts,
+    evaluation_mode,
+    model_batch,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,11 +83,12 @@ class TextClassifier(NamedTuple):
 
 
 class LanguageModel(NamedTuple):
-    """A causal language model and its own tokenizer, which pads on the left.
+    """A causal language model and its own tokenizer.
 
     Args:
         model: a causal language model of transformers.
-        tokenizer: the model's own, with a padding token.
+        tokenizer: the model's own. The functions of `distill_helpers.llm` pad as a causal model needs it, whichever
+            side the tokenizer pads and whether or not it has a padding token.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -125,8 +132,8 @@ def predict_logits(
         fp32, (texts, classes), on the CPU.
 
     Raises:
-        ValueError: no text, an empty text (with its row), a `max_length` without room for a token, or a batch size
-            below 1.
+        ValueError: no text, an empty text or one of more tokens than the model has positions (with its row), a
+            `max_length` without room for a token, or a batch size below 1.
 
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
@@ -136,13 +143,14 @@ def predict_logits(
     check_batch_size(batch_size)
     model, tokenizer = classifier
     encoded = encode_texts(tokenizer, texts, max_length)
+    check_positions(model, encoded)
     by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     rows: list[Tensor] = []
     with evaluation_mode(model):
         starts = range(0, len(by_length), batch_size)
         for start in tqdm(starts, desc="Predicting", unit="batch", disable=not progress):
-            batch = pad_batch([encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
-            rows.append(model(**to_device(batch, model.device)).logits.float().cpu())
+            batch = model_batch(model, [encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
+            rows.append(model(**batch).logits.float().cpu())
     logits = torch.empty(len(encoded), rows[0].shape[1])
     logits[torch.tensor(by_length)] = torch.cat(rows)
     return logits

@@ -7,20 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 
 from distill_helpers.models.architectures import (
     embedding_weight,
     feed_forward_size_of,
     keep_layers,
-    keep_layers_in_config,
     set_feed_forward_size,
     transformer_layers,
 )
+from distill_helpers.models.layer_settings import keep_layers_in_config
+from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
+from distill_helpers.models.saved_structure import check_has_no_adapter, check_saved_structure
 from distill_helpers.models.text_models import Model, TextClassifier, label_options
 from distill_helpers.students.vocabulary import project_embeddings, trim_vocabulary
 
 __all__ = ["create_student", "create_transformer", "cut_layers", "narrow_student"]
+
+# Widths that some configurations keep beside `hidden_size`, and that are equal to it where they are not chosen.
+_WIDTHS = ("embedding_size", "pooler_hidden_size")
 
 
 def create_transformer(
@@ -104,12 +109,19 @@ def create_student(
 
     Raises:
         TypeError, ValueError: see `trim_vocabulary`, `create_transformer` and `project_embeddings`.
+        ValueError: a teacher that classifies tokens or gives scores, for which a student must be brought.
 
     Example:
         >>> teacher = dh.load_course_model("help-desk-student", device="cpu")
         >>> dh.create_student(teacher, ["my mac shows a grey screen", "no sound"], vocab_size=200, hidden_size=64)
         TextClassifier(BertForSequenceClassification, 5 classes, 118,277 parameters, cpu)
     """
+    task = prediction_task(teacher.model)
+    if task in (PredictionTask.TOKEN_CLASSIFICATION, PredictionTask.REGRESSION):
+        raise ValueError(
+            f"the teacher's task is {task}, and create_student makes students with a class for each text; bring a"
+            " student of the teacher's kind, or use `narrow_student` or `cut_layers`"
+        )
     tokenizer, kept_ids = trim_vocabulary(teacher.tokenizer, texts, vocab_size)
     tokenizer.model_max_length = max_length
     model = create_transformer(
@@ -122,6 +134,9 @@ def create_student(
         dropout=dropout,
         seed=seed,
     )
+    # Several labels at a time stay several labels; and the model knows the token that its tokenizer pads with.
+    model.config.problem_type = teacher.model.config.problem_type
+    model.config.pad_token_id = tokenizer.pad_token_id
     if teacher_embeddings:
         project_embeddings(model, teacher.model, kept_ids)
     return TextClassifier(model, tokenizer)
@@ -164,6 +179,7 @@ def narrow_student(
         ModelShape(n_layers=1, width=64, n_heads=2)
     """
     transformer_layers(teacher.model)  # checks the architecture
+    check_has_no_adapter(teacher.model)
     config: Any = copy.deepcopy(teacher.model.config)
     text = config.get_text_config()
     n_layers = text.num_hidden_layers if n_layers is None else n_layers
@@ -173,13 +189,19 @@ def narrow_student(
     if getattr(text, "num_key_value_heads", None) is not None:
         in_proportion = max(1, n_heads * text.num_key_value_heads // text.num_attention_heads)
         text.num_key_value_heads = max(n for n in range(1, in_proportion + 1) if n_heads % n == 0)
-    if getattr(text, "head_dim", None) is not None:
+    # In DeepSeek's attention, `head_dim` is the rotated part of a head, which has a size of its own.
+    if getattr(text, "head_dim", None) is not None and not hasattr(text, "qk_rope_head_dim"):
         text.head_dim = hidden_size // n_heads
+    for name in _WIDTHS:
+        if getattr(text, name, None) == text.hidden_size:
+            setattr(text, name, hidden_size)
     text.hidden_size, text.num_attention_heads = hidden_size, n_heads
     keep_layers_in_config(config, range(n_layers))
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(config, dtype=teacher.model.dtype)
+    model: Any = type(teacher.model)(config)  # of the teacher's class, which may classify tokens
+    model.to(teacher.model.dtype)
     project_embeddings(model, teacher.model, range(len(embedding_weight(teacher.model))))
+    check_saved_structure(model)
     return TextClassifier(model.to(teacher.model.device).eval(), teacher.tokenizer)
 
 
@@ -208,7 +230,9 @@ def cut_layers(teacher: Model, layers: Sequence[int]) -> Model:
 
     Raises:
         TypeError: an encoder–decoder, or a model whose layers are not found (`architectures.transformer_layers`).
-        ValueError: no layer, a layer that does not exist, or an order that is not ascending.
+        ValueError: no layer, a layer that does not exist, an order that is not ascending, or layers that the saved
+            configuration could not describe, so that the student would be another model once it is loaded
+            (`saved_structure.check_saved_structure`).
 
     Example:
         >>> teacher = dh.load_course_model("help-desk-student", device="cpu")
@@ -220,4 +244,5 @@ def cut_layers(teacher: Model, layers: Sequence[int]) -> Model:
         raise ValueError(f"layers must be ascending indices from 0 to {n_layers - 1}, got {list(layers)}")
     model = copy.deepcopy(teacher.model)
     keep_layers(model, layers)
+    check_saved_structure(model)
     return teacher._replace(model=model.eval())

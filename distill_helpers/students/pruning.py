@@ -16,8 +16,15 @@ from transformers import PreTrainedModel
 
 from distill_helpers.data.labelled_texts import check_texts
 from distill_helpers.models.architectures import feed_forward, keep_neurons, set_feed_forward_size, transformer_layers
-from distill_helpers.models.batching import check_batch_size, encode_texts, evaluation_mode, pad_batch, to_device
+from distill_helpers.models.batching import (
+    check_batch_size,
+    check_positions,
+    encode_texts,
+    evaluation_mode,
+    model_batch,
+)
 from distill_helpers.models.capture import watch
+from distill_helpers.models.saved_structure import check_saved_structure
 from distill_helpers.models.text_models import LanguageModel, Model, TextClassifier
 from distill_helpers.students.creation import cut_layers
 
@@ -109,7 +116,9 @@ def _mean_over_tokens(
     """The mean of `measure(input, output)`, (batch, tokens, …), over all real tokens, for each of a model's modules."""
     check_batch_size(batch_size)
     model, tokenizer = teacher
-    encoded = sorted(encode_texts(tokenizer, texts, max_length), key=len)
+    encoded = encode_texts(tokenizer, texts, max_length)
+    check_positions(model, encoded)
+    encoded.sort(key=len)
     sums: dict[int, Tensor] = {}
     mask = torch.empty(0)
 
@@ -120,7 +129,7 @@ def _mean_over_tokens(
 
     with watch(modules, add), evaluation_mode(model), torch.inference_mode():
         for start in range(0, len(encoded), batch_size):
-            batch = to_device(pad_batch(encoded[start : start + batch_size], tokenizer), model.device)
+            batch = model_batch(model, encoded[start : start + batch_size], tokenizer)
             mask = batch["attention_mask"].bool()
             model.base_model(**batch)  # without the head, which would be most of a language model's work
     n_tokens = sum(map(len, encoded))
@@ -176,6 +185,7 @@ def prune(
         for index, layer in zip(layers, transformer_layers(student.model), strict=True):
             keep_neurons(layer, torch.tensor(_most_important(neurons[index].tolist(), feed_forward_size)))
         set_feed_forward_size(student.model.config, feed_forward_size)
+        check_saved_structure(student.model)
     return student
 
 

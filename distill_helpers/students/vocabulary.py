@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,8 +25,9 @@ def trim_vocabulary(
 ) -> tuple[BertTokenizer, list[int]]:
     """A WordPiece tokenizer that keeps the `size` entries which `texts` use most.
 
-    Special tokens and single characters (ASCII, and those in `texts`) always stay. A word that loses its entry is
-    therefore spelled out in pieces and does not become [UNK].
+    Special tokens, tokens that were added to the tokenizer, and single characters (ASCII, and those in `texts`) always
+    stay. A word that loses its entry is therefore spelled out in pieces and does not become [UNK], and an added token
+    such as `[url]` is still one token.
 
     Args:
         tokenizer: a WordPiece tokenizer (BERT, MiniLM, DistilBERT, ELECTRA).
@@ -48,12 +50,13 @@ def trim_vocabulary(
     if not isinstance(tokenizer, BertTokenizer):
         raise TypeError(f"only WordPiece (BERT) tokenizers can be trimmed here, got {type(tokenizer).__name__}")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    kept = [token for token in _SPECIAL_TOKENS if token in vocabulary]
+    added = {token.content: token for _, token in sorted(tokenizer.added_tokens_decoder.items())}
+    kept = list(dict.fromkeys(token for token in (*_SPECIAL_TOKENS, *added) if token in vocabulary))
     used = {char for text in texts for char in tokenizer.backend_tokenizer.normalizer.normalize_str(text)}
     characters = ((token, token.removeprefix("##")) for token in vocabulary)
-    kept += [token for token, char in characters if len(char) == 1 and (char.isascii() or char in used)]
+    kept += [token for token, c in characters if len(c) == 1 and (c.isascii() or c in used) and token not in added]
     if size < len(kept):
-        raise ValueError(f"size must be at least {len(kept)} (special tokens and characters), got {size}")
+        raise ValueError(f"size must be at least {len(kept)} (special and added tokens, and characters), got {size}")
     counts = Counter(i for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] for i in ids)
     by_index = {index: token for token, index in vocabulary.items()}
     always = set(kept)
@@ -67,7 +70,17 @@ def trim_vocabulary(
         strip_accents=tokenizer.strip_accents,
         tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
         model_max_length=tokenizer.model_max_length,
+        padding_side=tokenizer.padding_side,
+        truncation_side=tokenizer.truncation_side,
+        **tokenizer.special_tokens_map,
     )
+    # An entry alone would be a row of the embedding that no text reaches: WordPiece splits `[url]` at its brackets.
+    trimmed.add_tokens([copy.copy(token) for token in added.values()])
+    if lost := [token for token in added if trimmed.tokenize(token) != tokenizer.tokenize(token)]:
+        raise ValueError(
+            f"the added token {lost[0]!r} is not one token of the trimmed tokenizer; add it to the trimmed tokenizer"
+            " yourself, and to the embedding of the student"
+        )
     return trimmed, [vocabulary[token] for token in kept]
 
 

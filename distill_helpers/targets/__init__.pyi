@@ -18,3 +18,7 @@ from .features import (
 from .logits import (
     precompute_teacher_logits as precompute_teacher_logits,
 )
+from .several_teachers import (
+    combine_teacher_logits as combine_teacher_logits,
+    weights_by_label as weights_by_label,
+)

@@ -1,9 +1,10 @@
 """The cache of what a teacher says: where it lies, when it counts, and how it survives a kill.
 
 The cache has a folder for each key. The key (`cache_key`) is a hash of everything that the tensors depend on: weights,
-configuration, tokenizer, texts, length and dtype. A change to any of these leads to another folder, so that a stale
-cache can't be read. Each file of a folder (a shard) holds the tensors of `SHARD_SIZE` texts and carries a checksum. An
-interrupted run goes on after its last complete shard, and a damaged shard is noticed, reported and computed again.
+adapters, configuration, tokenizer, texts, length and dtype. A change to any of these leads to another folder, so that a
+stale cache can't be read. Each file of a folder (a shard) holds the tensors of `SHARD_SIZE` texts and carries a
+checksum, which covers the shard's number and folder. An interrupted run goes on after its last complete shard, and a
+damaged shard is noticed, reported and computed again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from distill_helpers.models.module_state import state_beside_weights
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from distill_helpers.models.text_models import LanguageModel, TextClassifier
 
 __all__ = [
     "SHARD_SIZE",
@@ -48,16 +53,36 @@ _log = logging.getLogger(__name__)
 
 
 def weights_fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of a model's parameters and buffers."""
+    """SHA-256 over everything in a model that its outputs depend on, apart from its configuration.
+
+    These are the names, dtypes, shapes and bytes of all parameters and buffers, those that are not saved among them,
+    and the state beside the weights: kinds of modules, their settings, active adapters with their scaling
+    (`module_state.state_beside_weights`). Forward hooks are not covered.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor_bytes(tensor))
+    entries: dict[str, Any] = {**model.state_dict(), **dict(model.named_buffers())}
+    for name, entry in sorted(entries.items()):
+        _add_to_digest(digest, name, entry)
+    digest.update(json.dumps(state_beside_weights(model), sort_keys=True).encode())
     return digest.hexdigest()
 
 
+def _add_to_digest(digest: Any, name: str, entry: Any) -> None:
+    """Hash an entry of a `state_dict`: a tensor, or, in a quantised layer, a dtype or a tuple of tensors."""
+    if isinstance(entry, tuple | list):
+        for index, part in enumerate(entry):
+            _add_to_digest(digest, f"{name}.{index}", part)
+    elif isinstance(entry, Tensor):
+        digest.update(f"{name} {entry.dtype} {tuple(entry.shape)}\n".encode())
+        digest.update(tensor_bytes(entry))
+    else:
+        digest.update(f"{name} {entry!r}\n".encode())
+
+
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor of any dtype, for a hash."""
+    """The bytes of a tensor of any dtype, for a hash. Of a quantised tensor, those of the values that it stands for."""
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
@@ -67,8 +92,7 @@ def settings_of(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def cache_key(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    teacher: TextClassifier | LanguageModel,
     texts: Sequence[str],
     length: int,
     dtype: torch.dtype,
@@ -76,8 +100,10 @@ def cache_key(
 ) -> str:
     """A hash of everything that a teacher's tensors depend on.
 
+    A forward hook that changes the teacher's outputs is not seen: give such a teacher a `cache_dir` of its own.
+
     Args:
-        model, tokenizer: the teacher's.
+        teacher: model and tokenizer.
         texts: in their order.
         length: the number of tokens at which texts are cut.
         dtype: the precision in which the teacher computes.
@@ -86,6 +112,7 @@ def cache_key(
     Raises:
         ValueError: a slow tokenizer, which can't be hashed.
     """
+    model, tokenizer = teacher
     parts = {
         "weights": weights_fingerprint(model),
         # A changed activation or head count changes the logits and not the weights.
@@ -108,16 +135,24 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         )
     # Truncation and padding are settings of the last call, not of the tokenizer.
     state = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
-    state["sides"] = [tokenizer.padding_side, tokenizer.truncation_side]
+    state["side"] = tokenizer.truncation_side  # the model, not the tokenizer, decides on which side is padded
+    # What the file of a tokenizer says of these, the object in memory may have changed.
+    state["padding"] = tokenizer.pad_token_id
+    state["split_special_tokens"] = bool(getattr(tokenizer, "split_special_tokens", False))
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one shard, completely or not at all."""
+    """Write one shard, completely or not at all.
+
+    Args:
+        path: of the shard. Its number and folder are part of the checksum, so that a copy elsewhere is refused.
+        tensors: by name.
+    """
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     # The file is written under another name and moved into place, so that a kill leaves no half file under this name.
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(contiguous, temporary, metadata={"sha256": _checksum(contiguous)})
+    save_file(contiguous, temporary, metadata={"sha256": _checksum(path, contiguous)})
     os.replace(temporary, path)
 
 
@@ -138,7 +173,7 @@ def read_shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
         _log.warning("cached teacher targets %s are unreadable (%s); labelling these texts again", path, error)
         return None
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if recorded != _checksum(tensors) or found != dict(shapes):
+    if recorded != _checksum(path, tensors) or found != dict(shapes):
         _log.warning("cached teacher targets %s are damaged; labelling these texts again", path)
         return None
     return tensors
@@ -193,8 +228,9 @@ def compute_in_shards(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for _, tensor in sorted(tensors.items()):
+def _checksum(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()

@@ -18,11 +18,11 @@ from torch import Tensor
 from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import (
     check_batch_size,
+    check_positions,
     encode_texts,
     evaluation_mode,
-    pad_batch,
+    model_batch,
     resolve_max_length,
-    to_device,
 )
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.features import Features
@@ -138,6 +138,7 @@ def precompute_teacher_features(
     teacher = teacher_classifier(teacher, tokenizer, device)
     length = resolve_max_length(teacher.tokenizer, max_length)
     token_ids = encode_texts(teacher.tokenizer, texts, length)
+    check_positions(teacher.model, token_ids)
     if not names:
         raise ValueError("name the features to keep, such as FeatureTerms(…).teacher_names")
     names = list(dict.fromkeys(names))  # a name given twice is one feature
@@ -152,7 +153,7 @@ def precompute_teacher_features(
     folder = None
     if cache_dir is not None:
         more: dict[str, Any] = {"features": sorted(names), "storage_dtype": str(storage_dtype)}
-        folder = Path(cache_dir) / cache_key(*teacher, texts, length, teacher.model.dtype, **more)
+        folder = Path(cache_dir) / cache_key(teacher, texts, length, teacher.model.dtype, **more)
 
     def shapes(rows: slice) -> dict[str, tuple[int, ...]]:
         return {name: (sum(map(len, token_ids[rows])), *width) for name, width in widths.items()}
@@ -191,9 +192,8 @@ def _shapes(
     teacher: TextClassifier, token_ids: list[int], names: Sequence[str]
 ) -> tuple[dict[str, tuple[int, ...]], float, bool]:
     """The shapes of one token's features by name, and `scaling` and `causal`, from a trial on one text."""
-    with capture_features(teacher.model, names) as features:
-        batch = pad_batch([token_ids], teacher.tokenizer)
-        teacher.model(**to_device(batch, teacher.model.device))
+    with evaluation_mode(teacher.model), capture_features(teacher.model, names) as features:
+        teacher.model(**model_batch(teacher.model, [token_ids], teacher.tokenizer))
     shapes = {name: tuple(_by_token(features[name]).shape[2:]) for name in names}
     return shapes, features.scaling, features.causal
 
@@ -210,7 +210,7 @@ def _features_of(
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
     with evaluation_mode(model):
         for start in range(0, len(token_ids), batch_size):
-            batch = to_device(pad_batch(token_ids[start : start + batch_size], teacher.tokenizer), model.device)
+            batch = model_batch(model, token_ids[start : start + batch_size], teacher.tokenizer)
             with capture_features(model, names) as features:
                 model(**batch)
             real = batch["attention_mask"].bool()

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from distill_helpers.data.labelled_texts import check_texts
-from distill_helpers.models.batching import check_finite, resolve_max_length
+from distill_helpers.models.batching import (
+    check_finite,
+    check_positions,
+    encode_texts,
+    position_limit,
+    resolve_max_length,
+)
 from distill_helpers.models.loading import load_text_classifier, pick_device
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 from distill_helpers.targets.cache import cache_key, compute_in_shards
@@ -56,8 +62,9 @@ def precompute_teacher_logits(
         fp32, (texts, classes), on the CPU, in the order of the texts.
 
     Raises:
-        ValueError: no text or an empty one (with its row), label names in another order, a bare model without its
-            tokenizer, a `TextClassifier` with a second one, or logits that are not finite.
+        ValueError: no text, an empty one or one of more tokens than the teacher has positions (with its row), label
+            names in another order, a bare model without its tokenizer, a `TextClassifier` with a second one, or logits
+            that are not finite.
 
     Example:
         >>> teacher = dh.load_course_model("help-desk-teacher", device="cpu")
@@ -72,6 +79,8 @@ def precompute_teacher_logits(
             f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
         )
     length = resolve_max_length(teacher.tokenizer, max_length)
+    if length > position_limit(teacher.model):  # before any work, and with the row among all texts
+        check_positions(teacher.model, encode_texts(teacher.tokenizer, texts, length))
     teacher.model.to(dtype=dtype)  # type: ignore[call-arg]
 
     def compute(rows: slice) -> dict[str, Tensor]:
@@ -80,7 +89,7 @@ def precompute_teacher_logits(
         return {"logits": logits}
 
     return compute_in_shards(
-        None if cache_dir is None else Path(cache_dir) / cache_key(*teacher, texts, length, dtype),
+        None if cache_dir is None else Path(cache_dir) / cache_key(teacher, texts, length, dtype),
         len(texts),
         lambda rows: {"logits": (rows.stop - rows.start, len(teacher.label_names))},
         compute,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -34,8 +36,10 @@ class DistillationDataset(Dataset):
             terms.
 
     Raises:
-        ValueError: lengths that differ, logits that are not finite or not two-dimensional, a label outside the classes,
-            neither labels nor anything from a teacher, features of other tokens, or an empty text; with the row.
+        TypeError: labels that come as one string, or teacher logits that are no tensor.
+        ValueError: lengths that differ, logits or features that are not finite, logits of other than two dimensions or
+            of a single column, a label that is missing, no whole number or outside the classes, neither labels nor
+            anything from a teacher, features of other tokens, or an empty text; with the row.
 
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
@@ -64,10 +68,9 @@ class DistillationDataset(Dataset):
                 raise ValueError(f"{len(texts)} texts, but {len(values)} {name}")
         if teacher_logits is not None:
             _check_teacher_logits(teacher_logits)
-        if labels is not None:
-            _check_labels(labels, None if teacher_logits is None else teacher_logits.shape[1])
+        n_classes = None if teacher_logits is None else teacher_logits.shape[1]
+        self.labels = [IGNORE_INDEX] * len(texts) if labels is None else class_indices(labels, n_classes)
         self.token_ids = encode_texts(tokenizer, texts, max_length)
-        self.labels = [IGNORE_INDEX] * len(texts) if labels is None else [int(label) for label in labels]
         self.teacher_logits = None if teacher_logits is None else teacher_logits.detach().float().cpu()
         self.tokenizer = tokenizer
         self.teacher_features = teacher_features
@@ -126,8 +129,21 @@ class DistillationCollator:
 
 
 def _check_teacher_logits(logits: Tensor) -> None:
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"teacher_logits must be a torch tensor, got {type(logits).__name__}; convert it with `torch.as_tensor`"
+        )
     if logits.dim() != 2 or not logits.is_floating_point():
-        raise ValueError(f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)}")
+        raise ValueError(
+            f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)} of {logits.dtype}"
+        )
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"teacher_logits of shape {tuple(logits.shape)} have a single column, over which a softmax is always 1, so"
+            " that nothing could be learned. If the column is a score, match it by a mean squared error in a loop of"
+            " your own; if it is the answer to a yes-or-no question, give the logits of both classes,"
+            " `torch.cat([torch.zeros_like(logits), logits], dim=1)`"
+        )
     check_finite(logits, "label this text again")
 
 
@@ -140,12 +156,57 @@ def _check_teacher_features(features: TeacherFeatures, token_ids: list[list[int]
             )
     if len(features.token_ids) != len(token_ids):
         raise ValueError(f"{len(token_ids)} texts, but teacher_features of {len(features.token_ids)}")
-
-
-def _check_labels(labels: Sequence[int], n_classes: int | None) -> None:
-    for row, label in enumerate(labels):
-        if label != IGNORE_INDEX and (label < 0 or (n_classes is not None and label >= n_classes)):
-            known = "a class index" if n_classes is None else f"one of the teacher's {n_classes} classes"
+    for name, tensor in features.tensors.items():
+        bad = (~tensor.isfinite()).flatten(start_dim=1).any(dim=1).nonzero().flatten()
+        if len(bad):
+            row = bisect_right(features.token_starts(), int(bad[0])) - 1
             raise ValueError(
-                f"row {row}: label {label} is neither {known} nor {IGNORE_INDEX}, which marks a text without a label"
+                f"row {row}: the teacher's feature {name!r} is not finite; compute the features again, in float32 if"
+                " they were kept in half precision"
             )
+
+
+def class_indices(labels: Sequence[int], n_classes: int | None) -> list[int]:
+    """Labels as ints, each a class index or `IGNORE_INDEX`.
+
+    Args:
+        labels: ints, or integers of NumPy, pandas or PyTorch.
+        n_classes: the number of classes; None if it is unknown.
+
+    Raises:
+        TypeError: one string.
+        ValueError: anything but a class index, with the row and the remedy.
+    """
+    if isinstance(labels, str | bytes):
+        raise TypeError(f"labels must be a sequence of class indices, got one {type(labels).__name__}")
+    return [_class_index(row, label, n_classes) for row, label in enumerate(labels)]
+
+
+def _class_index(row: int, label: Any, n_classes: int | None) -> int:
+    value = label.item() if hasattr(label, "item") and getattr(label, "ndim", 1) == 0 else label
+    # By name: pandas is not imported for its missing values.
+    missing = value is None or type(value).__name__ in ("NAType", "NaTType")
+    if missing or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(
+            f"row {row}: the label is missing ({label!r}); mark a text without a label with {IGNORE_INDEX}"
+        )
+    if isinstance(value, bool):
+        raise ValueError(f"row {row}: the label {label!r} is no class index; pass int(label) if False is class 0")
+    if isinstance(value, float):
+        raise ValueError(
+            f"row {row}: the label {label!r} is a float, which is no class index; pass integers. A score can't be"
+            " learned as a class, and a soft label belongs in teacher_logits"
+        )
+    if isinstance(value, str):
+        raise ValueError(f"row {row}: the label {label!r} is a name; pass its index, `label_names.index(label)`")
+    if not isinstance(value, int):
+        raise ValueError(
+            f"row {row}: the label {label!r} is no class index. A text has one class here; several labels for a text"
+            " are a multi-label task, which this data set does not hold"
+        )
+    if value != IGNORE_INDEX and (value < 0 or (n_classes is not None and value >= n_classes)):
+        known = "a class index" if n_classes is None else f"one of the teacher's {n_classes} classes"
+        raise ValueError(
+            f"row {row}: label {value} is neither {known} nor {IGNORE_INDEX}, which marks a text without a label"
+        )
+    return value

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill_helpers.data.markdown import markdown_code, markdown_text
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.text_models import label_names_of
+from distill_helpers.training.validation_metrics import best_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,17 +20,25 @@ __all__ = ["write_model_card"]
 
 
 def write_model_card(
-    folder: Path, model: PreTrainedModel, config: DistillationConfig, history: pd.DataFrame, args: TrainingArguments
+    folder: Path,
+    model: PreTrainedModel,
+    config: DistillationConfig,
+    history: pd.DataFrame,
+    args: TrainingArguments,
+    metric: str,
 ) -> Path:
-    """Write a model card, with the Hub's metadata, into the folder of a saved student. Returns the path of the card."""
+    """Write a model card, with the Hub's metadata, into the folder of a saved student. Returns the path of the card.
+
+    `metric` is the key of `validation_metrics.SELECTIONS` that has chosen the epoch. The card shows its figure.
+
+    The names of the classes may come from anywhere. The card shows them as they are written, and never as markup.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
-    if config.response_loss_weight > 0:
-        best = history.iloc[int(history["eval_accuracy"].argmax())]
-        result = f"validation accuracy | {best['eval_accuracy']:.4f}"
-    else:
-        best = history.iloc[int(history["eval_loss"].argmin())]
-        result = f"validation loss (features alone, the head is untrained) | {best['eval_loss']:.4f}"
+    best = history.iloc[best_row(history, metric)]
+    name = {"agreement": "agreement with the teacher", "nll": "NLL", "kl": "KL from the teacher"}.get(metric, metric)
+    features_alone = " (features alone, the head is untrained)" if config.response_loss_weight == 0 else ""
+    result = f"validation {name}{features_alone} | {best[f'eval_{metric}']:.4f}"
     settings = {
         "epochs": args.num_train_epochs,
         "learning rate": args.learning_rate,
@@ -42,16 +52,16 @@ def write_model_card(
 {metadata}
 ---
 
-# Distilled {model.config.model_type} classifier
+# Distilled {markdown_text(model.config.model_type)} classifier
 
 {model.num_parameters():,} parameters, {model.config.num_labels} classes:
-{", ".join(map(str, label_names_of(model)))}.
+{", ".join(map(markdown_text, label_names_of(model)))}.
 
 Trained with `distill_helpers.train_student_with_distillation` on the objective below.
 
 | | |
 |---|---|
-| objective | `{json.dumps(asdict(config))}` |
+| objective | {markdown_code(json.dumps(asdict(config)))} |
 """
     card += "".join(f"| {name} | {value} |\n" for name, value in settings.items())
     card += f"""| best epoch | {best["epoch"]:g} of {args.num_train_epochs:g} |

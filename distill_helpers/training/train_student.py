@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 from collections.abc import Sequence
@@ -9,26 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainingArguments
 
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.architectures import embedding_weight
 from distill_helpers.models.loading import load_text_classifier, pick_device
 from distill_helpers.models.text_models import TextClassifier
-from distill_helpers.training.checkpoints import claim_checkpoints, newest_checkpoint, run_key
+from distill_helpers.training.checkpoints import (
+    ASSEMBLY,
+    KeepWhole,
+    claim_checkpoints,
+    describe_run,
+    is_claimed,
+    newest_checkpoint,
+)
+from distill_helpers.training.checks import check_datasets, check_settings, check_task, choose_metric
 from distill_helpers.training.dataset import DistillationCollator, DistillationDataset
 from distill_helpers.training.model_card import write_model_card
-from distill_helpers.training.trainer import DistillationTrainer, remove_projectors
+from distill_helpers.training.output_folder import finished_student, locked, move_finished, refuse_other_models
+from distill_helpers.training.projectors import remove_projectors
+from distill_helpers.training.trainer import DistillationTrainer
+from distill_helpers.training.validation_metrics import selection_metric, warn_if_nothing_was_learned
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["DistilledStudent", "train_student_with_distillation"]
-
-# The file that is written last. It says which run's result the folder holds.
-_FINISHED = "finished-run.key"
 
 
 class DistilledStudent(NamedTuple):
@@ -37,7 +45,10 @@ class DistilledStudent(NamedTuple):
     Attributes:
         model: the student of the best epoch, in evaluation mode.
         tokenizer: the student's tokenizer.
-        history: one row for each epoch: `epoch`, the training loss and its terms, `eval_loss`, `eval_accuracy`.
+        history: one row for each epoch: `epoch`, the training loss and its terms, and the validation figures
+            `eval_loss`, `eval_accuracy`, `eval_nll` (with hard labels; nats), `eval_agreement` and `eval_kl` (with
+            teacher logits; KL(teacher ‖ student) at T = 1, nats). `eval_loss` depends on temperature and alpha; the
+            others can be compared between all runs.
         output_dir: the folder with model, tokenizer, model card and `history.csv`.
 
     Example:
@@ -94,13 +105,21 @@ def train_student_with_distillation(
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
     teacher: TextClassifier | None = None,
+    metric_for_best_model: str | None = None,
 ) -> DistilledStudent:
     """Train a student on soft targets, hard labels and features, and return the student of its best epoch.
 
     The optimizer is AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1. The best epoch is the one
-    with the highest validation accuracy, or with the lowest validation loss where the configuration trains on features
-    alone. A run that was killed goes on from its last complete epoch and ends with the same weights, bit for bit. A run
-    that was finished in `output_dir` is read back instead of repeated.
+    with the highest validation accuracy and, among epochs of equal accuracy, the lowest validation NLL; see
+    `metric_for_best_model`. A warning says if that student is no better than the most frequent class.
+
+    A run that was killed goes on from its last whole checkpoint and ends with the same weights, bit for bit. The
+    student of a call that was finished in `output_dir` before is read back, with a warning that says so. A finished
+    student of any other call is replaced only if `resume=False` asks for it. One training at a time writes into a
+    folder.
+
+    Under `torchrun` or `accelerate launch`, `batch_size` is that of each process. Two processes with 16 messages each
+    train the same student as one process with 32, up to rounding, and log the same figures.
 
     This is also the way to fine-tune a teacher: `DistillationConfig(alpha=0.0)` trains on hard labels alone, without
     any teacher (the example of `DistilledStudent` does so).
@@ -123,18 +142,26 @@ def train_student_with_distillation(
             batches of 64 pad them to 44). The order of the batches is then less random.
         seed: of order and dropout.
         report_to: trackers as the Trainer names them ("wandb", "tensorboard", …), imported only when named.
-        resume: go on from what is in `output_dir`. False starts afresh and deletes the checkpoints in it.
+        resume: go on from what is in `output_dir`. False starts afresh: it deletes the checkpoints there at once, and
+            replaces a finished student as soon as the new one is complete.
         callbacks: further callbacks for the Trainer.
         progress: show the Trainer's progress bar and its log.
         teacher: runs beside the student for what the data sets lack, logits or features.
+        metric_for_best_model: what chooses the best epoch on the validation set. "accuracy" (ties: the lower NLL) and
+            "nll" need hard labels, and leave out messages without one. "agreement" with the teacher (ties: the lower
+            KL) and "kl" need teacher logits. "loss" is the training's own loss, which depends on temperature and alpha.
+            By default, features alone go by "loss", labelled messages by "accuracy", messages without any label by
+            "agreement".
 
     Returns:
         The best student, its history, and the folder in which the student was saved.
 
     Raises:
-        ValueError: a setting out of range, a student in half precision, data sets whose classes or vocabulary do not
-            fit the student, feature terms without features, no labels to validate on, or checkpoints of another run in
-            `output_dir`.
+        ValueError: a setting out of range, a student in half precision or of another task, data sets whose classes or
+            vocabulary do not fit the student, feature terms without features, a metric that can't be computed, a loss
+            that is not finite, or an `output_dir` with the checkpoints or the student of another run, or with a damaged
+            student.
+        RuntimeError: another training writes into `output_dir` at this moment.
 
     Example:
         >>> few = dh.load_help_desk().train.subset(range(0, 2500, 100))
@@ -146,21 +173,22 @@ def train_student_with_distillation(
         ...     student, data, data, n_epochs=1, output_dir="student", device="cpu", progress=False
         ... )
         >>> list(result.history.columns)
-        ['epoch', 'loss', 'soft_target_loss', 'task_loss', 'eval_loss', 'eval_accuracy']
+        ['epoch', 'loss', 'soft_target_loss', 'task_loss', 'eval_loss', 'eval_accuracy', 'eval_nll', 'eval_agreement',
+        'eval_kl']
     """
     config = DistillationConfig() if distillation_config is None else distillation_config
-    _check_settings(n_epochs, learning_rate, batch_size, warmup_ratio, gradient_accumulation_steps)
+    check_settings(n_epochs, learning_rate, batch_size, warmup_ratio, gradient_accumulation_steps)
     if isinstance(student_model_name, TextClassifier):
         # The caller's student stays as it was, so that the same call can be made again after an interruption.
         student = student_model_name._replace(model=copy.deepcopy(student_model_name.model))
     else:
         student = load_text_classifier(student_model_name, device="cpu")
-    _check_datasets(student, train_dataset, val_dataset, config, teacher)
-    features_alone = config.response_loss_weight == 0
+    check_task("student", student.model, config)
+    check_datasets(student, train_dataset, val_dataset, config, teacher)
+    metric = choose_metric(metric_for_best_model, val_dataset, config, teacher)
+    trainer_metric, greater_is_better = selection_metric(metric)
     output_dir = Path(output_dir)
     checkpoints = output_dir / "checkpoints"
-    if not resume and checkpoints.exists():
-        shutil.rmtree(checkpoints)
 
     args = TrainingArguments(
         output_dir=str(checkpoints),
@@ -179,8 +207,8 @@ def train_student_with_distillation(
         logging_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model="loss" if features_alone else "accuracy",
-        greater_is_better=not features_alone,
+        metric_for_best_model=trainer_metric,
+        greater_is_better=greater_is_better,
         seed=seed,
         data_seed=seed,
         report_to=report_to,
@@ -188,51 +216,53 @@ def train_student_with_distillation(
         use_cpu=pick_device(device).type == "cpu",
         dataloader_pin_memory=pick_device(device).type == "cuda",
     )
-    trainer = DistillationTrainer(
-        student.model,
-        config,
-        args,
-        train_dataset=train_dataset,
-        eval_dataset=val_dataset,
-        data_collator=DistillationCollator(student.tokenizer),
-        processing_class=student.tokenizer,
-        callbacks=list(callbacks),
-        teacher=teacher,
-    )
-    if not progress:
-        trainer.remove_callback(PrinterCallback)
-    key = run_key(student.model, train_dataset, val_dataset, args, config, teacher)
-    if resume and (finished := _finished_run(output_dir, key, student)) is not None:
-        return finished
-    claim_checkpoints(checkpoints, key)
-    (output_dir / _FINISHED).unlink(missing_ok=True)  # the result in this folder will be overwritten
-    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints))
+    run = describe_run(student.model, train_dataset, val_dataset, args, config, teacher)
+    if resume and (finished := finished_student(output_dir, run, student)) is not None:
+        return DistilledStudent(finished[0], student.tokenizer, finished[1], output_dir)
+    processes = PartialState()
+    with contextlib.ExitStack() as stack:
+        if processes.is_main_process:
+            stack.enter_context(locked(output_dir))
+            if not resume and checkpoints.exists():
+                shutil.rmtree(checkpoints)
+            if resume and not is_claimed(checkpoints, run):  # a killed run that was to replace a student may go on
+                refuse_other_models(output_dir, run)
+            claim_checkpoints(checkpoints, run)
+            newest = newest_checkpoint(checkpoints)
+        processes.wait_for_everyone()
+        if not processes.is_main_process:
+            newest = newest_checkpoint(checkpoints)
+        trainer = DistillationTrainer(
+            student.model,
+            config,
+            args,
+            train_dataset=train_dataset,
+            eval_dataset=val_dataset,
+            data_collator=DistillationCollator(student.tokenizer),
+            processing_class=student.tokenizer,
+            callbacks=[KeepWhole(checkpoints, processes.wait_for_everyone), *callbacks],
+            teacher=teacher,
+        )
+        if not progress:
+            trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=newest)
+        processes.wait_for_everyone()  # each of them has read the best checkpoint, which is deleted below
 
-    history = _history(trainer.state.log_history, config)
-    model = student.model.eval()  # the Trainer has loaded the best weights into it
-    remove_projectors(model)
-    # Not trainer.save_model, which adds a pickle of the arguments.
-    model.save_pretrained(output_dir)
-    student.tokenizer.save_pretrained(output_dir)
-    history.to_csv(output_dir / "history.csv", index=False)
-    write_model_card(output_dir, model, config, history, args)
-    (output_dir / _FINISHED).write_text(key)
-    shutil.rmtree(checkpoints)
+        history = _history(trainer.state.log_history, config)
+        model = student.model.eval()  # the Trainer has loaded the best weights into it
+        remove_projectors(model)
+        if processes.is_main_process:
+            # Not trainer.save_model, which adds a pickle of the arguments.
+            model.save_pretrained(checkpoints / ASSEMBLY)
+            student.tokenizer.save_pretrained(checkpoints / ASSEMBLY)
+            history.to_csv(checkpoints / ASSEMBLY / "history.csv", index=False)
+            write_model_card(checkpoints / ASSEMBLY, model, config, history, args, metric)
+            move_finished(checkpoints / ASSEMBLY, output_dir, run)
+            shutil.rmtree(checkpoints)
+        processes.wait_for_everyone()
+    if config.response_loss_weight > 0 and processes.is_main_process:
+        warn_if_nothing_was_learned(student.label_names, val_dataset, history, metric)
     return DistilledStudent(model, student.tokenizer, history, output_dir)
-
-
-def _finished_run(output_dir: Path, key: str, student: TextClassifier) -> DistilledStudent | None:
-    """The result of the run with this key, read from `output_dir`; None where the folder does not hold it."""
-    import pandas as pd
-
-    finished = output_dir / _FINISHED
-    # A PEFT adapter would come back merged into its base, as another kind of model.
-    if not finished.is_file() or finished.read_text() != key or not isinstance(student.model, PreTrainedModel):
-        return None
-    model = type(student.model).from_pretrained(output_dir, dtype=torch.float32, local_files_only=True)
-    history = pd.read_csv(output_dir / "history.csv")
-    model.to(student.model.device)  # type: ignore[arg-type]
-    return DistilledStudent(model.eval(), student.tokenizer, history, output_dir)
 
 
 def _history(log_history: list[dict[str, float]], config: DistillationConfig) -> pd.DataFrame:
@@ -240,74 +270,7 @@ def _history(log_history: list[dict[str, float]], config: DistillationConfig) ->
     import pandas as pd
 
     terms = ("soft_target_loss", "task_loss", *config.feature_weights)
-    columns = ("epoch", "loss", *terms, "eval_loss", "eval_accuracy")
+    columns = ("epoch", "loss", *terms, *(f"eval_{name}" for name in ("loss", "accuracy", "nll", "agreement", "kl")))
     epochs = pd.DataFrame(log_history).groupby("epoch", as_index=False).last()
     # A state that was read from a checkpoint has its entries sorted by name; the columns have one order all the same.
     return epochs[[name for name in columns if name in epochs]]
-
-
-def _check_settings(
-    n_epochs: int, learning_rate: float, batch_size: int, warmup_ratio: float, gradient_accumulation_steps: int
-) -> None:
-    counts = {
-        "n_epochs": n_epochs,
-        "batch_size": batch_size,
-        "gradient_accumulation_steps": gradient_accumulation_steps,
-    }
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
-    if not 0 <= warmup_ratio < 1:
-        raise ValueError(f"warmup_ratio must lie in [0, 1), got {warmup_ratio!r}; it is a share of the steps")
-
-
-def _check_datasets(
-    student: TextClassifier,
-    train: DistillationDataset,
-    validation: DistillationDataset,
-    config: DistillationConfig,
-    teacher: TextClassifier | None,
-) -> None:
-    n_classes, n_tokens = len(student.label_names), len(embedding_weight(student.model))
-    vocabulary = student.tokenizer.get_vocab()
-    # At a learning rate of 1e-5, ten steps of AdamW leave 84% of bf16 weights unchanged: the steps are below rounding.
-    half = {str(p.dtype) for p in student.model.parameters() if p.requires_grad and p.dtype.itemsize < 4}
-    if half:
-        raise ValueError(
-            f"the student's weights are {', '.join(sorted(half))}, in which small steps are lost; train in fp32,"
-            " `student.model.float()`"
-        )
-    for name, data in (("train_dataset", train), ("val_dataset", validation)):
-        if len(data) == 0:
-            raise ValueError(f"{name} is empty")
-        if config.uses_teacher_logits and data.teacher_logits is None and teacher is None:
-            raise ValueError(
-                f"{name} has no teacher logits and alpha is {config.alpha}; add the logits, pass teacher=, or set"
-                " alpha=0"
-            )
-        if config.uses_features and data.teacher_features is None and teacher is None:
-            raise ValueError(
-                f"{name} has no teacher features and feature terms are on; add the features or pass teacher="
-            )
-        if data.teacher_logits is not None and data.teacher_logits.shape[1] != n_classes:
-            raise ValueError(
-                f"{name}: {data.teacher_logits.shape[1]} teacher classes, but the student has {n_classes}; make the"
-                " student with the teacher's classes"
-            )
-        if max(data.labels) >= n_classes:
-            raise ValueError(f"{name}: label {max(data.labels)}, but the student has {n_classes} classes")
-        if max(map(max, data.token_ids)) >= n_tokens or data.tokenizer.get_vocab() != vocabulary:
-            raise ValueError(
-                f"{name} was tokenised with another tokenizer than the student's ({n_tokens} entries); make the data"
-                " set with the student's tokenizer"
-            )
-    if config.response_loss_weight == 0:
-        return
-    if IGNORE_INDEX in validation.labels:
-        raise ValueError(
-            "val_dataset has unlabelled messages, and the best epoch can't be chosen without labels; leave them out"
-        )
-    if config.alpha < 1 and all(label == IGNORE_INDEX for label in train.labels):
-        raise ValueError(f"alpha is {config.alpha}, but no training message has a hard label; set alpha=1")

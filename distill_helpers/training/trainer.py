@@ -8,30 +8,30 @@ of dimensions.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.distillation_loss import DistillationLoss, count_items
-from distill_helpers.losses.feature_terms import FeatureTerms
-from distill_helpers.models.architectures import ModelShape
-from distill_helpers.models.batching import check_vocabulary
+from distill_helpers.models.batching import check_vocabulary, evaluation_mode
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.features import Features
 from distill_helpers.models.text_models import LanguageModel, TextClassifier
-from distill_helpers.targets.features import TeacherFeatures, take_features
+from distill_helpers.targets.features import take_features
+from distill_helpers.training.checks import check_models, check_task
+from distill_helpers.training.projectors import feature_terms_for
+from distill_helpers.training.validation_metrics import validation_metrics
 
-__all__ = ["DistillationTrainer", "remove_projectors"]
+__all__ = ["DistillationTrainer"]
 
 
-# The attribute of the student under which the projectors are trained, and saved in checkpoints.
-_PROJECTORS = "distillation_projectors"
+# The entry of a batch that says which of its items count.
+_COUNTS = "counts"
 
 
 class DistillationTrainer(Trainer):
@@ -48,12 +48,14 @@ class DistillationTrainer(Trainer):
         distillation_config: what the student learns from.
         args: the Trainer's own arguments; `args.seed` is also the seed of the projectors.
         teacher: runs beside the student for what the batches lack. Its tokenizer must be the student's, since both
-            models read the same tokens. The teacher is moved to the Trainer's device and never trained.
+            models read the same tokens. The teacher is moved to the Trainer's device and never trained. It runs without
+            dropout, and keeps the mode (training or evaluation) in which it came.
         **kwargs: further arguments of the Trainer.
 
     Raises:
-        ValueError: feature terms without a teacher or its cached features, another vocabulary, or models that do not
-            fit the configuration.
+        ValueError: feature terms without a teacher or its cached features, another vocabulary, models that do not fit
+            the configuration or each other (one column, multi-label, shared weights, classes in another order). During
+            training and evaluation: a loss that is not finite.
 
     Example:
         Two steps with a live teacher, which gives the logits and the features; the log has every term of the loss:
@@ -90,8 +92,14 @@ class DistillationTrainer(Trainer):
     ) -> None:
         # The Trainer would drop columns that the student's forward() does not name, such as teacher_logits.
         args.remove_unused_columns = False
-        kwargs.setdefault("compute_metrics", accuracy_metric)
-        terms = _feature_terms(model, distillation_config, teacher, kwargs.get("train_dataset"), args.seed)
+        # The figures of classes. Other tasks have metrics of their own, which the caller passes.
+        of_classes = distillation_config.task in ("single_label", "token_classification")
+        kwargs.setdefault("compute_metrics", validation_metrics if of_classes else None)
+        check_task("student", model, distillation_config)
+        if teacher is not None:
+            check_task("teacher", teacher.model, distillation_config)
+            check_models(model, teacher.model)
+        terms = feature_terms_for(model, distillation_config, teacher, kwargs.get("train_dataset"), args.seed)
         super().__init__(model=model, args=args, **kwargs)
         # The loss is divided by the items of the whole accumulated batch already; the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True
@@ -105,7 +113,8 @@ class DistillationTrainer(Trainer):
                 "use the teacher's tokenizer for both (no trimmed vocabulary), or cached teacher_logits without feature"
                 " terms",
             )
-            self.teacher = teacher.model.to(args.device).eval()  # type: ignore[arg-type]
+            self.teacher = teacher.model.to(args.device)  # type: ignore[arg-type]
+        self._evaluated = torch.zeros(2, dtype=torch.float64)  # the sum of the loss over its items, and their number
         self._term_sums: dict[str, Tensor] = {}
         self._term_steps = 0
 
@@ -118,37 +127,82 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         inputs = dict(inputs)
         labels, teacher_logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
+        counts = inputs.pop(_COUNTS, None) if model.training else self._counts(labels, self._n_repeated(len(labels)))
         teacher_features = take_features(inputs)
         terms = self.loss_fn.feature_terms
-        config = self.loss_fn.config
-        lacks_logits = teacher_logits is None and config.uses_teacher_logits
+        lacks_logits = teacher_logits is None and (
+            self.loss_fn.config.uses_teacher_logits or (not model.training and self._measures)
+        )
         lacks_features = teacher_features is None and terms is not None
         if self.teacher is not None and (lacks_logits or lacks_features):
-            with torch.no_grad(), _capture(self.teacher, None if terms is None else terms.teacher_names) as captured:
+            names = None if terms is None else terms.teacher_names
+            # Without dropout, in whatever mode the teacher has been handed over.
+            with torch.no_grad(), evaluation_mode(self.teacher), _capture(self.teacher, names) as captured:
                 live_logits = self.teacher(**inputs).logits
             teacher_logits = live_logits if teacher_logits is None else teacher_logits
             teacher_features = captured if teacher_features is None else teacher_features
-        student = self.accelerator.unwrap_model(model)
-        with _capture(student, None if terms is None else terms.student_names) as student_features:
-            outputs = model(**inputs)
-        values = self.loss_fn(
-            outputs.logits,
-            teacher_logits,
-            labels,
-            # In evaluation the Trainer's count leaves out unlabelled messages; the loss then counts its items itself.
-            num_items=num_items_in_batch if model.training else None,
-            student_features=student_features,
-            teacher_features=teacher_features,
-            attention_mask=inputs.get("attention_mask"),
-        )
+        student: Any = self.accelerator.unwrap_model(model)
+        logits: list[Tensor] = []
+
+        def values_of(forward: Callable[..., Any]) -> dict[str, Tensor]:
+            with _capture(student, None if terms is None else terms.student_names) as student_features:
+                logits.append(forward(**inputs).logits)
+            return self.loss_fn(
+                logits[0],
+                teacher_logits if self.loss_fn.config.uses_teacher_logits else None,
+                labels,
+                mask=counts,
+                # In evaluation the Trainer's count leaves out unlabelled messages; the loss then counts its own items.
+                num_items=num_items_in_batch if model.training else None,
+                student_features=student_features,
+                teacher_features=teacher_features,
+                attention_mask=inputs.get("attention_mask"),
+            )
+
+        values = self._inside_the_wrapper(model, inputs, values_of)
         loss = self._remembered(values, model, num_items_in_batch)
-        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+        if not model.training:
+            self._add_to_evaluation(loss, labels, counts)
+        if not return_outputs:
+            return loss
+        outputs = {"logits": logits[0]}
+        if self._measures and teacher_logits is not None and teacher_logits.shape == logits[0].shape:
+            outputs["teacher_logits"] = teacher_logits
+        return loss, outputs
+
+    def _inside_the_wrapper(
+        self, model: nn.Module, inputs: dict[str, Any], values_of: Callable[[Callable[..., Any]], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The terms of the loss, computed in the forward pass of the wrapper for several processes, if there is one.
+
+        The wrapper waits for the gradient of each weight that its own forward pass used, and of no other. Projectors, a
+        head that the loss applies, and a head that the loss leaves out would each be an error, or a wait without end.
+        """
+        if self.accelerator.num_processes == 1:
+            return values_of(model)
+        student: Any = self.accelerator.unwrap_model(model)
+        forward, own = student.forward, vars(student).get("forward")
+        student.forward = lambda **_: values_of(forward)
+        try:
+            return model(**inputs)
+        finally:
+            if own is None:
+                del student.forward
+            else:
+                student.forward = own
 
     def _remembered(
         self, values: dict[str, Tensor], model: nn.Module, num_items_in_batch: Tensor | int | None
     ) -> Tensor:
         """The total loss, scaled for the number of processes. The other terms are kept for the log."""
         loss = values.pop("total_loss")
+        # The Trainer would log the mean of the steps before instead, and save a student of NaN as the best.
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss is {float(loss.detach())} {'at' if model.training else 'in the evaluation after'} step"
+                f" {self.state.global_step}; lower the learning rate, use float32, or look for values that are not"
+                " finite in the logits and features of a live teacher"
+            )
         if model.training:
             for name, value in values.items():
                 self._term_sums[name] = self._term_sums.get(name, 0) + value
@@ -163,13 +217,62 @@ class DistillationTrainer(Trainer):
         # The Trainer counts labels, and would leave out unlabelled messages, from which the student learns too.
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = self._prepared(batches)
+        if batches and not self.loss_fn.config.causal:
+            labels = batches[-1]["labels"]
+            counts = self._counts(labels, self._n_repeated(len(labels)))
+            if counts is not None:
+                batches[-1] = {**batches[-1], _COUNTS: counts}
         count = torch.zeros((), dtype=torch.long, device=device)
         for batch in batches:
-            count += count_items(batch["labels"], self.loss_fn.config.causal).to(device)
+            counts = batch.get(_COUNTS)
+            n_items = self._n_items(batch["labels"]) if counts is None else counts.sum()
+            count += n_items.to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         self._term_steps += 1
         return batches, count
+
+    def _n_repeated(self, n_rows: int) -> int:
+        """How many of the last rows of the last batch are repetitions, with which several processes fill it up."""
+        state = self.accelerator.gradient_state
+        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return 0
+        first = self.accelerator.process_index * n_rows
+        return n_rows - min(max(state.remainder - first, 0), n_rows)
+
+    def _n_items(self, labels: Tensor) -> Tensor:
+        return count_items(labels, self.loss_fn.config.causal, self.loss_fn.config.task)
+
+    def _counts(self, labels: Tensor, n_repeated: int) -> Tensor | None:
+        """The mask of the items that count; None where all of them do."""
+        if n_repeated == 0:
+            return None
+        if labels.dim() == 1 or self.loss_fn.config.task in ("multi_label", "regression"):
+            counts = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+        else:
+            counts = labels != IGNORE_INDEX
+        counts[len(labels) - n_repeated :] = False
+        return counts
+
+    @property
+    def _measures(self) -> bool:
+        """Whether evaluation compares the student with its teacher. A metric of the caller's sees the logits alone."""
+        return self.compute_metrics is validation_metrics
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._evaluated = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.accelerator.num_processes > 1:
+            self._evaluated = self.accelerator.reduce(self._evaluated.float().to(self.args.device), "sum")
+        total, n_items = self._evaluated.tolist()
+        if n_items and output.metrics is not None:
+            # The Trainer's is a mean of the batches' means, which depends on how the items are spread over batches.
+            output.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_loss"] = total / n_items
+        return output
+
+    def _add_to_evaluation(self, loss: Tensor, labels: Tensor, counts: Tensor | None) -> None:
+        n_items = self._n_items(labels) if counts is None else counts.sum()
+        self._evaluated += torch.tensor([float(loss.detach()) * int(n_items), int(n_items)], dtype=torch.float64)
 
     def _prepared(self, batches: list) -> list:
         """The batches of a step on which the student is trained. Subclasses may change them here."""
@@ -181,69 +284,13 @@ class DistillationTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._term_steps:
+            # Each process has its share of the sum, or its own mean where the processes do not count together.
+            how = "sum" if self.args.average_tokens_across_devices else "mean"
             for name, total in self._term_sums.items():
-                logs[name] = float(total) / self._term_steps
+                logs[name] = float(self.accelerator.reduce(total, how)) / self._term_steps
             self._term_sums, self._term_steps = {}, 0
         super().log(logs, start_time)
 
 
-def remove_projectors(model: PreTrainedModel) -> None:
-    """Remove the projectors of feature distillation from a student, which does not need them to predict.
-
-    A student of `DistillationTrainer` has projectors after training if its width differs from the teacher's.
-    `train_student_with_distillation` has removed them already.
-
-    Example:
-        >>> student = dh.create_transformer(("mac", "windows"), vocab_size=1000, hidden_size=32)
-        >>> config, shape = dh.DistillationConfig(intermediate_layers=True), dh.ModelShape.of(student)
-        >>> terms = dh.FeatureTerms(config, shape, dh.ModelShape(2, 64, n_heads=2))
-        >>> student.distillation_projectors = terms.projectors  # as `DistillationTrainer` does
-        >>> before = student.num_parameters()
-        >>> dh.remove_projectors(student)
-        >>> before - student.num_parameters()  # two layers from width 32 to 64
-        4224
-    """
-    if hasattr(model, _PROJECTORS):
-        delattr(model, _PROJECTORS)
-
-
-def _feature_terms(
-    model: PreTrainedModel,
-    config: DistillationConfig,
-    teacher: TextClassifier | LanguageModel | None,
-    train_dataset: Any,
-    seed: int,
-) -> FeatureTerms | None:
-    if not config.uses_features:
-        return None
-    cached: TeacherFeatures | None = getattr(train_dataset, "teacher_features", None)
-    if cached is not None:
-        shape = cached.shape
-    elif teacher is not None:
-        shape = ModelShape.of(teacher.model)
-    else:
-        raise ValueError("feature terms are on: pass teacher=, or a train_dataset with teacher_features")
-    terms = FeatureTerms(config, ModelShape.of(model), shape, seed)
-    if cached is not None and (missing := set(terms.teacher_names) - set(cached.tensors)):
-        raise ValueError(f"the cached teacher features lack {sorted(missing)}; compute {list(terms.teacher_names)}")
-    if len(terms.projectors):
-        if not isinstance(model, PreTrainedModel):
-            raise TypeError(
-                f"{type(model).__name__} would not save projectors in its checkpoints; train a whole model of"
-                " transformers, or match features between equal widths"
-            )
-        setattr(model, _PROJECTORS, terms.projectors)
-    return terms
-
-
 def _capture(model: nn.Module, names: tuple[str, ...] | None) -> contextlib.AbstractContextManager[Features | None]:
     return contextlib.nullcontext() if names is None else capture_features(model, names)
-
-
-def accuracy_metric(prediction: EvalPrediction) -> dict[str, float]:
-    """`accuracy` over the positions that have a label; an empty dictionary where no position has one."""
-    labels = np.asarray(prediction.label_ids)
-    labelled = labels != IGNORE_INDEX
-    if not labelled.any():
-        return {}
-    return {"accuracy": float((np.asarray(prediction.predictions).argmax(-1) == labels)[labelled].mean())}

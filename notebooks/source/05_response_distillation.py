@@ -30,6 +30,7 @@
 import copy
 import math
 import tempfile
+import warnings
 from pathlib import Path
 
 import ipywidgets
@@ -427,8 +428,8 @@ print(f"one message: the student is {timing['teacher_latency_ms'] / timing['stud
 # ## Your own data
 #
 # Two CSV files with a header are enough: a tenth of training becomes the validation set, unless you pass a file for it.
-# Labels are read from training; a label that training does not have, or an empty
-# text, is an error that names the row.
+# A text that stands in the test file too leaves training, with a warning. Labels are read from training; a label that
+# training does not have, or an empty text, is an error that names the row.
 
 # %%
 folder = work / "mine"
@@ -437,7 +438,9 @@ for name, part in (("train", train.sample(0.2)), ("test", test.sample(0.2))):
     frame = pd.DataFrame({"message": part.texts, "queue": [part.label_names[i] for i in part.labels]})
     frame.to_csv(folder / f"{name}.csv", index=False)
 
-mine = dh.load_csv(folder / "train.csv", folder / "test.csv", text_column="message", label_column="queue")
+with warnings.catch_warnings(record=True) as said:
+    mine = dh.load_csv(folder / "train.csv", folder / "test.csv", text_column="message", label_column="queue")
+print(str(said[0].message).replace(f"{folder}/", ""))
 print(
     f"{len(mine.train)} training, {len(mine.validation)} validation, {len(mine.test)} test; {len(mine.label_names)} classes"
 )
@@ -447,7 +450,7 @@ with (folder / "train.csv").open("a") as file:
 try:
     dh.load_csv(folder / "train.csv", folder / "test.csv", text_column="message", label_column="queue")
 except ValueError as error:
-    print(str(error).split("/")[-1])
+    print(str(error).replace(f"{folder}/", ""))
 
 # %% [markdown]
 # From there it is the pipeline above: `load_text_classifier` for a teacher of yours, `precompute_teacher_logits`,

@@ -49,7 +49,7 @@ def test_everything_but_the_data_set_loads_neither_torch_nor_an_sdk() -> None:
     assert HEAVY & set(loaded["with a teacher"]) == {"openai", "aiohttp", "httpx2"}
 
 
-@pytest.mark.parametrize("missing", ["filelock", "msgspec"])
+@pytest.mark.parametrize("missing", ["msgspec"])
 def test_without_the_extra_the_error_names_it(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from distill_helpers.api import APIDistillationDataCollector"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -59,7 +59,11 @@ def test_the_solution_is_right_and_says_why(number: str) -> None:
 def test_an_empty_answer_is_not_attempted(number: str) -> None:
     def empty(*_args: object, **_options: object) -> None: ...
 
+    def dots(*_args: object, **_options: object) -> object:
+        return ...
+
     assert judge(number, empty).status == "not attempted"
+    assert judge(number, dots).status == "not attempted"
 
 
 def wrong_answers() -> list[tuple[str, str]]:

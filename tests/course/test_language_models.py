@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from distill_helpers import DistillationConfig, TopKTargets, target_divergence
+from distill_helpers import DistillationConfig, SampledTargets, TopKTargets, target_divergence
 from distill_helpers.course.experiments.healing import summary
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
@@ -38,6 +38,7 @@ def test_the_next_token_over_its_range(position: int) -> None:
     top = p.topk(6).indices.tolist()
     for token in top:
         assert f"␣w{token}<" in markup
+    assert [markup.index(f"␣w{token}<") for token in top] == sorted(markup.index(f"␣w{token}<") for token in top)
     assert f"<b>{WORDS[IDS[position]]}</b>" in markup
     assert f"<b>␣w{IDS[position]}</b>" in markup or f"␣w{IDS[position]}" in markup
     shown = top + ([] if IDS[position] in top else [IDS[position]])
@@ -61,7 +62,10 @@ def test_targets_over_their_range(k: int) -> None:
     bucket = errors[f"{k} likeliest and a bucket"]
     exact, gradient = target_divergence_and_gradient(student, teacher)
     value, own = target_divergence_and_gradient(student, TopKTargets.of(teacher, k))
+    # An id of 4 bytes and an fp16 number for each token that is kept; a bucket is an fp32 number; a draw is an id.
     assert bucket[0] == 6 * k + 4
+    assert errors[f"{k} likeliest, renormalised"][0] == 6 * k
+    assert errors[f"{k} drawn"][0] == SampledTargets.of(teacher, k).bytes_per_token
     assert bucket[1] == pytest.approx(float(value.mean()))
     assert bucket[2] == pytest.approx(float((own - gradient).norm() / gradient.norm()))
     assert errors["all logits"][0] == 2 * V

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from distill_helpers.data import near_duplicates
+from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.near_duplicates import deduplicate
 
 PRINTER = "my printer prints every page twice since i installed the new driver for windows"
@@ -41,6 +43,39 @@ def test_texts_of_another_set_do_not_come_again():
 
 def test_short_texts_are_compared_too():
     assert deduplicate(["x", "y", "x", "a b", "a b"]) == [0, 1, 3]
+
+
+@pytest.fixture(scope="module")
+def real_messages():
+    return load_help_desk().train.texts[:60]
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.999, 0.9, 0.5])
+def test_the_copy_of_a_real_message_always_goes(real_messages, threshold):
+    for text in real_messages:
+        assert deduplicate([text, text], threshold) == [0]
+        assert deduplicate([text], threshold, against=[text]) == []
+    n = len(real_messages)
+    kept = deduplicate(real_messages * 3, threshold)
+    assert kept == deduplicate(real_messages, threshold)
+    assert threshold < 1 or kept == list(range(n))
+
+
+TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable() and bool(text.strip()))
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(
+    texts=st.lists(TEXTS, min_size=1),
+    threshold=st.floats(1e-3, 1.0),
+)
+def test_whatever_the_texts_no_copy_stays_and_the_first_text_does(texts, threshold):
+    kept = deduplicate([*texts, *texts], threshold)
+    assert kept[0] == 0
+    assert max(kept) < len(texts)
+    assert len({texts[row] for row in kept}) == len(kept)
+    assert deduplicate([texts[row] for row in kept], 1.0) == list(range(len(kept)))
+    assert deduplicate(texts, threshold, against=texts) == []
 
 
 def test_blocks_do_not_change_the_result(monkeypatch):

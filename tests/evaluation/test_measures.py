@@ -1,12 +1,18 @@
 """Every figure of the evaluation against a value worked out by hand."""
 
+import copy
 import math
 import time
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch import nn
+from torch.ao.quantization import quantize_dynamic
+from torch.testing._internal.two_tensor import TwoTensor
 from transformers import AutoTokenizer
 
 from distill_helpers.data.corpora import HELP_DESK_QUEUES, load_help_desk
@@ -15,12 +21,12 @@ from distill_helpers.evaluation.measures import (
     agreement,
     classification_metrics,
     compare,
-    evaluate,
     expected_calibration_error,
     measure_latency,
     measure_throughput,
     model_size,
 )
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.models.loading import base_encoder_path
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 from distill_helpers.students.creation import create_transformer
@@ -82,6 +88,12 @@ def test_half_precision_logits_are_evaluated_without_loss_of_their_own():
         (torch.zeros(0, 3), [], r"\(0, 3\), 0"),
         (torch.tensor([[0.0, math.nan]]), [0], "not finite"),
         (torch.tensor([[0.0, math.inf]]), [0], "not finite"),
+        (torch.zeros(2, 1), [0, 0], "single class, which is always predicted.*regression_metrics"),
+        (torch.zeros(2, 3), [0, 3], "row 1: label 3 is none of the 3 classes"),
+        (torch.zeros(2, 3), [-100, 2], "row 0: label -100.*leave out"),
+        (torch.zeros(2, 3), [0.0, 1.0], "class indices, one for each text, got float64"),
+        (torch.zeros(2, 3), [0, math.nan], "class indices, one for each text, got float64"),
+        (torch.zeros(2, 3), [[0], [1]], r"class indices.*\(2, 1\); `multi_label_metrics`"),
     ],
 )
 def test_logits_that_cannot_be_evaluated_are_refused(logits, labels, message):
@@ -100,6 +112,10 @@ def test_agreement_is_the_share_of_equal_classes_whoever_is_right():
 def test_agreement_refuses_logits_of_another_shape():
     with pytest.raises(ValueError, match=r"\(4, 3\) and \(4, 5\)"):
         agreement(torch.zeros(4, 3), torch.zeros(4, 5))
+    with pytest.raises(ValueError, match="single class"):
+        agreement(torch.zeros(4, 1), torch.ones(4, 1))
+    with pytest.raises(ValueError, match="not finite"):
+        agreement(torch.zeros(4, 2), torch.full((4, 2), math.nan))
     with pytest.raises(ValueError, match=r"\(4, 3\) and \(1, 3\)"):  # would broadcast
         classification_metrics(torch.zeros(4, 3), [0, 1, 2, 0], torch.zeros(1, 3))
 
@@ -185,6 +201,54 @@ def test_model_size_counts_every_parameter_and_buffer():
     buffers = 2 * positions * 8  # position and segment ids, 8 bytes each
     assert model_size(model) == {"parameters": parameters, "bytes": 4 * parameters + buffers}
     assert model_size(model.half()) == {"parameters": parameters, "bytes": 2 * parameters + buffers}
+
+
+def quantised(model, kinds):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch announces another library in the place of torch.ao
+        return quantize_dynamic(copy.deepcopy(model), kinds, dtype=torch.qint8)
+
+
+def test_a_quantised_classifier_has_as_many_parameters_in_fewer_bytes(classifier, messages):
+    small = quantised(classifier.model, {nn.Linear})
+    before, after = model_size(classifier.model), model_size(small)
+    assert after["parameters"] == before["parameters"] == classifier.model.num_parameters()
+    linear = sum(m.weight.numel() for m in classifier.model.modules() if isinstance(m, nn.Linear))
+    scales = sum(type(m).__module__.startswith("torch.ao") and hasattr(m, "zero_point") for m in small.modules())
+    assert after["bytes"] == before["bytes"] - 3 * linear + scales * (4 + 8)  # int8 for fp32; a scale, a zero point
+    row = evaluate(TextClassifier(small, classifier.tokenizer), messages)
+    assert row["parameters"] == before["parameters"]
+
+
+def test_other_quantised_layers_count_too():
+    model = nn.ModuleDict(
+        {"lstm": nn.LSTM(6, 5, num_layers=2), "cell": nn.GRUCell(3, 4), "no_bias": nn.Linear(4, 3, bias=False)}
+    )
+    count = sum(p.numel() for p in model.parameters())
+    small = quantised(model, {nn.LSTM, nn.GRUCell, nn.Linear})
+    assert len(list(small.parameters())) == 0
+    assert model_size(small)["parameters"] == count
+    weights = sum(p.numel() for p in model.parameters() if p.dim() == 2)
+    assert weights < model_size(small)["bytes"] < 4 * count
+
+
+def test_a_quantised_layer_that_is_used_twice_counts_once():
+    shared = quantised(nn.Sequential(nn.Linear(4, 3)), {nn.Linear})[0]
+    assert model_size(nn.ModuleList([shared, shared]))["parameters"] == 4 * 3 + 3
+
+
+def test_four_bit_weights_count_with_the_shape_that_they_stand_for():
+    layer = nn.Linear(8, 4, bias=False)
+    layer.weight = nn.Parameter(torch.zeros(16, 1, dtype=torch.uint8), requires_grad=False)
+    layer.weight.quant_state = SimpleNamespace(shape=torch.Size([4, 8]))  # as bitsandbytes does
+    assert model_size(layer) == {"parameters": 32, "bytes": 16}
+
+
+def test_a_tensor_that_holds_others_has_their_bytes():
+    pair = TwoTensor(torch.zeros(3, 4), torch.zeros(3, 4))
+    layer = nn.Module()
+    layer.register_parameter("weight", nn.Parameter(pair))
+    assert model_size(layer) == {"parameters": 12, "bytes": 2 * 12 * 4}
 
 
 def test_latency_is_in_milliseconds_for_one_message(classifier, messages):

@@ -217,8 +217,10 @@ def test_the_data_driven_student_learns_labels_and_never_what_the_filters_droppe
     found = int(predict_logits(teacher, [good]).argmax())
     asked = (found + 1) % len(NAMES)
     messages[0] = SyntheticMessage(good, NAMES[asked])
-    data_driven(teacher, data, messages, training, min_confidence=0.0)
-    data_driven(teacher, data, messages, training, min_confidence=0.0, relabel=False)
+    again = dataclasses.replace(training, output_dir=training.output_dir / "again")
+    data_driven(teacher, data, messages, again, min_confidence=0.0)
+    as_asked = dataclasses.replace(training, output_dir=training.output_dir / "as asked")
+    data_driven(teacher, data, messages, as_asked, min_confidence=0.0, relabel=False)
     assert [stage[1].labels[0] for stage in stages] == [found, found, asked]
     assert len(transformer_layers(result.model)) == 2
     with pytest.raises(ValueError, match="none of 2"):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 
 from distill_helpers.llm import CompletionDataset
 from distill_helpers.models.text_models import LanguageModel
@@ -54,11 +55,52 @@ def make_language_model(language_tokenizer):
 def pairs(help_desk):
     """Twelve prompts of five words, and what follows them; two are short."""
     words = [text.split() for text in help_desk.train.texts[:12]]
-    completions = [" ".join(w[5:]) for w in words]
-    completions[3], completions[7] = words[3][5], words[7][5]
+    completions = [" " + " ".join(w[5:]) for w in words]
+    completions[3], completions[7] = f" {words[3][5]}", f" {words[7][5]}"
     return [" ".join(w[:5]) for w in words], completions
 
 
 @pytest.fixture(scope="session")
 def completions(pairs, language_tokenizer):
     return CompletionDataset.from_pairs(*pairs, language_tokenizer, max_length=40)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer(help_desk):
+    """Makes a small tokenizer of one of the three families that divide the world between them.
+
+    "bpe" works on bytes, as GPT-2's; "metaspace" writes blanks as ▁ and one before each text, as Llama's; "wordpiece"
+    drops blanks, as BERT's. With `begin`, each text begins with `<s>`; with `close`, it also ends with `</s>`.
+    """
+
+    def make(family="bpe", *, side="right", pad="<pad>", begin=False, close=False, template=None):
+        special = [token for token in ("<s>", "</s>", "<unk>", pad, "<turn>", "</turn>") if token]
+        options = {"vocab_size": 400, "special_tokens": special, "show_progress": False}
+        if family == "wordpiece":
+            tokenizer, trainer = Tokenizer(models.WordPiece(unk_token="<unk>")), trainers.WordPieceTrainer(**options)
+            tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+        elif family == "metaspace":
+            tokenizer, trainer = Tokenizer(models.BPE(unk_token="<unk>")), trainers.BpeTrainer(**options)
+            tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        else:
+            alphabet = pre_tokenizers.ByteLevel.alphabet()
+            tokenizer, trainer = Tokenizer(models.BPE()), trainers.BpeTrainer(**options, initial_alphabet=alphabet)
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.train_from_iterator([*help_desk.train.texts[:100], "A line.\nAnother: (one), two!"], trainer)
+        if begin or close:
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single=" ".join(["<s>"] * begin + ["$A"] + ["</s>"] * close),
+                special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")],
+            )
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            bos_token="<s>",
+            eos_token="</s>",
+            unk_token="<unk>",
+            pad_token=pad,
+            padding_side=side,
+            chat_template=template,
+        )
+
+    return make

@@ -1,10 +1,13 @@
 """What counts of a prompt and its completion."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.llm import CompletionCollator, CompletionDataset
+from distill_helpers.llm import CompletionCollator, CompletionDataset, Completions
 from distill_helpers.llm.token_level import completion_labels
 
 
@@ -16,7 +19,8 @@ def test_the_completion_counts_and_the_prompt_does_not(pairs, language_tokenizer
         whole = language_tokenizer(completion, add_special_tokens=False)["input_ids"]
         assert own[: len(whole)] == whole[: len(own)]
         assert own[-1] == language_tokenizer.eos_token_id or len(item["input_ids"]) == 40
-        assert item["input_ids"][: len(item["input_ids"]) - len(own)] == language_tokenizer(prompt)["input_ids"]
+        begun = [language_tokenizer.cls_token_id, *language_tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        assert item["input_ids"][: len(item["input_ids"]) - len(own)] == begun  # not its [SEP], which would end it
         assert completions.n_tokens[row] == len(own)
 
 
@@ -79,3 +83,35 @@ def test_a_batch_holds_tensors(completions, language_tokenizer):
     assert {name: value.dtype for name, value in batch.items()} == dict.fromkeys(
         ("input_ids", "attention_mask", "labels"), torch.int64
     )
+
+
+def test_a_cut_completion_gets_no_end(language_tokenizer):
+    end, completions = language_tokenizer.eos_token_id, Completions([" the screen", " no sound"], [False, True])
+    data = CompletionDataset.from_pairs(["my mac", "windows"], completions, language_tokenizer)
+    assert [ids[-1] == end for ids in data.token_ids] == [False, True]
+    kept = CompletionDataset.from_pairs(["my mac", "windows"], completions, language_tokenizer, keep_cut=False)
+    assert kept.token_ids == data.token_ids[1:]
+    assert kept.prompt_lengths == data.prompt_lengths[1:]
+    plain = CompletionDataset.from_pairs(
+        ["my mac", "windows"], list(completions), language_tokenizer, finished=[True, False]
+    )
+    assert [ids[-1] == end for ids in plain.token_ids] == [True, False]
+    with pytest.raises(ValueError, match="every completion was cut"):
+        CompletionDataset.from_pairs(["my mac"], completions[:1], language_tokenizer, keep_cut=False)
+    with pytest.raises(ValueError, match="2 prompts, 2 completions and 1 entries of finished"):
+        CompletionDataset.from_pairs(["a", "b"], ["c", "d"], language_tokenizer, finished=[True])
+    with pytest.raises(ValueError, match="2 prompts, 1 completions"):
+        CompletionDataset.from_pairs(["a", "b"], ["c"], language_tokenizer)
+
+
+def test_completions_are_texts_that_know_which_are_cut():
+    completions = Completions(["one", "two", "three"], [True, False, True])
+    assert completions == ["one", "two", "three"]
+    assert completions[1] == "two"
+    assert completions[1:].finished == [False, True]
+    assert (
+        copy.deepcopy(completions).finished == pickle.loads(pickle.dumps(completions)).finished == [True, False, True]
+    )
+    assert repr(completions) == "Completions(3 texts, 1 of them cut)"
+    with pytest.raises(ValueError, match="3 texts, but finished has 1"):
+        Completions(completions, [True])

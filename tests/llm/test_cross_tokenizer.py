@@ -58,3 +58,12 @@ def test_nothing_to_compare_is_nothing_and_shapes_are_checked():
         universal_logit_distance(student[:1], teacher, student_mask, teacher_mask)
     with pytest.raises((ValueError, TypeError), match="mask"):
         universal_logit_distance(student, teacher, teacher_mask, teacher_mask)
+
+
+def test_the_teacher_gets_no_gradient():
+    student, teacher, student_mask, teacher_mask = random_pair()
+    student.requires_grad_()
+    teacher.requires_grad_()
+    universal_logit_distance(student, teacher, student_mask, teacher_mask).backward()
+    assert student.grad.any()
+    assert teacher.grad is None

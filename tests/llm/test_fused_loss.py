@@ -387,3 +387,54 @@ def test_what_does_not_fit_is_refused(changes, error, message):
     arguments = dict(zip(names, random_inputs(), strict=True)) | changes
     with pytest.raises(error, match=message):
         fused_distillation_loss(**arguments)
+
+
+def test_without_gradients_every_block_of_rows_is_compared(monkeypatch):
+    """A large vocabulary leaves room for a few rows in a block; the loss of each evaluation is made of such blocks."""
+    monkeypatch.setattr(DenseTargets, "block_size", 2 * 23)
+    student, head, teacher, teacher_head = random_inputs(batch=3, length=7)
+    expected = fused_distillation_loss(student, head.clone().requires_grad_(), teacher, teacher_head)
+    exact, *_ = in_fp64((student, head, teacher, teacher_head), torch.ones(3, 7, dtype=torch.bool), 1.0, "forward_kl")
+    for targets in (teacher.reshape(-1, 9), DenseTargets((teacher @ teacher_head.t()).reshape(-1, 23))):
+        hidden = student.reshape(-1, 6)
+        theirs = teacher_head if isinstance(targets, torch.Tensor) else None
+        with torch.no_grad():
+            loss = fused_distillation_loss(hidden, head, targets, theirs, chunk_size=5)
+        assert float(loss) == pytest.approx(float(exact), rel=1e-5)
+    assert float(expected) == pytest.approx(float(exact), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_dense_targets_wider_than_the_vocabulary_are_cut(wrapped):
+    """The teacher's head may be padded further than the student's; the padding's logits are large here."""
+    student, head, teacher, teacher_head = random_inputs(batch=1, length=7)
+    logits = (teacher @ teacher_head.t())[0]
+    padded = DenseTargets(torch.cat([logits, torch.full((7, 8), 30.0)], dim=1))
+    module = nn.Linear(6, 23, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(head)
+    own = nn.Sequential(module) if wrapped else module
+    expected = fused_distillation_loss(student[0], module, DenseTargets(logits))
+    loss = fused_distillation_loss(student[0], own, padded, vocab_size=23)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected_gradient, module.weight.grad = module.weight.grad, None
+    fused_distillation_loss(student[0], module, DenseTargets(logits)).backward()
+    torch.testing.assert_close(module.weight.grad, expected_gradient)
+    with pytest.raises(ValueError, match="pass vocab_size"):
+        fused_distillation_loss(student[0], own, padded)
+
+
+@pytest.mark.parametrize("number", [3, torch.tensor(3)])
+def test_a_head_that_is_a_module_divides_by_the_items_of_the_whole_step(number):
+    student, head, teacher, teacher_head = random_inputs(batch=1, length=7)
+    module = nn.Linear(6, 23, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(head)
+    losses = [
+        fused_distillation_loss(student, own, teacher, teacher_head, num_items=number, chunk_size=2)
+        for own in (module, nn.Sequential(module))
+    ]
+    mean = fused_distillation_loss(student, module, teacher, teacher_head)
+    torch.testing.assert_close(losses[0], mean * 7 / 3)
+    torch.testing.assert_close(losses[1], mean * 7 / 3)

@@ -10,6 +10,9 @@ from distill_helpers.llm import CompletionCollator, compute_token_level_distilla
 from distill_helpers.llm.dense_targets import HiddenTargets
 from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
+from distill_helpers.losses.distillation_loss import DistillationLoss
+from distill_helpers.losses.feature_terms import FeatureTerms
+from distill_helpers.models.architectures import ModelShape
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,31 @@ def test_soft_targets_need_a_teacher(batch, make_language_model):
         token_level_terms(
             torch.zeros(2, 32), output_head(student), torch.tensor([1, 2]), DistillationConfig(), targets=None
         )
+
+
+def test_feature_terms_of_sequences_divide_by_the_items_of_the_whole_step():
+    """Two micro-batches of one step, with the count of both, add up to the mean over all positions."""
+    config = DistillationConfig(alpha=1.0, causal=True, cosine_loss_weight=1.0)
+    shape = ModelShape(2, 8, n_heads=2)
+    loss = DistillationLoss(config, FeatureTerms(config, shape, shape))
+    generator = torch.Generator().manual_seed(0)
+    names = loss.feature_terms.student_names
+    own, others = ({name: torch.randn(3, 5, 8, generator=generator) for name in names} for _ in range(2))
+    logits = torch.randn(3, 5, 11, generator=generator)
+    labels = torch.tensor([[-100, -100, 4, 5, 6], [-100, 7, 8, 9, 1], [-100, -100, -100, -100, 2]])
+    mask = torch.ones(3, 5, dtype=torch.long)
+
+    def terms(rows, num_items=None):
+        return loss(
+            logits[rows],
+            logits[rows],
+            labels[rows],
+            num_items=num_items,
+            student_features={name: value[rows] for name, value in own.items()},
+            teacher_features={name: value[rows] for name, value in others.items()},
+            attention_mask=mask[rows],
+        )["total_loss"]
+
+    parts = terms(slice(0, 1), 8) + terms(slice(1, 3), 8)
+    torch.testing.assert_close(parts, terms(slice(0, 3)))
+    torch.testing.assert_close(terms(slice(0, 3), 16), parts / 2)

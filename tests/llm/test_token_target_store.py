@@ -194,3 +194,96 @@ def test_what_cannot_be_kept_is_refused(teacher, make_language_model, completion
     shorter = type(completions)(completions.token_ids[:5], completions.prompt_lengths[:5], completions.tokenizer)
     with pytest.raises(ValueError, match="compute them for this dataset"):
         shorter.with_targets(store)
+
+
+def test_prompts_of_other_lengths_are_other_targets(teacher, completions, tmp_path):
+    longer = [
+        length + (length + 2 < len(ids))
+        for length, ids in zip(completions.prompt_lengths, completions.token_ids, strict=True)
+    ]
+    other = CompletionDataset(completions.token_ids, longer, completions.tokenizer)
+    for data in (completions, other):
+        store = compute(teacher, data, tmp_path, "hidden")
+        assert [len(store[row]) for row in range(len(data))] == data.n_tokens
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_same_number_of_tokens_elsewhere_is_another_folder(teacher, language_tokenizer, tmp_path):
+    ids = [5, 6, 7, 8, 9, 10]
+    one, other = (CompletionDataset([ids, ids], lengths, language_tokenizer) for lengths in ([2, 4], [4, 2]))
+    stores = [compute(teacher, data, tmp_path, "hidden", storage_dtype=torch.float32) for data in (one, other)]
+    assert stores[0].files != stores[1].files
+    assert torch.equal(stores[0][0].hidden[2:], stores[1][0].hidden)
+
+
+@pytest.fixture
+def repeated(completions):
+    """One sequence many times, so that only the draws can differ."""
+    ids, prompt = completions.token_ids[0], completions.prompt_lengths[0]
+    return CompletionDataset([ids] * 8, [prompt] * 8, completions.tokenizer)
+
+
+def test_each_shard_is_drawn_anew(teacher, repeated, tmp_path, small_shards):
+    store = compute(teacher, repeated, tmp_path, "sampled", draws=21)
+    assert len(store.files) > 2
+    assert len({str(store[row].token_ids.tolist()) for row in range(8)}) == 8
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_draws_do_not_depend_on_the_batch_size(teacher, completions, tmp_path, small_shards, batch_size):
+    stores = [
+        compute(teacher, completions, tmp_path / str(n), "sampled", batch_size=n, draws=9) for n in (5, batch_size)
+    ]
+    for row in range(len(completions)):
+        assert torch.equal(stores[0][row].token_ids, stores[1][row].token_ids)
+
+
+def test_a_resumed_run_has_the_draws_of_one_that_was_not_interrupted(
+    teacher, completions, tmp_path, small_shards, monkeypatch
+):
+    whole = compute(teacher, completions, tmp_path / "whole", "sampled", batch_size=1, draws=21)
+    assert len(whole.files) > 3
+    read, calls = store_module.last_hidden_states, []
+
+    def failing(model, **batch):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return read(model, **batch)
+
+    monkeypatch.setattr(store_module, "last_hidden_states", failing)
+    with pytest.raises(KeyboardInterrupt):
+        compute(teacher, completions, tmp_path / "resumed", "sampled", batch_size=1, draws=21)
+    assert list((tmp_path / "resumed").rglob("*.safetensors"))
+    resumed = compute(teacher, completions, tmp_path / "resumed", "sampled", batch_size=1, draws=21)
+    for row in range(len(completions)):
+        assert torch.equal(resumed[row].token_ids, whole[row].token_ids)
+
+
+def test_rows_that_changed_after_the_opening_are_refused(teacher, completions, tmp_path, small_shards):
+    store = compute(teacher, completions, tmp_path, "top_k")
+    intact = store[11].log_probs.clone()
+    last = pickle.loads(pickle.dumps(store))  # a worker, which opens the file later
+    content = bytearray(store.files[0].read_bytes())
+    content[-5] ^= 1
+    store.files[0].write_bytes(content)
+    refused = 0
+    for row in range(len(store)):
+        for opened in (store, last):
+            try:
+                opened[row]
+            except ValueError as error:
+                assert f"sequence {row} in {store.files[0]} have changed" in str(error)  # noqa: PT017
+                refused += 1
+    assert refused == 2
+    again = compute(teacher, completions, tmp_path, "top_k")
+    assert torch.equal(again[11].log_probs, intact)
+
+
+def test_chunks_are_the_same_rows():
+    rows = torch.arange(23.0)[:, None]
+    for lengths in ([23], [1] * 23, [10, 13], [4, 4, 15]):
+        chunks = list(store_module._chunks(iter(rows.split(lengths)), 4))
+        assert [len(chunk) for chunk in chunks] == [4] * 5 + [3]
+        assert torch.equal(torch.cat(chunks), rows)
+    assert [len(chunk) for chunk in store_module._chunks(iter(rows[:8].split(2)), 4)] == [4, 4]

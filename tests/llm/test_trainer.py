@@ -241,7 +241,7 @@ def test_padded_vocabularies_are_cut_to_the_tokens_they_share(make_language_mode
         expected = compute_token_level_distillation_loss(
             student(**inputs).logits, teacher.model(**inputs).logits[..., :n_tokens], batch["labels"]
         )["total_loss"]
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=0.2)  # a mean of batch means
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match="pass vocab_size"):
         trainer_of(student, completions, tmp_path, teacher=teacher).evaluate()
 
@@ -311,3 +311,50 @@ def test_prompts_are_needed_to_go_on_from(make_language_model, help_desk, langua
     batch["labels"][1, batch["attention_mask"][1].int().argmax()] = 7
     with pytest.raises(ValueError, match="sequence 1 of the batch has no prompt"):
         on_policy_batch(student, batch)
+
+
+def test_each_micro_batch_has_a_coin_and_a_seed_of_its_own(make_language_model, completions, tmp_path):
+    trainer = trainer_of(
+        make_language_model(0).model,
+        completions,
+        tmp_path,
+        teacher=make_language_model(1),
+        extra={"on_policy_fraction": 0.5, "max_new_tokens": 6, "on_policy_temperature": 4.0},
+    )
+    batch = trainer.data_collator([completions[row] for row in (0, 1, 2)])
+    prepared = trainer._prepared([batch] * 12)
+    thrown = [other is not batch for other in prepared]
+    assert 1 <= sum(thrown) <= 11  # one coin for all of them would give 0 or 12
+    written = {str(other["input_ids"].tolist()) for other in prepared if other is not batch}
+    assert len(written) == sum(thrown) > 1
+    trainer.state.global_step = 1
+    assert [other is not batch for other in trainer._prepared([batch] * 12)] != thrown
+
+
+def test_the_mode_in_which_a_teacher_comes_does_not_matter(make_language_model, completions, tmp_path):
+    losses = []
+    for training in (False, True):
+        teacher = make_language_model(1, dropout=0.5)
+        teacher.model.train(training)
+        trainer = trainer_of(make_language_model(0).model, completions, tmp_path, teacher=teacher)
+        losses.append(trainer.evaluate()["eval_loss"])
+    assert losses[0] == losses[1]
+
+
+def test_the_evaluation_is_a_mean_over_tokens_each_time(make_language_model, completions, tmp_path):
+    student, teacher = make_language_model(0), make_language_model(1)
+    rows = [0, 3, 1]  # a long, a short and a long one
+    data = CompletionDataset(
+        [completions.token_ids[row] for row in rows],
+        [completions.prompt_lengths[row] for row in rows],
+        completions.tokenizer,
+    )
+    losses = [
+        trainer.evaluate()["eval_loss"]
+        for n in (1, 2, 3)
+        for trainer in [trainer_of(student.model, data, tmp_path, teacher=teacher, per_device_eval_batch_size=n)]
+        for _ in range(2)
+    ]
+    assert losses == pytest.approx([losses[0]] * 6, rel=1e-5)
+    predicted = trainer_of(student.model, data, tmp_path, teacher=teacher).predict(data).metrics["test_loss"]
+    assert predicted == pytest.approx(losses[0], rel=1e-5)

@@ -13,6 +13,7 @@ from distill_helpers.llm import (
     on_policy_batch,
     teacher_completions,
 )
+from distill_helpers.llm.generation import continuations
 from distill_helpers.llm.on_policy import completed
 from distill_helpers.models.text_models import LanguageModel
 
@@ -84,14 +85,16 @@ def test_the_teacher_writes_what_it_would_write_alone(make_language_model, promp
     teacher = make_language_model(1)
     together = teacher_completions(teacher, prompts, max_new_tokens=5, batch_size=4, progress=False)
     for prompt, text in zip(prompts, together, strict=True):
-        ids = teacher.tokenizer(prompt)["input_ids"]
+        begun = ids = teacher.tokenizer(prompt)["input_ids"][:-1]  # without [SEP], which ends a text
         for _ in range(5):  # greedy, written out
             with torch.no_grad():
                 ids = [*ids, int(teacher.model(torch.tensor([ids])).logits[0, -1].argmax())]
             if ids[-1] == teacher.tokenizer.eos_token_id:
                 break
-        own = ids[len(teacher.tokenizer(prompt)["input_ids"]) :]
-        assert text == teacher.tokenizer.decode(own, skip_special_tokens=True)
+        finished = ids[-1] == teacher.tokenizer.eos_token_id
+        assert prompt + text == teacher.tokenizer.decode(ids, skip_special_tokens=True)
+        assert (len(ids) - len(begun) < 5) <= finished
+        assert together.finished[together.index(text)] == finished
 
 
 def test_writing_goes_on_where_it_was_interrupted(make_language_model, prompts, tmp_path, monkeypatch):
@@ -157,3 +160,42 @@ def test_a_teacher_with_other_tokens_is_no_measure(make_language_model, completi
     with pytest.raises(ValueError, match="different tokenizers"):
         evaluate_language_model(student, completions, LanguageModel(student.model, base_tokenizer))
     assert isinstance(completions, CompletionDataset)
+
+
+def test_what_was_cut_is_known_before_and_after_an_interruption(make_language_model, prompts, tmp_path):
+    teacher = make_language_model(1)
+    read = [ids[:-1] for ids in teacher.tokenizer(prompts)["input_ids"]]
+    free = continuations(teacher, read, max_new_tokens=12, temperature=0)
+    teacher.model.generation_config.eos_token_id = [free[0][3], free[5][4]]  # two end after a few tokens
+    options = {"progress": False, "file": tmp_path / "written.jsonl", "max_new_tokens": 6}
+    texts = teacher_completions(teacher, prompts, **options)
+    again = teacher_completions(teacher, prompts, **options)
+    assert again.finished == texts.finished
+    assert 0 < texts.finished.count(True) < len(prompts)
+    longer = teacher_completions(teacher, prompts, **options | {"max_new_tokens": 40, "file": None})
+    for text, finished, whole in zip(texts, texts.finished, longer, strict=True):
+        assert whole.startswith(text)
+        assert not finished or whole == text
+
+
+@pytest.mark.parametrize(
+    "other", [{"temperature": 2.0}, {"batch_size": 4}, {"max_new_tokens": 5}, {"seed": 1}], ids=str
+)
+def test_a_file_of_other_settings_is_refused(make_language_model, prompts, tmp_path, other):
+    teacher, options = make_language_model(1), {"temperature": 1.0, "batch_size": 3, "max_new_tokens": 3}
+    file = tmp_path / "written.jsonl"
+    teacher_completions(teacher, prompts, file=file, progress=False, **options)
+    with pytest.raises(ValueError, match="another model, examples or settings"):
+        teacher_completions(teacher, prompts, file=file, progress=False, **options | other)
+
+
+def test_each_batch_is_drawn_anew(make_language_model, prompts):
+    options = {"max_new_tokens": 6, "temperature": 4.0, "batch_size": 1, "progress": False}
+    texts = teacher_completions(make_language_model(1), [prompts[0]] * 6, **options)
+    assert len(set(texts)) > 1
+
+
+def test_a_data_set_of_another_tokenizer_is_refused(make_language_model, completions, base_tokenizer):
+    data = CompletionDataset(completions.token_ids, completions.prompt_lengths, base_tokenizer)
+    with pytest.raises(ValueError, match="data set was tokenised with another tokenizer"):
+        evaluate_language_model(make_language_model(0), data)

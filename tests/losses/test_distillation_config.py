@@ -8,6 +8,7 @@ import math
 import pytest
 
 from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.prediction_tasks import PredictionTask
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,19 @@ from distill_helpers.losses.distillation_config import DistillationConfig
         ({"relations": ("scores",)}, ValueError, r"relations must be a tuple.*\('scores',\)"),
         ({"relations": "values"}, ValueError, "relations must be a tuple.*'values'"),
         ({"relation_heads": 0}, ValueError, "relation_heads.*got 0"),
+        ({"task": "multilabel"}, ValueError, "task must be one of.*multi_label.*got 'multilabel'"),
+        ({"task": None}, ValueError, "task must be one of.*got None"),
+        ({"task": ["multi_label"]}, ValueError, "task must be one of.*got"),
+        ({"task": "token_classification", "causal": True}, ValueError, "causal=True.*leave causal=False"),
+        ({"task": "multi_label", "causal": True}, ValueError, "causal=True.*leave causal=False"),
+        ({"task": "regression", "temperature": 1.0, "causal": True}, ValueError, "causal=True.*leave causal=False"),
+        ({"task": "regression"}, ValueError, r"no softmax.*temperature=2\.0; write.*temperature=1\.0"),
+        ({"task": "regression", "temperature": 4.0, "alpha": 0.0}, ValueError, "no softmax"),
+        (
+            {"task": "regression", "temperature": 1.0, "divergence": "reverse_kl"},
+            ValueError,
+            "squared error, not by divergence='reverse_kl'",
+        ),
         ({"response_loss_weight": 0}, ValueError, "nothing to learn from"),
         ({"response_loss_weight": 0, "hidden_loss_weight": 5.0}, ValueError, "nothing to learn from"),
         (
@@ -113,6 +127,13 @@ def test_a_configuration_survives_the_way_through_json():
     again = DistillationConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
     assert again == config
     assert repr(again) == repr(config)
+
+
+def test_a_task_may_be_named_by_the_task_of_a_model():
+    config = DistillationConfig(task=PredictionTask.MULTI_LABEL)
+    assert config == DistillationConfig(task="multi_label")
+    assert repr(config) == "DistillationConfig(task='multi_label')"
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["task"] == "multi_label"
 
 
 def test_the_repr_is_one_line_with_what_differs_from_the_defaults():

@@ -106,7 +106,7 @@ def test_an_unknown_feed_forward_part_is_refused(make):
     gpt2 = make("gpt2")
     with pytest.raises(TypeError, match="feed-forward part of GPT2Block is not known; use an encoder of the BERT"):
         feed_forward(transformer_layers(gpt2)[0])
-    with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim"):
+    with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim, d_ff"):
         feed_forward_size_of(gpt2.config)
 
 

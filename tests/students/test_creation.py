@@ -310,5 +310,5 @@ def test_an_odd_width_of_heads_is_fine_without_rotary_positions(small_tokenizer)
 
 
 def test_a_feed_forward_size_that_is_not_known_is_refused(small_tokenizer):
-    with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim"):
+    with pytest.raises(TypeError, match="GPT2Config has none of intermediate_size, hidden_dim, d_ff"):
         narrow_student(tiny_teacher("gpt2", small_tokenizer), hidden_size=16)

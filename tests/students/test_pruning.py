@@ -288,3 +288,17 @@ def test_an_architecture_without_known_neurons_is_refused_but_can_lose_layers(sm
     student = prune(teacher, TEXTS, n_layers=3)
     assert student.model.config.num_hidden_layers == 3
     assert predict_logits(student, TEXTS).isfinite().all()
+
+
+@pytest.mark.parametrize("measure", [layer_importance, feed_forward_importance])
+def test_importance_reads_texts_up_to_max_length_alone(small_tokenizer, measure):
+    teacher = tiny_teacher("bert", small_tokenizer)
+    text = "the screen stays black after the update of the driver"
+    ids = [*small_tokenizer(text)["input_ids"][:5], small_tokenizer.sep_token_id]
+    start = small_tokenizer.decode(ids, skip_special_tokens=True)
+    assert small_tokenizer(start)["input_ids"] == ids
+    for cut, short, whole in zip(
+        measure(teacher, [text], max_length=6), measure(teacher, [start]), measure(teacher, [text]), strict=True
+    ):
+        torch.testing.assert_close(torch.as_tensor(cut), torch.as_tensor(short), atol=1e-6, rtol=1e-6)
+        assert not torch.allclose(torch.as_tensor(cut), torch.as_tensor(whole), atol=1e-4)

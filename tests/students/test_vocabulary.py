@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from sklearn.decomposition import PCA
 from tiny_models import distances, same_weights, student_of
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
@@ -203,3 +203,44 @@ def test_the_sign_of_a_component_is_fixed_by_its_largest_entry(make_classifier):
 def test_sizes_that_do_not_fit_are_refused(make_classifier, width, entries, kept, message):
     with pytest.raises(ValueError, match=message):
         project_embeddings(student_of(width, entries), make_classifier().model, kept)
+
+
+# Added tokens
+
+
+@pytest.fixture
+def with_added(base_tokenizer):
+    tokenizer = copy.deepcopy(base_tokenizer)
+    tokenizer.add_tokens(["[url]", AddedToken("<num>", single_word=True)])
+    tokenizer.add_tokens([AddedToken("[ticket]", special=True)], special_tokens=True)
+    return tokenizer
+
+
+ADDED = ["see [url] please", "[url][url] <num>", "x<num>", "[ticket] [e-mail]"]
+
+
+def test_added_tokens_are_still_produced_and_keep_their_rows(with_added, tmp_path):
+    tokenizer, kept = trim_vocabulary(with_added, ["see please x"], 300)
+    tokenizer.save_pretrained(tmp_path)
+    for trimmed in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        for text in ADDED:
+            pieces = [p for p in with_added.tokenize(text) if p in with_added.get_added_vocab()]
+            assert [p for p in trimmed.tokenize(text) if p in with_added.get_added_vocab()] == pieces
+        assert len(trimmed) == len(kept)
+        assert trimmed.convert_ids_to_tokens(range(len(kept))) == with_added.convert_ids_to_tokens(kept)
+    ids = tokenizer("see [url]")["input_ids"]
+    assert [kept[i] for i in ids] == with_added("see [url]")["input_ids"]
+    assert tokenizer.decode(tokenizer("see [ticket]")["input_ids"], skip_special_tokens=True) == "see"
+
+
+def test_added_tokens_count_as_always_kept(with_added):
+    with pytest.raises(ValueError, match=rf"at least {ALWAYS_KEPT + 3} \(special and added tokens"):
+        trim_vocabulary(with_added, ["one"], ALWAYS_KEPT + 2)
+    assert len(trim_vocabulary(with_added, ["one"], ALWAYS_KEPT + 3)[0]) == ALWAYS_KEPT + 3
+
+
+def test_sides_and_special_tokens_are_inherited(base_tokenizer):
+    other = copy.deepcopy(base_tokenizer)
+    other.padding_side, other.truncation_side, other.mask_token = "left", "left", "[UNK]"
+    tokenizer, _ = trim_vocabulary(other, ["one"], 300)
+    assert (tokenizer.padding_side, tokenizer.truncation_side, tokenizer.mask_token) == ("left", "left", "[UNK]")

@@ -7,15 +7,18 @@ Each fault is planted in a copy of the package; the tests of the module that it 
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import multiprocessing
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,8 +56,8 @@ def plant(fault: Fault, package: Path) -> None:
     file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
 
 
-def failing_tests(fault: Fault) -> list[str]:
-    """The names of the tests that fail with the fault, until the first three."""
+def failing_tests(fault: Fault, most: int = 3) -> list[str]:
+    """The names of the tests that fail with the fault, until the first `most`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("distill_helpers", "tests", "data", "notebooks"):
@@ -62,18 +65,48 @@ def failing_tests(fault: Fault) -> list[str]:
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, copy)
         plant(fault, copy / "distill_helpers")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=3", "-m", "not slow"]
-        result = subprocess.run(
-            [*command, *(f"tests/{name}" for name in fault.tests)],
-            cwd=copy,
-            env=os.environ | {"PYTHONPATH": str(copy)},
-            capture_output=True,
-            text=True,
-            check=False,
+        options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--maxfail={most}", "-m", "not slow"]
+        verdict = copy / "verdict.json"
+        process = _FORKS.Process(
+            target=_run_tests, args=(copy, [*options, *(f"tests/{name}" for name in fault.tests)], verdict)
         )
-        if result.returncode not in (0, 1):  # 1: some test failed; anything else is not a verdict
-            raise RuntimeError(f"{fault.name}: pytest ended with {result.returncode}\n{result.stdout[-2000:]}")
-    return re.findall(r"^FAILED tests/(\S+)", result.stdout, flags=re.M)
+        process.start()
+        process.join()
+        if not verdict.exists():
+            raise RuntimeError(f"{fault.name}: the tests ended with {process.exitcode} and without a verdict")
+        code, failed, said = json.loads(verdict.read_text(encoding="utf-8"))
+        if code not in (0, 1):  # 1: some test failed; anything else is not a verdict
+            raise RuntimeError(f"{fault.name}: pytest ended with {code}\n{said[-2000:]}")
+    return failed
+
+
+# Most of a test run's time would be the import of these libraries. A server imports them once and forks for each fault;
+# the package itself it does not know.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["torch", "transformers.trainer", "peft", "sklearn", "pandas", "hypothesis", "pytest"])
+
+
+class _Failures:
+    """A plug-in of pytest that notes which tests failed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.names.append(report.nodeid.removeprefix("tests/"))
+
+
+def _run_tests(copy: Path, arguments: list[str], verdict: Path) -> None:
+    import pytest
+
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)  # for the processes that tests start
+    sys.path.insert(0, str(copy))
+    failures, said = _Failures(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(arguments, plugins=[failures])
+    verdict.write_text(json.dumps([int(code), failures.names, said.getvalue()]), encoding="utf-8")
 
 
 def main() -> None:

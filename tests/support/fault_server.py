@@ -3,13 +3,15 @@
     python fault_server.py PORT_FILE LOG_FILE [DELAY_S]
 
 It speaks just enough of both dialects. What it does is written in the text that it is asked about, as `[fault N]`: the
-first N requests about this text meet the fault, later ones get an answer; without N every request meets it. It appends
+first N requests about this text meet the fault, later ones get an answer; without N every request meets it. `written`
+makes texts that say in which words the server answers or refuses. It appends
 a line to LOG_FILE when a request comes and when its answer has been sent: `asked TEXT`, `answered TEXT`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import socket
@@ -59,8 +61,18 @@ ERRORS = {
     "503": (503, {}),
     "400": (400, {}),
     "401": (401, {}),
+    "402": (402, {}),
+    "403": (403, {}),
     "404": (404, {}),
 }
+
+
+def written(fault: str, fields: object) -> str:
+    """A text that is answered with these fields ("answer"), or refused with this body ("refuse").
+
+    The JSON is encoded: a word that a text holds is left out of a server's reason.
+    """
+    return f"[{fault}] {base64.b64encode(json.dumps(fields).encode()).decode()}"
 
 
 def response(status: int, body: bytes, headers: dict[str, str] | None = None) -> bytes:
@@ -99,6 +111,13 @@ def faulty(fault: str, text: str, *, anthropic: bool) -> bytes:
         status, headers = ERRORS[fault]
         error = {"error": {"message": f"could not answer {text!r}", "type": "faulty", "code": "faulty"}}
         return response(status, json.dumps(error).encode(), headers)
+    if fault in ("refuse", "answer"):
+        fields = json.loads(base64.b64decode(text.rpartition("] ")[2]))
+        return (
+            response(400, json.dumps(fields).encode())
+            if fault == "refuse"
+            else response(200, json.dumps(make(text) | fields).encode())
+        )
     refusal = {"reason": "refusal"} if anthropic else {"refusal": "I can't."}
     bodies = {
         "malformed": '{"choices": [{"mess',

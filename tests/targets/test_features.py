@@ -364,3 +364,16 @@ def test_starts_and_rows_fit_together():
     batch = pad_features([features.rows(starts, i) for i in range(3)], "left")
     assert batch["teacher_features.hidden.0"][:, :, 0].tolist() == [[0, 0, 1], [0, 0, 2], [3, 4, 5]]
     assert take_features(batch).causal
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_features_depend_neither_on_dropout_nor_on_the_side_of_padding(make_classifier, side):
+    teacher, texts = make_classifier(seed=1), ["no sound", "the screen stays black after the update"]
+    options = {"storage_dtype": torch.float32, "device": "cpu", "progress": False}
+    expected = precompute_teacher_features(teacher, texts, ["hidden.1"], batch_size=1, **options)
+    model, tokenizer = make_classifier(seed=1, dropout=0.5)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.padding_side = side
+    found = precompute_teacher_features(TextClassifier(model.train(), tokenizer), texts, ["hidden.1"], **options)
+    torch.testing.assert_close(found.tensors["hidden.1"], expected.tensors["hidden.1"], atol=1e-5, rtol=0)
+    assert model.training

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -160,6 +161,21 @@ def poisoned(row, value):
         (["a", "b", "c"], [0, 1, 2], torch.zeros(3), r"\(texts, classes\), got \(3,\)"),
         (["a", "b", "c"], [0, 1, 2], torch.zeros(3, 4, 5), r"got \(3, 4, 5\)"),
         (["a", "b", "c"], [0, 1, 2], torch.zeros(3, 4, dtype=torch.long), "must be floats"),
+        (["a", "b", "c"], [0, 0, 0], torch.zeros(3, 1), "single column, over which a softmax is always 1"),
+        (["a", "b", "c"], None, torch.zeros(3, 0), "single column"),
+        (["a", "b", "c"], [0, None, 2], LOGITS, r"row 1: the label is missing \(None\); mark .* with -100"),
+        (["a", "b", "c"], [0, 1, math.nan], LOGITS, "row 2: the label is missing"),
+        (["a", "b", "c"], np.array([0, np.nan, 1]), None, "row 0: the label .*is a float"),
+        (["a", "b", "c"], pd.array([0, None, 1], dtype="Int64"), None, "row 1: the label is missing"),
+        (["a", "b", "c"], [0, 1.0, 2], LOGITS, r"row 1: the label 1\.0 is a float"),
+        (["a", "b", "c"], torch.tensor([0.2, 1, 2]), None, "row 0: the label .*is a float"),
+        (["a", "b", "c"], [0, 1, True], None, "row 2: the label True is no class index"),
+        (["a", "b", "c"], np.array([True, False, True]), None, "row 0: the label .*True.* is no class index"),
+        (["a", "b", "c"], torch.tensor([True, False, True]), None, "row 0: the label .* is no class index"),
+        (["a", "b", "c"], [0, "1", 2], None, r"row 1: the label '1' is a name; pass its index"),
+        (["a", "b", "c"], [0, [0, 2], 2], None, "row 1: the label .* several labels for a text are a multi-label task"),
+        (["a", "b", "c"], torch.zeros(3, 4, dtype=torch.long), None, "row 0: the label .* multi-label task"),
+        (["a", "b", "c"], [0, 1, -2], None, "row 2: label -2 is neither a class index nor -100"),
         (["a", "b", "c"], [0, 1, 2], poisoned(1, math.nan), "row 1.*not finite"),
         (["a", "b", "c"], None, poisoned(2, math.inf), "row 2.*not finite"),
         (["a", "b", "c"], None, poisoned(0, -math.inf), "row 0.*not finite"),
@@ -172,3 +188,21 @@ def poisoned(row, value):
 def test_data_that_cannot_be_right_is_refused_with_its_row(tokenizer, texts, labels, logits, message):
     with pytest.raises(ValueError, match=message):
         DistillationDataset(texts, labels, logits, tokenizer)
+
+
+def test_logits_that_are_no_tensor_and_labels_in_one_string_are_refused(tokenizer):
+    with pytest.raises(TypeError, match="teacher_logits must be a torch tensor, got ndarray"):
+        DistillationDataset(["a", "b"], None, np.zeros((2, 3)), tokenizer)
+    with pytest.raises(TypeError, match="labels must be a sequence of class indices, got one str"):
+        DistillationDataset(["a", "b"], "01", None, tokenizer)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_features_that_are_not_finite_are_refused_with_the_row(tokenizer, value):
+    texts = ["no sound", "my mac shows a grey screen", "no driver"]
+    token_ids = encode_texts(tokenizer, texts)
+    tensor = torch.zeros(sum(map(len, token_ids)), 4)
+    tensor[len(token_ids[0])] = value  # the first token of the second text
+    features = TeacherFeatures({"hidden.1": tensor}, token_ids, ModelShape(2, 4, 1), 1.0, False)
+    with pytest.raises(ValueError, match=r"row 1: the teacher's feature 'hidden\.1' is not finite"):
+        DistillationDataset(texts, None, None, tokenizer, teacher_features=features)

@@ -18,7 +18,12 @@ CONFIG = DistillationConfig(
 @pytest.fixture
 def history():
     return pd.DataFrame(
-        {"epoch": [1.0, 2.0, 3.0], "loss": [3.0, 2.0, 1.0], "eval_accuracy": [0.5, 0.71234, 0.6]},
+        {
+            "epoch": [1.0, 2.0, 3.0],
+            "loss": [3.0, 2.0, 1.0],
+            "eval_accuracy": [0.5, 0.71234, 0.6],
+            "eval_nll": [0.9, 0.8, 0.7],
+        },
     )
 
 
@@ -34,7 +39,7 @@ def card_path(tmp_path, make_classifier, history):
         report_to="none",
         use_cpu=True,
     )
-    return write_model_card(tmp_path, make_classifier().model, CONFIG, history, args)
+    return write_model_card(tmp_path, make_classifier().model, CONFIG, history, args, "accuracy")
 
 
 def row(card: str, name: str) -> str:
@@ -61,11 +66,14 @@ def test_the_figures_are_those_of_the_best_epoch_not_the_last(card_path):
     assert row(card, "validation accuracy") == "0.7123"
 
 
-def test_a_tie_goes_to_the_earlier_epoch_whose_weights_were_kept(card_path, tmp_path, make_classifier, history):
-    history["eval_accuracy"] = [0.5, 0.7, 0.7]
+@pytest.mark.parametrize(("nll", "best"), [([0.9, 0.7, 0.8], 2), ([0.9, 0.8, 0.7], 3), ([0.9, 0.8, 0.8], 2)])
+def test_a_tie_goes_to_the_lower_nll_and_then_to_the_earlier_epoch(
+    card_path, tmp_path, make_classifier, history, nll, best
+):
+    history["eval_accuracy"], history["eval_nll"] = [0.5, 0.7, 0.7], nll
     args = TrainingArguments(output_dir=str(tmp_path / "c"), num_train_epochs=3, report_to="none", use_cpu=True)
-    path = write_model_card(tmp_path, make_classifier().model, CONFIG, history, args)
-    assert row(path.read_text(encoding="utf-8"), "best epoch") == "2 of 3"
+    path = write_model_card(tmp_path, make_classifier().model, CONFIG, history, args, "accuracy")
+    assert row(path.read_text(encoding="utf-8"), "best epoch") == f"{best} of 3"
 
 
 def test_the_settings_are_those_of_the_run(card_path):

@@ -132,6 +132,25 @@ def test_the_rate_rises_for_the_warm_up_share_and_falls_to_zero(make_classifier,
     torch.testing.assert_close(torch.tensor(recorder.rates[5:]), cosine)
 
 
+def test_gradients_are_clipped_at_a_norm_of_1(make_classifier, make_sets, tmp_path):
+    applied = []
+
+    class Norms(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            applied.append(
+                float(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
+            )
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if "grad_norm" in logs:
+                before.append(logs["grad_norm"])
+
+    before = []
+    train(make_classifier(), make_sets(), tmp_path, DistillationConfig(response_loss_weight=100), callbacks=[Norms()])
+    assert min(before) > 2
+    assert applied == pytest.approx([1.0] * 3, rel=1e-3)
+
+
 # The history
 
 
@@ -160,8 +179,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_in_every_epoch(make_classifie
     history = train(
         make_classifier(dropout=0.1), make_sets(), tmp_path, DistillationConfig(alpha=0.3), n_epochs=3, batch_size=10
     ).history
-    columns = ["epoch", "loss", "soft_target_loss", "task_loss", "eval_loss", "eval_accuracy"]
-    assert list(history.columns) == columns
+    columns = ["epoch", "loss", "soft_target_loss", "task_loss", "eval_loss", "eval_accuracy", "eval_nll"]
+    assert list(history.columns) == [*columns, "eval_agreement", "eval_kl"]
     assert list(history["epoch"]) == [1, 2, 3]
     total = 0.3 * history["soft_target_loss"] + 0.7 * history["task_loss"]
     assert list(history["loss"]) == pytest.approx(list(total), abs=1e-4)
@@ -316,14 +335,17 @@ def killed(inputs, tmp_path_factory):
     """A process that was killed in its third epoch, and the folder that it left."""
     output = tmp_path_factory.mktemp("killed")
     arguments = [str(torch.get_num_threads()), str(inputs), str(output)]
-    child = subprocess.run(
+    return run_child(arguments), output
+
+
+def run_child(arguments):
+    return subprocess.run(
         [sys.executable, "-c", CHILD, *arguments],
         cwd=Path(training_runs.__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    return child, output
 
 
 @pytest.mark.slow
@@ -382,15 +404,38 @@ def test_batches_by_length_go_on_after_an_interrupt_with_the_same_bits(inputs, t
     assert weights_sha256(tmp_path / "parts") == weights_sha256(whole.output_dir)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 100)], ids=["missing", "cut short"])
-def test_a_checkpoint_cut_short_falls_back_to_the_one_before(inputs, uninterrupted, tmp_path, damage):
-    checkpoints = interrupted(inputs, tmp_path)
+@pytest.fixture(scope="module")
+def interrupted_in_the_third_epoch(inputs, tmp_path_factory):
+    return interrupted(inputs, tmp_path_factory.mktemp("interrupted")).parent
+
+
+def flip_a_byte_in_the_middle(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, lambda path: os.truncate(path, 100), flip_a_byte_in_the_middle],
+    ids=["missing", "cut short", "flipped"],
+)
+@pytest.mark.parametrize(
+    "name", ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    inputs, uninterrupted, interrupted_in_the_third_epoch, tmp_path, damage, name
+):
+    folder = shutil.copytree(interrupted_in_the_third_epoch, tmp_path / "run")
+    checkpoints = folder / "checkpoints"
     assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
-    damage(checkpoints / "checkpoint-6" / "trainer_state.json")
+    damage(checkpoints / "checkpoint-6" / name)
     recorder = RecordRates()
-    train_from(inputs, tmp_path, recorder)
+    with pytest.warns(UserWarning, match=f"checkpoint-6 is not whole .*{re.escape(name)} is"):
+        train_from(inputs, folder, recorder)
     assert len(recorder.rates) == 6
-    assert weights_sha256(tmp_path) == weights_sha256(uninterrupted.output_dir)
+    assert weights_sha256(folder) == weights_sha256(uninterrupted.output_dir)
+    assert (folder / "history.csv").read_text() == (uninterrupted.output_dir / "history.csv").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -456,45 +501,182 @@ def test_resume_false_deletes_them(make_classifier, make_sets, unfinished, tmp_p
     assert torch.equal(flat(again.model), flat(fresh.model))
 
 
-def test_a_finished_run_is_read_back_and_another_one_is_made(make_classifier, make_sets, tmp_path):
+def test_a_finished_run_is_read_back_with_a_word_and_made_again_on_demand(make_classifier, make_sets, tmp_path):
     student, sets = make_classifier(), make_sets()
     first = train(student, sets, tmp_path, n_epochs=1)
     steps = RecordRates()
-    again = train(student, sets, tmp_path, n_epochs=1, callbacks=[steps])
+    with pytest.warns(UserWarning, match="holds the finished student of this very call; the student is read back"):
+        again = train(student, sets, tmp_path, n_epochs=1, callbacks=[steps])
     assert steps.rates == []
     assert torch.equal(flat(again.model), flat(first.model))
     assert not again.model.training
     pd.testing.assert_frame_equal(again.history, first.history)
-    for other in ({"seed": 1}, {"resume": False}):
-        train(student, sets, tmp_path, n_epochs=1, callbacks=[steps], **other)
-    assert len(steps.rates) == 2 * 3  # steps of an epoch
+    train(student, sets, tmp_path, n_epochs=1, callbacks=[steps], resume=False)
+    assert len(steps.rates) == 3  # steps of an epoch
 
 
-def test_what_another_run_left_half_written_is_not_read_back(make_classifier, make_sets, tmp_path):
-    student, sets = make_classifier(), make_sets()
-    first = train(student, sets, tmp_path, n_epochs=1)
-    with pytest.raises(KeyboardInterrupt):
-        train(student, sets, tmp_path, n_epochs=1, seed=1, callbacks=[StopAt(1)])
-    shutil.rmtree(tmp_path / "checkpoints")
-    (tmp_path / "model.safetensors").write_bytes(b"half")
-    again = train(student, sets, tmp_path, n_epochs=1)
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"seed": 1}, r"differs in seed \(0 there, 1 here\); choose another output_dir, or pass resume=False"),
+        ({"config": DistillationConfig(temperature=3.0)}, r"differs in temperature \(2\.0 there, 3\.0 here\);"),
+        ({"n_epochs": 2, "learning_rate": 2e-3}, r"n_epochs \(1 there, 2 here\), learning_rate \(0\.001 there, 0\.002"),
+        ({"metric_for_best_model": "nll"}, r"metric_for_best_model \('accuracy_then_nll' there, 'nll' here\)"),
+        ({"student": 5}, r"differs in student's weights;"),
+        ({"data": 5}, r"differs in teacher logits of the training texts, teacher logits of the validation texts;"),
+    ],
+)
+def test_a_finished_student_of_another_run_is_not_replaced(
+    make_classifier, make_sets, finished, tmp_path, settings, what
+):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    student, sets = make_classifier(settings.pop("student", 0)), make_sets(settings.pop("data", 0))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=what):
+        train(student, sets, folder, **settings)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    replaced = train(student, sets, folder, resume=False, **settings)
+    assert torch.equal(flat(load_text_classifier(folder, device="cpu").model), flat(replaced.model))
+
+
+@pytest.fixture(scope="module")
+def finished(make_classifier, make_sets, tmp_path_factory):
+    """The folder of a run of one epoch."""
+    return train(make_classifier(), make_sets(), tmp_path_factory.mktemp("finished")).output_dir
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "history.csv"])
+@pytest.mark.parametrize(
+    ("damage", "what"), [(flip_a_byte, "is not as it was written"), (Path.unlink, "is missing")], ids=["flip", "gone"]
+)
+def test_a_finished_folder_with_a_damaged_file_is_not_read_back(
+    make_classifier, make_sets, finished, tmp_path, name, damage, what
+):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    damage(folder / name)
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} {what}; pass resume=False"):
+        train(make_classifier(), make_sets(), folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff\xfe", b"3f2a", b'{"run": 3}', b'{"files": {}}'])
+def test_a_finished_folder_that_cannot_say_whose_it_is_is_not_replaced(
+    make_classifier, make_sets, finished, tmp_path, content
+):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    (folder / "finished-run.key").write_bytes(content)
+    with pytest.raises(ValueError, match=r"finished-run\.key in it is damaged or of another version.*resume=False"):
+        train(make_classifier(), make_sets(), folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "config.json"])
+def test_a_model_from_elsewhere_is_not_replaced(make_classifier, make_sets, tmp_path, name):
+    (tmp_path / name).write_bytes(b"somebody's work")
+    with pytest.raises(ValueError, match=f"holds {re.escape(name)}, of a model that no finished run"):
+        train(make_classifier(), make_sets(), tmp_path)
+    assert (tmp_path / name).read_bytes() == b"somebody's work"
+
+
+def test_a_finished_adapter_is_read_back_into_its_base(make_classifier, make_sets, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    def student():
+        model, tokenizer = make_classifier()
+        torch.manual_seed(0)
+        return TextClassifier(
+            get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"])), tokenizer
+        )
+
+    first = train(student(), make_sets(), tmp_path, learning_rate=1e-2)
+    steps = RecordRates()
+    with pytest.warns(UserWarning, match="read back"):
+        again = train(student(), make_sets(), tmp_path, learning_rate=1e-2, callbacks=[steps])
+    assert steps.rates == []
+    assert type(again.model) is type(first.model)
     assert torch.equal(flat(again.model), flat(first.model))
+    assert not torch.equal(flat(again.model), flat(student().model))
+
+
+def test_files_of_other_kinds_stay_beside_the_student(make_classifier, make_sets, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "README.md").write_text("edited")
+    with pytest.warns(UserWarning, match="read back"):
+        train(make_classifier(), make_sets(), folder)
+    train(make_classifier(), make_sets(), folder, seed=1, resume=False)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_an_interrupted_replacement_leaves_the_old_student_and_goes_on(make_classifier, make_sets, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    student, sets = make_classifier(), make_sets()
+    with pytest.raises(KeyboardInterrupt):
+        train(student, sets, folder, seed=1, resume=False, n_epochs=2, callbacks=[StopAt(4)])
+    assert weights_sha256(folder) == weights_sha256(finished)
+    steps = RecordRates()
+    again = train(student, sets, folder, seed=1, n_epochs=2, callbacks=[steps])
+    assert len(steps.rates) == 3
+    assert torch.equal(flat(again.model), flat(load_text_classifier(folder, device="cpu").model))
+    assert weights_sha256(folder) != weights_sha256(finished)
+
+
+def test_what_another_run_left_half_written_is_not_read_back(make_classifier, make_sets, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "finished")
+    (folder / "finished-run.key").unlink()  # as a kill while the files are moved leaves it
+    (folder / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="of a model that no finished run of this function has left there"):
+        train(make_classifier(), make_sets(), folder)
+    again = train(make_classifier(), make_sets(), folder, resume=False)
+    assert weights_sha256(folder) == weights_sha256(finished)
+    assert again.output_dir == folder
+
+
+@pytest.mark.slow
+def test_two_trainings_in_one_folder_are_one_too_many(inputs, tmp_path):
+    seen = []
+
+    class SecondTraining(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 4:
+                arguments = [str(torch.get_num_threads()), str(inputs), str(tmp_path)]
+                seen.append(run_child(arguments))
+
+    train_from(inputs, tmp_path, SecondTraining())
+    (child,) = seen
+    assert child.returncode == 1
+    assert f"RuntimeError: another training, process {os.getpid()}, writes into {tmp_path}; wait until" in child.stderr
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_training_inside_another_is_one_too_many(make_classifier, make_sets, tmp_path):
+    class SecondTraining(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            train(make_classifier(), make_sets(), tmp_path, resume=False)
+
+    with pytest.raises(RuntimeError, match=rf"another training, process {os.getpid()}, writes into"):
+        train(make_classifier(), make_sets(), tmp_path, callbacks=[SecondTraining()])
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 # Bad input
 
 
 @pytest.mark.parametrize("name", ["n_epochs", "batch_size", "gradient_accumulation_steps"])
-@pytest.mark.parametrize("value", [0, -1, 1.5, "2", None])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2", None, True])
 def test_counts_that_are_none_are_refused(make_classifier, make_sets, tmp_path, name, value):
     with pytest.raises(ValueError, match=re.escape(f"{name} must be a whole number of at least 1, got {value!r}")):
         train(make_classifier(), make_sets(), tmp_path, **{name: value})
     assert list(tmp_path.iterdir()) == []  # refused before anything is written
 
 
-@pytest.mark.parametrize("value", [0, -1e-3, float("nan")])
+@pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf")])
 def test_a_learning_rate_that_is_not_positive_is_refused(make_classifier, make_sets, tmp_path, value):
-    with pytest.raises(ValueError, match=f"learning_rate must be positive, got {value!r}"):
+    with pytest.raises(ValueError, match=f"learning_rate must be positive and finite, got {value!r}"):
         train(make_classifier(), make_sets(), tmp_path, learning_rate=value)
 
 
@@ -562,7 +744,7 @@ def test_data_tokenised_with_a_smaller_vocabulary_is_refused(
 def test_validation_messages_without_labels_are_refused(make_classifier, make_sets, tmp_path):
     sets = make_sets()
     sets[1].labels[20] = -100
-    with pytest.raises(ValueError, match="val_dataset has unlabelled messages"):
+    with pytest.raises(ValueError, match="val_dataset has unlabelled messages, such as row 20, beside labelled ones"):
         train(make_classifier(), sets, tmp_path, DistillationConfig(alpha=1))
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import hooks_of
 from training_runs import StopAt, flat, train, weights_sha256
-from transformers import EvalPrediction, LlamaConfig, LlamaForSequenceClassification, TrainingArguments
+from transformers import LlamaConfig, LlamaForSequenceClassification, TrainingArguments
 
 from distill_helpers import (
     DistillationCollator,
@@ -30,16 +30,18 @@ from distill_helpers.models.architectures import ModelShape, transformer_layers
 from distill_helpers.models.batching import encode_texts, pad_batch
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.text_models import label_options, predict_logits
-from distill_helpers.training import trainer as distillation_trainer
-from distill_helpers.training.trainer import accuracy_metric
+from distill_helpers.training import projectors, trainer as distillation_trainer
 
 
-def make_trainer(student, data, folder, config, *, batch_size=8, accumulation=1, n_steps=1, **options):
+def make_trainer(
+    student, data, folder, config, *, batch_size=8, accumulation=1, n_steps=1, eval_batch_size=8, **options
+):
     """Plain SGD: unlike Adam it does not hide a gradient that is off by a factor."""
     args = TrainingArguments(
         output_dir=str(folder),
         max_steps=n_steps,
         per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=eval_batch_size,
         gradient_accumulation_steps=accumulation,
         optim="sgd",
         learning_rate=0.5,
@@ -126,12 +128,6 @@ def test_weight_decay_is_for_matrices_alone(make, norms, tmp_path):
 # Metrics
 
 
-def test_the_accuracy_metric_leaves_out_what_has_no_label():
-    logits = torch.tensor([[2.0, 1], [1, 2], [2, 1], [2, 1]]).numpy()
-    metric = accuracy_metric(EvalPrediction(logits, torch.tensor([0, 0, -100, 0]).numpy()))
-    assert metric == {"accuracy": pytest.approx(2 / 3)}
-
-
 def test_evaluation_counts_unlabelled_messages_too(make_classifier, make_sets, tmp_path):
     student, data, config = make_classifier(), make_sets()[0], DistillationConfig(alpha=0.6)
     batch = DistillationCollator(student.tokenizer)([data[i] for i in range(48)])
@@ -140,6 +136,115 @@ def test_evaluation_counts_unlabelled_messages_too(make_classifier, make_sets, t
     expected = DistillationLoss(config)(logits, batch["teacher_logits"], batch["labels"])["total_loss"]
     trainer = make_trainer(student, data, tmp_path, config, eval_dataset=data)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 5, 48])
+def test_the_evaluation_does_not_depend_on_the_batch_size(make_classifier, make_sets, tmp_path, eval_batch_size):
+    data, config = make_sets()[0], DistillationConfig(alpha=0.6)
+
+    def figures(size):
+        trainer = make_trainer(make_classifier(), data, tmp_path, config, eval_dataset=data, eval_batch_size=size)
+        return {k: v for k, v in trainer.evaluate().items() if not k.endswith(("runtime", "second", "time"))}
+
+    found = figures(eval_batch_size)
+    assert {"eval_loss", "eval_accuracy", "eval_nll", "eval_agreement", "eval_kl"} < set(found)
+    assert found == pytest.approx(figures(8), rel=1e-5)
+
+
+def test_a_metric_of_the_callers_sees_the_logits_alone(make_classifier, make_sets, tmp_path):
+    def shape(prediction):
+        return {"columns": prediction.predictions.shape[1]}
+
+    data = make_sets()[0]
+    trainer = make_trainer(
+        make_classifier(), data, tmp_path, DistillationConfig(), eval_dataset=data, compute_metrics=shape
+    )
+    assert trainer.evaluate()["eval_columns"] == 5
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_live_teacher_is_compared_with_its_student_in_the_evaluation(make_classifier, make_sets, tmp_path, alpha):
+    data = make_sets(with_logits=False)[0]
+    teacher = make_classifier(seed=1)
+    trainer = make_trainer(
+        make_classifier(seed=1), data, tmp_path, DistillationConfig(alpha=alpha), eval_dataset=data, teacher=teacher
+    )
+    figures = trainer.evaluate()
+    assert figures["eval_agreement"] == 1
+    assert figures["eval_kl"] == pytest.approx(0, abs=1e-6)
+
+
+# A teacher beside the student
+
+
+def test_a_teacher_in_training_mode_runs_without_dropout_and_stays_in_it(make_classifier, make_sets, tmp_path):
+    config, data = DistillationConfig(alpha=1), make_sets(with_logits=False)[0]
+    teacher = make_classifier(seed=1, dropout=0.5)
+    calm, _ = sgd_steps(make_classifier(), data, tmp_path, config, n_steps=2, teacher=teacher)
+    assert not teacher.model.training
+    teacher.model.train()
+    weights, _ = sgd_steps(make_classifier(), data, tmp_path, config, n_steps=2, teacher=teacher)
+    assert torch.equal(weights, calm)
+    assert all(module.training for module in teacher.model.modules())
+
+
+def share_an_embedding(student, teacher):
+    student.bert.embeddings.word_embeddings = teacher.bert.embeddings.word_embeddings
+
+
+def share_memory(student, teacher):
+    student.classifier.weight = torch.nn.Parameter(teacher.classifier.weight.data)
+
+
+@pytest.mark.parametrize(
+    ("share", "name"),
+    [(share_an_embedding, "bert.embeddings.word_embeddings.weight"), (share_memory, "classifier.weight")],
+)
+def test_a_teacher_that_shares_weights_with_its_student_is_refused(make_classifier, make_sets, tmp_path, share, name):
+    data, student, teacher = make_sets()[0], make_classifier(), make_classifier(seed=1)
+    share(student.model, teacher.model)
+    with pytest.raises(ValueError, match=f"the student's {name} and the teacher's {name} are the same tensor"):
+        make_trainer(student, data, tmp_path, DistillationConfig(), teacher=teacher)
+    with pytest.raises(ValueError, match="are the same tensor"):
+        make_trainer(teacher, data, tmp_path, DistillationConfig(), teacher=teacher)
+    # What is frozen can't change.
+    student.model.get_parameter(name).requires_grad_(False)
+    make_trainer(student, data, tmp_path, DistillationConfig(), teacher=teacher)
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_refused(make_classifier, make_sets, tmp_path):
+    teacher, names = make_classifier(seed=1), make_classifier().label_names
+    teacher.model.config.id2label = dict(enumerate(reversed(names)))
+    with pytest.raises(ValueError, match="the teacher has the student's classes in another order"):
+        make_trainer(make_classifier(), make_sets()[0], tmp_path, DistillationConfig(), teacher=teacher)
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+@pytest.mark.parametrize("who", ["student", "teacher"])
+def test_models_of_other_tasks_are_refused(make_classifier, make_sets, tmp_path, problem, who):
+    models = {"student": make_classifier(), "teacher": make_classifier(seed=1)}
+    models[who].model.config.problem_type = problem
+    reason = f"the {who} (is a multi-label classifier|returns a score)"
+    with pytest.raises(ValueError, match=reason):
+        make_trainer(models["student"], make_sets()[0], tmp_path, DistillationConfig(), teacher=models["teacher"])
+    if who == "student":
+        with pytest.raises(ValueError, match=reason):
+            train(models["student"], make_sets(), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["student", "teacher"])
+def test_a_loss_that_is_not_finite_stops_the_training(make_classifier, make_sets, tmp_path, where):
+    student, teacher = make_classifier(), make_classifier(seed=1)
+    broken = student if where == "student" else teacher
+    with torch.no_grad():
+        broken.model.classifier.bias[2] = torch.nan
+    data = make_sets(with_logits=False)[0]
+    trainer = make_trainer(student, data, tmp_path, DistillationConfig(), teacher=teacher, eval_dataset=data)
+    with pytest.raises(ValueError, match="the loss is nan at step 0; lower the learning rate"):
+        trainer.train()
+    with pytest.raises(ValueError, match="the loss is nan in the evaluation after step 0"):
+        trainer.evaluate()
 
 
 # Features. The teacher has twice the student's layers and, where it says so, one and a half times its width.
@@ -245,7 +350,7 @@ def test_a_term_that_is_off_costs_nothing_and_leaves_every_bit_as_it_is(models, 
 
     with_teacher, alone = steps(teacher=teacher), steps()
     monkeypatch.setattr(distillation_trainer, "capture_features", forbidden)
-    monkeypatch.setattr(distillation_trainer, "FeatureTerms", forbidden)
+    monkeypatch.setattr(projectors, "FeatureTerms", forbidden)
     monkeypatch.setattr(teacher.model, "forward", forbidden)
     for other in (alone, steps(), steps(teacher=teacher)):
         assert torch.equal(other[0], with_teacher[0])
@@ -441,6 +546,7 @@ def test_the_saved_student_is_a_plain_model(models, make_sets, tmp_path, help_de
         "relation_loss",
         "eval_loss",
     ]
+    assert {"eval_nll", "eval_agreement", "eval_kl"} < set(result.history.columns)
     assert not result.history.isna().any(axis=None)
 
 
@@ -461,6 +567,21 @@ def test_checkpoints_of_other_features_or_another_teacher_are_refused(models, ma
     for sets, settings in others:
         with pytest.raises(ValueError, match="another student, data or settings"):
             train(student, sets, tmp_path, **{"config": config, "n_epochs": 2} | settings)
+
+
+def test_checkpoints_of_other_cached_features_are_refused(models, make_feature_sets, tmp_path):
+    config = DistillationConfig(intermediate_layers=True)
+    teacher, student = models()
+    names = names_for(config, teacher, student)
+    sets = make_feature_sets(teacher, names)
+    with pytest.raises(KeyboardInterrupt):
+        train(student, sets, tmp_path, config, n_epochs=2, callbacks=[StopAt(4)])
+    for part, name in ((0, "training"), (1, "validation")):
+        sets = make_feature_sets(teacher, names)
+        features = sets[part].teacher_features.tensors
+        features[names[0]] = features[names[0]] + 1
+        with pytest.raises(ValueError, match=f"differs in teacher features of the {name} texts;"):
+            train(student, sets, tmp_path, config, n_epochs=2)
 
 
 # Which epoch is best

@@ -10,6 +10,7 @@ from distill_helpers.api.journal.records import Failure
 from distill_helpers.api.teachers.answers import TeacherAnswer
 from distill_helpers.api.teachers.connection import MalformedAnswerError
 from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
+from distill_helpers.api.teachers.server_reasons import server_reason
 from distill_helpers.api.teachers.teacher import Teacher
 
 __all__ = ["ENVELOPE", "BatchDialect", "NotAsked", "batch_dialect"]
@@ -28,6 +29,9 @@ class NotAsked(NamedTuple):
     why: str
 
 
+_Outcome = TeacherAnswer | Failure | NotAsked
+
+
 @dataclass(frozen=True)
 class BatchDialect:
     """A provider's limits for one batch, and how its files write a request and a result.
@@ -37,50 +41,64 @@ class BatchDialect:
         max_bytes: limit of one batch.
         line: makes a request's line from its key and body.
         body: the name of the line's field that holds the body.
-        outcome: reads a line of results; raises `KeyError` or `TypeError` for a line of another shape.
+        outcome: reads a line of results from the line, the teacher and the request's body. It raises `KeyError` for a
+            line of another provider. A line that is odd in any other way is a failure of its request alone.
     """
 
     max_requests: int
     max_bytes: int
     line: Callable[[str, Mapping[str, Any]], dict[str, Any]]
     body: str
-    outcome: Callable[[Mapping[str, Any], Teacher], TeacherAnswer | Failure | NotAsked]
+    outcome: Callable[[Mapping[str, Any], Teacher, Mapping[str, Any]], TeacherAnswer | Failure | NotAsked]
 
 
 def _openai_line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
-def _openai_outcome(line: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure | NotAsked:
-    if line.get("error"):
-        code = line["error"]["code"] or "APIError"
-        return _NOT_ASKED.get(code) or Failure(code)
-    status = line["response"]["status_code"]
+def _openai_outcome(line: Mapping[str, Any], teacher: Teacher, request: Mapping[str, Any]) -> _Outcome:
+    error, response = line["error"], line["response"]
+    if error:
+        code = error.get("code") if isinstance(error, Mapping) else None
+        if isinstance(code, str) and code in _NOT_ASKED:
+            return _NOT_ASKED[code]
+        return Failure(server_reason(error, request).code or "APIError")
+    status = response.get("status_code") if isinstance(response, Mapping) else None
     if status == 200:
-        return _answer(line["response"]["body"], teacher)
-    return Failure(_CAUSES.get(status, "InternalServerError" if status >= 500 else "APIStatusError"), status)
+        return _answer(response.get("body"), teacher, request)
+    if isinstance(status, bool) or not isinstance(status, int):
+        return Failure(MalformedAnswerError.__name__)
+    reason = server_reason(response.get("body"), request)
+    cause = _CAUSES.get(status, "InternalServerError" if status >= 500 else "APIStatusError")
+    return Failure(cause, status, reason.code, reason.param)
 
 
 def _anthropic_line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"custom_id": key, "params": body}
 
 
-def _anthropic_outcome(line: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure | NotAsked:
+def _anthropic_outcome(line: Mapping[str, Any], teacher: Teacher, request: Mapping[str, Any]) -> _Outcome:
     result = line["result"]
-    if result["type"] == "succeeded":
-        return _answer(result["message"], teacher)
-    if result["type"] == "errored":
-        kind = result["error"]["error"]["type"]
-        status = _ANTHROPIC_STATUS.get(kind)
-        return Failure(kind) if status is None else Failure(_CAUSES.get(status, "InternalServerError"), status)
-    return _NOT_ASKED[result["type"]]
+    kind = result.get("type") if isinstance(result, Mapping) else None
+    if kind == "succeeded":
+        return _answer(result.get("message"), teacher, request)
+    if kind == "errored":
+        code, param = server_reason(result.get("error"), request)
+        status = _ANTHROPIC_STATUS.get(code or "")
+        if status is None:
+            return Failure(code or "APIError", param=param)
+        return Failure(_CAUSES.get(status, "InternalServerError"), status, code, param)
+    return _NOT_ASKED[kind] if isinstance(kind, str) and kind in _NOT_ASKED else Failure(MalformedAnswerError.__name__)
 
 
-def _answer(body: Mapping[str, Any], teacher: Teacher) -> TeacherAnswer | Failure:
+def _answer(body: Any, teacher: Teacher, request: Mapping[str, Any]) -> TeacherAnswer | Failure:
     try:
+        if not isinstance(body, Mapping):
+            raise MalformedAnswerError("the body is not an object")
         return teacher.read(body)
     except MalformedAnswerError as error:
-        return Failure(type(error).__name__)
+        reason = server_reason(error.body, request)
+        return Failure(type(error).__name__, None, reason.code, reason.param)
 
 
 #: The exception that a live call raises for each status, in both SDKs.

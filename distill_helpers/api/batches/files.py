@@ -8,18 +8,23 @@ in any order and go into the same journal, so live and batch runs continue each 
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from distill_helpers.api.batches.dialects import ENVELOPE, BatchDialect, NotAsked, batch_dialect
 from distill_helpers.api.collecting.planned_requests import PlannedRequest, plan_requests
+from distill_helpers.api.costs.pricing import with_charged_usage, worst_case_usage
+from distill_helpers.api.journal.append_only_file import private_file
 from distill_helpers.api.journal.journal import Journal, read_journal
-from distill_helpers.api.journal.records import Failure, JournalRecord, request_key
-from distill_helpers.api.teachers.answers import TeacherAnswer
+from distill_helpers.api.journal.records import Failure, JournalRecord, UnreadableRecordError, request_key
+from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
+from distill_helpers.api.teachers.connection import MalformedAnswerError
 from distill_helpers.api.teachers.teacher import Teacher
 
 __all__ = ["BatchFiles", "MergedBatch", "merge_batch_results", "write_batch_requests"]
@@ -109,7 +114,7 @@ def write_batch_requests(
             target = Path(path) if not paths else Path(path).with_stem(f"{Path(path).stem}-{len(paths) + 1}")
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                file = target.open("xb")
+                file = open(target, "xb", opener=private_file)  # noqa: SIM115 (closed below)
             except FileExistsError:
                 raise FileExistsError(
                     f"{target} exists: merge the results of its batch, then delete the file or choose another name;"
@@ -161,7 +166,8 @@ def merge_batch_results(
         merge_batch_results(teacher, paths, "answers.jsonl", "requests.jsonl")
 
     An answer supersedes an earlier failure, but a failure never supersedes an answer. The budget of a later collection
-    counts these answers at the batch price.
+    counts these answers at the batch price; a malformed answer, and one without usage, counts at its upper bound. If a
+    student may not learn from most results, the function warns.
 
     Args:
         teacher: a teacher of the provider for which the requests were written.
@@ -178,6 +184,7 @@ def merge_batch_results(
     dialect = batch_dialect(teacher)
     requests = _Requests(_as_paths(requests_path), dialect)
     counts, not_asked, has_result = Counter[str](), Counter[str](), set[str]()
+    unusable = Counter[str]()
     gathered: dict[str, JournalRecord] = {}
     with Journal(journal_path) as journal:
         for key, outcome in _results(_as_paths(results_path), dialect, teacher, requests):
@@ -190,10 +197,21 @@ def merge_batch_results(
             elif isinstance(outcome, NotAsked):
                 not_asked[outcome.why] += 1
             else:
-                counts["answers" if isinstance(outcome, TeacherAnswer) else "failures"] += 1
-                gathered[key] = requests.record(key, outcome)
+                record = gathered[key] = requests.record(key, outcome)
+                counts["failures" if record.answer is None else "answers"] += 1
+                if record.failure is not None:
+                    unusable[record.failure.name] += 1
+                elif record.answer is not None and not record.answer.usable:
+                    unusable[record.answer.set_aside_reason] += 1
         journal.append(*gathered.values())
         missing = sum(key not in has_result and key not in journal for key in requests)
+    if 2 * unusable.total() > counts["answers"] + counts["failures"]:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in unusable.most_common())
+        warnings.warn(
+            f"a student may not learn from {unusable.total()} of {counts['answers'] + counts['failures']} results:"
+            f" {reasons}",
+            stacklevel=2,
+        )
     return MergedBatch(**counts, not_asked=not_asked, missing=missing)
 
 
@@ -211,8 +229,9 @@ def _results(
                     continue
                 try:
                     result = json.loads(line)
-                    key, outcome = str(result["custom_id"]), dialect.outcome(result, teacher)
-                except (ValueError, KeyError, TypeError):  # the cause would carry the line
+                    key = str(result["custom_id"])
+                    outcome = dialect.outcome(result, teacher, requests.body(key) if key in requests else {})
+                except (ValueError, KeyError, TypeError, RecursionError):  # the cause would carry the line
                     raise ValueError(
                         f"line {number} of {path} is not a result of this provider's batch API; download the file again"
                     ) from None
@@ -253,16 +272,40 @@ class _Requests:
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
-    def record(self, key: str, outcome: TeacherAnswer | Failure) -> JournalRecord:
+    def body(self, key: str) -> Mapping[str, Any]:
+        """The body of a request."""
         path, start = self._places[key]
         with path.open("rb") as file:
             file.seek(start)
-            body = json.loads(file.readline()).get(self._body, {})
+            body = json.loads(file.readline()).get(self._body)
+        return body if isinstance(body, Mapping) else {}
+
+    def record(self, key: str, outcome: TeacherAnswer | Failure) -> JournalRecord:
+        body = self.body(key)
         # Only the key holds the sample's number. Finding the number also checks that the request is unchanged.
         sample = next((sample for sample in range(_MOST_SAMPLES) if request_key(body, sample) == key), None)
         if sample is None:
             raise ValueError(
-                f"the request {key} in {path} is not as it was written, and its answer can't be assigned; restore the"
-                " file"
+                f"the request {key} in {self._places[key][0]} is not as it was written, and its answer can't be"
+                " assigned; restore the file"
             )
-        return JournalRecord.of(body, body["messages"][-1]["content"], outcome, sample, batch=True)
+        text = body["messages"][-1]["content"]
+        malformed = isinstance(outcome, Failure) and outcome.cause == MalformedAnswerError.__name__
+        bound = _bound(body)
+        if isinstance(outcome, TeacherAnswer):
+            outcome = with_charged_usage(outcome, bound)
+        record = JournalRecord.of(body, text, outcome, sample, batch=True, lost_usage=bound if malformed else Usage())
+        try:
+            record.to_json()
+        except UnreadableRecordError:  # it has been paid for
+            failure = Failure(MalformedAnswerError.__name__)
+            record = JournalRecord.of(body, text, failure, sample, batch=True, lost_usage=bound)
+        return record
+
+
+def _bound(body: Mapping[str, Any]) -> Usage:
+    """The most that a request may have used; nothing is known of a request without a limit of output."""
+    try:
+        return worst_case_usage(body)
+    except ValueError:
+        return Usage()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from distill_helpers.api.journal.append_only_file import private_file
 from distill_helpers.api.teachers.connection import import_sdk
 
 if TYPE_CHECKING:
@@ -115,6 +116,6 @@ def _openai_client() -> type[openai.OpenAI]:
 def _save(response: openai.APIResponse | anthropic.APIResponse, path: Path) -> None:
     """Save a download under another name until it is whole."""
     partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with open(partial, "wb", opener=private_file) as file:
         file.writelines(response.iter_bytes())
     partial.replace(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from distill_helpers.api.costs.price_table import PriceTable, load_prices
 from distill_helpers.api.costs.pricing import cost_usd, worst_case_usage
 from distill_helpers.api.journal.journal import Journal
 from distill_helpers.api.journal.records import JournalRecord
-from distill_helpers.api.teachers.answers import COMPLETE, TeacherAnswer, Usage
+from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
 from distill_helpers.api.teachers.providers import make_teacher
 from distill_helpers.api.teachers.teacher import Teacher
 
@@ -58,11 +58,15 @@ class Collection:
     Attributes:
         examples: the complete answers, in the order of the inputs.
         set_aside: how many answers and failures a student may not learn from, by finish reason or cause ("length",
-            "refusal", "APITimeoutError", "BadRequestError 400", …). Their records are in the journal.
+            "refusal", "APITimeoutError", "BadRequestError 400 (unsupported_parameter: max_tokens)", …). Their records
+            are in the journal.
         not_asked: number of requests without a record, because the run stopped early.
         stopped: why the run stopped early; None if every request has a record.
-        usage: the tokens of all answers in the journal.
+        usage: the tokens of all records in the journal: of answers, and an upper bound of what lost attempts and
+            malformed answers may have used.
         cost_usd: the cost of that usage, in US dollars; None if the model has no price.
+        usage_not_reported: how many of the answers are in `usage` with their upper bound, because the server did not
+            say how many tokens it used.
     """
 
     examples: list[TaskExample]
@@ -71,11 +75,14 @@ class Collection:
     stopped: str | None
     usage: Usage
     cost_usd: float | None
+    usage_not_reported: int = 0
 
     def __repr__(self) -> str:
         parts = [f"{len(self.examples)} examples", f"set aside: {dict(self.set_aside)}", f"{self.not_asked} not asked"]
         parts += [] if self.stopped is None else [f"stopped: {self.stopped}"]
         parts += [] if self.cost_usd is None else [f"${self.cost_usd:.4f}"]
+        if self.usage_not_reported:
+            parts.append(f"{self.usage_not_reported} without a reported usage, counted at its upper bound")
         return f"Collection({', '.join(parts)})"
 
 
@@ -165,7 +172,9 @@ class APIDistillationDataCollector:
             output_path: the journal (JSONL). If the file exists, the run continues it.
             max_concurrent: how many calls are under way at a time, throughout the run.
             n_samples: answers to each text; more than one only at a temperature above 0.
-            budget: the limit of all runs with this journal together. The run stops before a call could exceed it.
+            budget: the limit of all runs with this journal together. The run stops before a call could exceed it. What
+                the server does not report is counted at its upper bound (`worst_case_usage`): answers without usage,
+                malformed answers, and attempts that were cut off.
             retry_failed: ask again wherever the journal has a failure.
             stop_after_failures: how many failures in a row, without an answer between them, mean that the teacher is
                 down. Then the run stops.
@@ -173,32 +182,45 @@ class APIDistillationDataCollector:
 
         Returns:
             The examples, and what became of the other inputs. A run that stopped early warns, and says why in
-            `stopped`.
+            `stopped`. A run also warns if most answers were set aside, with the reasons.
 
         Raises:
             ValueError: no texts, a text that is empty or not Unicode (with its row), a number outside its range,
-                several samples at temperature 0, or a budget in dollars that can't be kept: the model has no price, or
-                a prompt may be longer than the price covers.
-            TeacherUnavailableError: the teacher refuses every request: status 401, 403 or 404.
+                several samples at temperature 0, or a budget that can't be kept: the model has no price, a prompt may
+                be longer than the price covers, or the requests have no limit of output.
+            TeacherUnavailableError: the teacher refuses every request, for instance with status 401, 403 or 404, or
+                because of a parameter that all requests share. The message has the server's reason.
             RuntimeError: another process writes to this journal.
-            OSError: the disk refuses a record.
+            OSError: the disk refuses a record, or the journal may only be read and answers are missing.
         """
         budget = budget or Budget()
         self._check(max_concurrent, budget, stop_after_failures)
         planned = plan_requests(self.teacher, input_texts, n_samples)
         self._check_prompts(planned, budget)
+        bound = _bound_of(self.teacher.request(planned[0].text), budget)
         with Journal(output_path) as journal:
             waiting = [p for p in planned if not (journal.has_answer(p.key) if retry_failed else p.key in journal)]
+            if waiting:
+                journal.check_writable()  # before an answer is paid for that can't be kept
             ledger = self._ledger(budget, journal)
             with tqdm(total=len(waiting), desc="Teacher", unit="answer", disable=not progress) as bar:
-                pool = WorkerPool(self.teacher, journal, ledger, iter(waiting), stop_after_failures, bar)
+                pool = WorkerPool(self.teacher, journal, ledger, iter(waiting), stop_after_failures, bar, bound)
                 try:
                     await pool.run(min(max_concurrent, len(waiting)))
                 finally:
                     await self.teacher.close()
             if pool.stopped is not None:
                 warnings.warn(f"the collection stopped early: {pool.stopped}", stacklevel=1)
-            return _collection(journal, planned, ledger, pool.stopped)
+            collection = _collection(journal, planned, ledger, pool.stopped)
+        n_set_aside, n_examples = collection.set_aside.total(), len(collection.examples)
+        if n_set_aside > n_examples:
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in collection.set_aside.most_common())
+            warnings.warn(
+                f"{n_set_aside} of {n_set_aside + n_examples} records were set aside, and only {n_examples} answers are"
+                f" left to learn from: {reasons}",
+                stacklevel=1,
+            )
+        return collection
 
     def _ledger(self, budget: Budget, journal: Journal) -> Ledger:
         price = self._price
@@ -234,6 +256,21 @@ class APIDistillationDataCollector:
             )
 
 
+def _bound_of(request: Mapping[str, Any], budget: Budget) -> Callable[[Mapping[str, Any]], Usage]:
+    """How the most that a request may use is computed. Without a limit of output and without a budget, it is unknown.
+
+    Raises:
+        ValueError: a budget that can't be kept, since the requests have no limit of output.
+    """
+    try:
+        worst_case_usage(request)
+    except ValueError as error:
+        if budget.usd is not None or budget.tokens is not None:
+            raise ValueError(f"this budget can't be kept: {error}") from None
+        return lambda _: Usage()
+    return worst_case_usage
+
+
 def _run_to_end(loop: asyncio.AbstractEventLoop, job: asyncio.Task[Collection]) -> Collection:
     try:
         return loop.run_until_complete(job)
@@ -243,7 +280,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, job: asyncio.Task[Collection]) 
 
 
 def _collection(journal: Journal, planned: list[PlannedRequest], ledger: Ledger, stopped: str | None) -> Collection:
-    examples, set_aside, not_asked = [], Counter[str](), 0
+    examples, set_aside, not_asked, not_reported = [], Counter[str](), 0, 0
     for request in planned:
         record = journal.get(request.key)
         if record is None:
@@ -251,11 +288,12 @@ def _collection(journal: Journal, planned: list[PlannedRequest], ledger: Ledger,
         elif record.failure is not None:
             set_aside[record.failure.name] += 1
         elif record.answer is not None and not record.answer.usable:
-            reason = record.answer.finish_reason
-            set_aside["empty" if reason == COMPLETE else reason] += 1
+            set_aside[record.answer.set_aside_reason] += 1
         elif record.answer is not None:
             examples.append(_example(record, record.answer))
-    return Collection(examples, set_aside, not_asked, stopped, ledger.usage, ledger.cost_usd)
+        if record is not None and record.answer is not None:
+            not_reported += not record.answer.usage_reported
+    return Collection(examples, set_aside, not_asked, stopped, ledger.usage, ledger.cost_usd, not_reported)
 
 
 def _example(record: JournalRecord, answer: TeacherAnswer) -> TaskExample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ def plan_requests(teacher: Teacher, texts: Sequence[str], n_samples: int = 1) ->
         n_samples: answers to each text; more than one only at a temperature above 0.
 
     Raises:
-        ValueError: no texts, a text that is empty or not Unicode (with its row), or several samples at temperature 0.
+        ValueError: no texts, a text that is empty or not Unicode (with its row), several samples at temperature 0, or
+            a request that is not JSON.
     """
     if isinstance(texts, str) or not texts:
         raise ValueError("texts must be a list of at least one text")
@@ -50,6 +52,13 @@ def plan_requests(teacher: Teacher, texts: Sequence[str], n_samples: int = 1) ->
             raise ValueError(
                 f'texts[{row}] holds half a surrogate pair, which no API takes; decode your file with errors="replace"'
             ) from None
+    try:
+        json.dumps(teacher.request(texts[0]), ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "the requests can't be sent as JSON, because of the system prompt, an example or a parameter"
+            f" ({type(error).__name__}): use text in Unicode, finite numbers, lists and dictionaries"
+        ) from None
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
     if n_samples > 1 and teacher.request(texts[0]).get("temperature") == 0:

@@ -9,5 +9,6 @@ from .price_table import (
 from .pricing import (
     cost_usd as cost_usd,
     estimate_api_distillation_cost as estimate_api_distillation_cost,
+    with_charged_usage as with_charged_usage,
     worst_case_usage as worst_case_usage,
 )

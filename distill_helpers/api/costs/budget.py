@@ -39,8 +39,9 @@ class Budget:
 class Ledger:
     """The tokens that are spent so far, and those that are reserved for calls under way.
 
-    Before a call, the most that the call may cost is reserved. After the call, its real cost replaces the reservation.
-    That is why the limit holds for any number of calls at once.
+    Before each attempt at a call, the most that the attempt may cost is reserved. After the call, its real cost
+    replaces the reservation. That is why the limit holds for any number of calls at once. An attempt whose answer was
+    lost is charged in full.
 
     Args:
         budget: the limit.
@@ -64,7 +65,7 @@ class Ledger:
 
     @property
     def cost_usd(self) -> float | None:
-        """The cost of the answers so far, in US dollars; None if the model has no price."""
+        """The cost of all answers and lost attempts so far, in US dollars; None if the model has no price."""
         return None if self._cost_usd is None else self._cost_usd(self.usage) - self._discount_usd
 
     async def reserve(self, most: Usage) -> bool:
@@ -81,6 +82,18 @@ class Ledger:
             self._reserved += most
             self._calls_under_way += 1
             return True
+
+    async def reserve_retry(self, most: Usage) -> bool:
+        """Reserve the most that another attempt at a call under way may use, because the last attempt was lost.
+
+        Returns:
+            False if there is no room now. The call does not wait for other calls, which may be waiting likewise.
+        """
+        async with self._changed:
+            fits = self._fits(most)
+            if fits:
+                self._reserved += most
+            return fits
 
     async def settle(self, most: Usage, used: Usage) -> None:
         """Release what was reserved for a call that has ended, and count what the call used as spent."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from distill_helpers.api.costs.price_table import RATES, Price, PriceTable, load_prices
-from distill_helpers.api.teachers.answers import Usage
+from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
 
-__all__ = ["cost_usd", "estimate_api_distillation_cost", "worst_case_usage"]
+__all__ = ["cost_usd", "estimate_api_distillation_cost", "with_charged_usage", "worst_case_usage"]
 
 _MILLION = 1_000_000
+#: Servers' names for the limit of an answer.
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens")
 #: Role and separators around a message. The course's SmolLM2 needs 5.
 _TOKENS_PER_MESSAGE = 16
 #: What a chat template or a provider adds, such as a default system prompt. The course's SmolLM2 needs 25.
@@ -167,7 +170,8 @@ def worst_case_usage(request: Mapping[str, Any], max_tokens: int | None = None) 
 
     Args:
         request: a teacher's.
-        max_tokens: limit of an answer; default the request's own, `max_completion_tokens` or `max_tokens`.
+        max_tokens: limit of an answer; default the request's own, by any of the names that servers know. If a request
+            has several of them, the largest counts.
 
     Raises:
         ValueError: neither the argument nor the request has a limit.
@@ -177,8 +181,8 @@ def worst_case_usage(request: Mapping[str, Any], max_tokens: int | None = None) 
         >>> worst_case_usage({"max_tokens": 5, "messages": [{"role": "user", "content": "no sound"}]})
         Usage(input_tokens=300, output_tokens=5, cached_input_tokens=0, cache_write_tokens=300)
     """
-    limits = (max_tokens, request.get("max_completion_tokens"), request.get("max_tokens"))
-    limit = next((limit for limit in limits if limit is not None), None)
+    named = [limit for name in _LIMITS if (limit := request.get(name)) is not None]
+    limit = max(named, default=None) if max_tokens is None else max_tokens
     if limit is None:
         raise ValueError("the request has no limit of output: pass max_tokens")
     messages = request.get("messages", ())
@@ -192,6 +196,27 @@ def worst_case_usage(request: Mapping[str, Any], max_tokens: int | None = None) 
         output_tokens=limit * request.get("n", 1),
         cache_write_tokens=tokens,
     )
+
+
+def with_charged_usage(answer: TeacherAnswer, bound: Usage) -> TeacherAnswer:
+    """The answer with the usage that is charged: the reported one, or the bound if the server reported none.
+
+    No prompt has 0 tokens, and no text either, so a count of 0 there is not a report.
+
+    Args:
+        answer: as the teacher read it.
+        bound: `worst_case_usage` of the request.
+
+    Example:
+        >>> from distill_helpers.api.costs import with_charged_usage
+        >>> silent = dh.api.TeacherAnswer("Mac", "stop", "m", dh.api.Usage(0, 0))
+        >>> with_charged_usage(silent, bound=dh.api.Usage(300, 5))
+        TeacherAnswer(3 characters, finish_reason='stop', model='m', at most 300 + 5 tokens)
+    """
+    used = answer.usage
+    if answer.usage_reported and used.input_tokens > 0 and (used.output_tokens > 0 or not answer.text):
+        return answer
+    return replace(answer, usage=bound, usage_reported=False)
 
 
 def _text_bytes(value: Any) -> int:

@@ -7,9 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["append_lines", "numbered_lines", "repair_last_line"]
+__all__ = ["append_lines", "numbered_lines", "private_file", "repair_last_line"]
 
 _STEP = 1 << 16
+
+
+def private_file(path: str, flags: int) -> int:
+    """An `opener` for `open`: a new file belongs to its owner alone (mode 0600), since it holds people's texts.
+
+    A file that exists keeps its mode.
+    """
+    return os.open(path, flags, 0o600)
 
 
 def append_lines(file: IO[bytes], *lines: bytes) -> None:
@@ -32,15 +40,30 @@ def append_lines(file: IO[bytes], *lines: bytes) -> None:
         raise
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: Path, read: Callable[[bytes], object]) -> Iterator[tuple[int, bytes]]:
     """Each line's number, counted from 1, and the line without its end.
 
-    A last line without its end is left out: another process is writing the line, or a kill has torn it.
+    A last line without its end is left out, unless `read` can read it: another process is writing the line, or a kill
+    has torn it.
+
+    Args:
+        path: the file.
+        read: reads a line, and raises ValueError if the line is torn.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
                 yield number, line[:-1]
+            elif _can_be_read(line, read):
+                yield number, line
+
+
+def _can_be_read(line: bytes, read: Callable[[bytes], object]) -> bool:
+    try:
+        read(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def repair_last_line(file: IO[bytes], read: Callable[[bytes], object]) -> int:
@@ -65,14 +88,12 @@ def repair_last_line(file: IO[bytes], read: Callable[[bytes], object]) -> int:
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return 0
-    try:
-        read(last)
-    except ValueError:
-        file.truncate(size - len(last))
-        cut = len(last)
-    else:
+    if _can_be_read(last, read):
         file.seek(0, os.SEEK_END)
         file.write(b"\n")
         cut = 0
+    else:
+        file.truncate(size - len(last))
+        cut = len(last)
     os.fsync(file.fileno())
     return cut

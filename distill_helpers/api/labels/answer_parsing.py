@@ -9,29 +9,41 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from distill_helpers.api.labels.mentions import Mentions, goes_on, normal_form
 
 __all__ = ["Answers", "label_named_in"]
 
 #: For each label one string or several; "ABCDE" gives five labels a letter each. None: the labels' names.
 Answers = Sequence[str | Sequence[str]] | None
 
-_BEFORE = " \t\r\n\"'`*_([{“‘«"
-_AROUND = _BEFORE + ".,:;!?)]}”’»"
-_BEFORE_BYTES = b" \t\r\n\"'`*_([{"
-# What must not follow an answer (True: an answer of one character). "I" is not the answer in "I'm sorry", nor is "A" in
-# "A question about …".
-_GOES_ON = {False: r"\w", True: r"[\w'’]|\s+[a-z]"}
+_BEFORE = " \t\r\n\"'`*_([{“‘«„「『【《〈（［"
+_AROUND = _BEFORE + ".,:;!?)]}”’»」』】》〉）］。、！？，：；…"
+#: What may stand before an answer, as bytes: the ASCII characters, and the characters of several bytes.
+_BEFORE_ASCII = "".join(character for character in _BEFORE if character.isascii()).encode()
+_BEFORE_WIDE = tuple(character.encode() for character in _BEFORE if not character.isascii())
 
 
 def label_named_in(text: str, label_names: Sequence[str], *, answers: Answers = None) -> int | None:
     """The label that an answer names: the answer is the label, or mentions this label and no other.
 
-    If two names begin at the same place, the longer one counts ("Mac hardware", not "Mac"). A mention is a whole word,
-    in any case. A name of one character counts only as it is written, and not before a word in lower case, so "A
-    question about …" does not name A. The function does not understand what is said about a label: "not Windows" names
-    Windows.
+    Where names overlap, the longest counts ("Mac hardware", not "Mac"; 退款进度, not 退款). The function does not
+    understand what is said about a label: "not Windows" names Windows.
+
+    * A mention is a whole word: "cat" is not found in "category", nor Rückgabe in Rückgabeantrag. A mark such as a
+      vowel sign belongs to its word.
+    * Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan do not set words apart, so a name in their scripts is
+      found anywhere: 退款 in 这是退款问题. Katakana alone is read in words: カー is not found in カード.
+    * In Korean, a particle may follow a name (환불은, 환불입니다), but another syllable may not stand before it.
+    * Words of two scripts end where the script changes: "Mac" is found in "Macです".
+    * Case, Unicode's composed and decomposed forms, full-width letters and invisible characters make no difference:
+      STRASSE is Straße, and the Turkish i with and without a dot are one letter, unless your labels differ in nothing
+      else. Accents do make a difference.
+    * A name of one character counts only in the case in which it is written, between characters of other scripts, and
+      not before a word in lower case. "A question about …" does not name A, and 不是 does not name 是.
 
     Args:
         text: the teacher's answer.
@@ -50,6 +62,8 @@ def label_named_in(text: str, label_names: Sequence[str], *, answers: Answers = 
         1
         >>> label_named_in("Windows or Mac", ("Windows", "Mac")) is None
         True
+        >>> label_named_in("これは返品です。", ("配送", "返品"))
+        1
     """
     return label_reader(label_names, answers).named(text)
 
@@ -93,28 +107,29 @@ class LabelReader:
 
     def __init__(self, answers: Sequence[Sequence[str]]) -> None:
         self.n_labels = len(answers)
-        self._of: dict[str, int] = {}
         self._spellings: dict[bytes, int] = {}
         self._read_before: dict[bytes, Reading] = {}
         for label, strings in enumerate(answers):
-            if not strings or not all(string.strip(_AROUND) for string in strings):
+            if not strings or not all(normal_form(string).strip(_AROUND) for string in strings):
                 raise ValueError(f"label {label} has an empty name or answer")
             for string in strings:
-                if self._of.setdefault(string.strip(_AROUND).casefold(), label) != label:
-                    raise ValueError(f"the answer {string!r} stands for two labels")
                 bare = string.lstrip(_BEFORE)
                 # A single character in the other case is more often a word: "a", "I".
                 cases = {bare, bare.lower(), bare.upper(), bare.title(), bare.capitalize()} if len(bare) > 1 else {bare}
-                self._spellings |= {case.encode(): label for case in cases}
-        mentions = sorted({string.strip(_AROUND) for strings in answers for string in strings}, key=len, reverse=True)
-        self._mention = re.compile(r"(?<!\w)(?:" + "|".join(map(_mention, mentions)) + ")")
+                forms = {unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in cases}
+                self._spellings |= {form.encode(): label for form in forms | cases}
+        named = [(label, string) for label, strings in enumerate(answers) for string in strings]
+        try:
+            self._mentions = Mentions(named, _AROUND, one_i=True)
+        except ValueError:  # perhaps two labels that differ in the dot of an i alone
+            self._mentions = Mentions(named, _AROUND, one_i=False)
 
     def named(self, text: str) -> int | None:
         """The label that a whole answer names; see `label_named_in`."""
-        exact = self._of.get(text.strip(_AROUND).casefold())
+        exact = self._mentions.exactly(text)
         if exact is not None:
             return exact
-        labels = {self._of.get(found.group().casefold()) for found in self._mention.finditer(text)}
+        labels = self._mentions.found_in(text)
         return labels.pop() if len(labels) == 1 else None
 
     def check_told_apart(self) -> None:
@@ -143,7 +158,7 @@ class LabelReader:
             start: the first bytes of an answer; a character may be cut in two.
             remember: keep the reading. That pays for tokens, which occur again, and not for whole texts.
         """
-        reading = self._read_before.get(start) or self._read(start.lstrip(_BEFORE_BYTES))
+        reading = self._read_before.get(start) or self._read(_without_brackets(start))
         if remember:
             self._read_before[start] = reading
         return reading
@@ -153,16 +168,22 @@ class LabelReader:
         for spelling, label in self._spellings.items():
             if start.startswith(spelling):
                 after = start[len(spelling) :].decode(errors="replace")
-                if not re.match(_GOES_ON[len(spelling.decode()) == 1], after):
+                if not goes_on(spelling.decode(), after):
                     return Reading(frozenset([label]), True)
             elif spelling.startswith(start):
                 begun.add(label)
                 after = spelling[len(start) :].decode(errors="replace")
                 long_enough |= len(start) == 1 and not re.match(r"\w", after)
+        if any(mark.startswith(start) for mark in _BEFORE_WIDE):  # a part of a bracket, which says nothing yet
+            return Reading(frozenset(range(self.n_labels)), False)
         return Reading(frozenset(begun), not begun or (len(begun) == 1 and long_enough))
 
 
-def _mention(answer: str) -> str:
-    if len(answer) == 1:
-        return f"{re.escape(answer)}(?!{_GOES_ON[True]})"
-    return f"(?i:{re.escape(answer)})(?!{_GOES_ON[False]})"
+def _without_brackets(start: bytes) -> bytes:
+    """The beginning without what may stand before an answer."""
+    while True:
+        bare = start.lstrip(_BEFORE_ASCII)
+        bare = next((bare[len(mark) :] for mark in _BEFORE_WIDE if bare.startswith(mark)), bare)
+        if bare == start:
+            return start
+        start = bare

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from distill_helpers.api.journal.append_only_file import append_lines, numbered_lines, repair_last_line
+from distill_helpers.api.journal.append_only_file import append_lines, numbered_lines, private_file, repair_last_line
 from distill_helpers.api.journal.records import utc_now
 from distill_helpers.api.review.sampling import ReviewItem
 
@@ -168,7 +168,7 @@ class ReviewSheet:
             )
         entry = ReviewVerdict(item.input_text, item.shown, verdict, label, utc_now())
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab", buffering=0) as file:
+        with open(self.path, "ab", buffering=0, opener=private_file) as file:
             append_lines(file, json.dumps(asdict(entry), ensure_ascii=True).encode())
             os.fsync(file.fileno())
         self._verdicts[item.input_text] = entry
@@ -212,7 +212,7 @@ class ReviewSheet:
             with self.path.open("r+b", buffering=0) as file:
                 repair_last_line(file, json.loads)
         verdicts = {}
-        for number, line in numbered_lines(self.path):
+        for number, line in numbered_lines(self.path, json.loads):
             try:
                 entry = ReviewVerdict(**json.loads(line))
             except (ValueError, TypeError):

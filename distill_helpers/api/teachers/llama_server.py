@@ -4,7 +4,11 @@
         teacher = OpenAITeacher(server.model, base_url=server.openai_url, api_key="local")
 
 The server is a process of its own: if the server crashes, the notebook lives on, and if the notebook's process ends, in
-whatever way, the server ends too. The server listens on loopback only. Its log holds errors and no text of a request.
+whatever way, the server ends too. Its log holds errors and no text of a request.
+
+The server listens on loopback only, and that alone would not keep web pages out: anybody's page may send requests to
+loopback, and by DNS rebinding it may even read the answers. So the addresses hold a random key, without which the
+server answers nothing but 404, whatever the request's host, origin or content type is.
 
 This file is also the program of the server's process. The process runs the file by its path, so that it needs nothing
 but the standard library and xllamacpp.
@@ -18,6 +22,7 @@ import json
 import logging
 import os
 import queue
+import secrets
 import signal
 import subprocess
 import sys
@@ -35,6 +40,8 @@ __all__ = ["LocalServer", "local_server"]
 _LOG = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _TAIL_LINES = 15
+#: The environment variable that gives the server's process the random beginning of all paths.
+_PREFIX = "DISTILL_HELPERS_LOCAL_SERVER_PREFIX"
 #: llama.cpp's verbosity. From warnings (2) on, the log quotes the bodies of malformed requests.
 _ERRORS_ONLY = 1
 
@@ -44,8 +51,9 @@ class LocalServer:
     """A local server that is ready to answer.
 
     Attributes:
-        openai_url: `base_url` for OpenAI's SDK. As the key, any word will do.
-        anthropic_url: `base_url` for Anthropic's SDK. As the key, any word will do.
+        openai_url: `base_url` for OpenAI's SDK. It holds the server's random key, so show it to nobody else. As
+            `api_key`, any word will do.
+        anthropic_url: `base_url` for Anthropic's SDK, with the same random key.
         model: the name to ask for, which the answers bear as well: the model file's name without its ending.
         log_file: what the server writes; the file stays when the server has ended.
         process_id: of the server's process.
@@ -56,6 +64,9 @@ class LocalServer:
     model: str
     log_file: Path
     process_id: int
+
+    def __repr__(self) -> str:
+        return f"LocalServer({self.model!r}, at {urlsplit(self.openai_url).netloc}, process {self.process_id})"
 
 
 @contextlib.contextmanager
@@ -111,6 +122,7 @@ def local_server(
     require_package("xllamacpp", "A local server", extra="local-server")
     model_path = (_course_model() if model_path is None else Path(model_path)).absolute()
     log_file = _new_log_file() if log_file is None else Path(log_file).absolute()
+    prefix = f"/{secrets.token_urlsafe(32)}"
     settings = {
         "path": str(model_path),
         "name": model_path.stem,
@@ -126,10 +138,12 @@ def local_server(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            # Not among the arguments, which every user of the machine can list.
+            env=os.environ | {_PREFIX: prefix},
         )
     try:
         try:
-            address = _wait_until_ready(server, start_timeout_s)
+            address = _wait_until_ready(server, prefix, start_timeout_s)
         except (RuntimeError, TimeoutError) as error:
             message = (
                 f"the local server of {model_path} {error}; its log {log_file} ends:\n{_tail(log_file, log_start)}"
@@ -161,7 +175,7 @@ def _new_log_file() -> Path:
     return Path(name)
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], timeout_s: float) -> str:
+def _wait_until_ready(server: subprocess.Popen[bytes], prefix: str, timeout_s: float) -> str:
     """The server's address, once the server answers there. The errors continue the sentence "the local server …"."""
     deadline = time.monotonic() + timeout_s
     lines: queue.Queue[bytes] = queue.Queue()
@@ -178,17 +192,18 @@ def _wait_until_ready(server: subprocess.Popen[bytes], timeout_s: float) -> str:
     while server.poll() is None:
         if time.monotonic() > deadline:
             raise not_ready
-        if _is_healthy(address, deadline - time.monotonic()):
-            return address
+        if _is_healthy(address + prefix, deadline - time.monotonic()):
+            return address + prefix
         time.sleep(0.05)
     raise RuntimeError(f"ended with exit code {server.returncode} before it was ready")
 
 
 def _is_healthy(address: str, timeout_s: float) -> bool:
     # Not urllib, which would ask a proxy if the environment names one.
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=max(timeout_s, 0.1))
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=max(timeout_s, 0.1))
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", f"{parts.path}/health")
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -223,6 +238,8 @@ def _serve(settings: dict[str, Any], announcement: IO[str]) -> None:
     params.sampling.temp, params.sampling.top_k, params.sampling.top_p, params.sampling.min_p = 1.0, 0, 1.0, 0.0
     # Do not keep finished prompts, which take up to 8 GB. The beginning that a prompt shares with the last one is kept.
     params.cache_ram_mib = 0
+    # Who does not know the random beginning of the paths gets 404 and nothing else.
+    params.api_prefix = os.environ.pop(_PREFIX, "")
     # Web pages of other machines may not read answers, and nobody may list the requests.
     params.cors_origins, params.ui, params.endpoint_slots = "localhost", False, False
     try:

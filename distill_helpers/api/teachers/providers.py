@@ -8,13 +8,13 @@ package's own `local_server`.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_helpers.api.teachers.answers import COMPLETE, TRUNCATED, TeacherAnswer, TokenLogprob, Usage
-from distill_helpers.api.teachers.connection import MalformedAnswerError, SDKConnection
+from distill_helpers.api.teachers.answers import TeacherAnswer
+from distill_helpers.api.teachers.connection import MalformedAnswerError, NoBudgetForRetryError, SDKConnection
+from distill_helpers.api.teachers.reading import read_anthropic, read_openai
 
 __all__ = ["AnthropicTeacher", "OpenAITeacher", "make_teacher"]
 
@@ -35,7 +35,7 @@ class _SDKTeacher(ABC):
         self, path: str, connection: SDKConnection, messages: Sequence[Mapping[str, str]], body: Mapping[str, Any]
     ) -> None:
         self.model: str = body["model"]
-        self.failures = (connection.errors, MalformedAnswerError)
+        self.failures = (connection.errors, MalformedAnswerError, NoBudgetForRetryError)
         self._path, self._connection, self._messages, self._body = path, connection, list(messages), dict(body)
 
     def __repr__(self) -> str:
@@ -68,10 +68,13 @@ class OpenAITeacher(_SDKTeacher):
         model: the model's name at the provider.
         system_prompt: sent before each text; if it is empty, no system prompt is sent.
         temperature: None leaves the field out, which reasoning models demand.
-        max_tokens: limit of an answer, reasoning included; sent as `max_completion_tokens`.
+        max_tokens: limit of an answer, reasoning included; sent as `max_completion_tokens`. For a compatible server
+            that knows only `max_tokens`, pass `parameters={"max_tokens": 20}`, which then takes its place.
         examples: few-shot examples: (text, answer) pairs that are sent before each text as earlier turns.
         top_logprobs: how many of the likeliest tokens to return at each position, 1 to 20; None asks for none.
-        parameters: further fields of the request, such as `{"seed": 0}`.
+        parameters: further fields of the request, such as `{"seed": 0}`. They win over the arguments, and None leaves a
+            field out: `{"temperature": None, "max_completion_tokens": None}`. Without any limit of an answer, no
+            budget can be kept.
         api_key: default the environment's `OPENAI_API_KEY`. For a local server any word will do.
         base_url: address of a compatible server; default OpenAI's.
         timeout_s: limit of one attempt, in seconds.
@@ -80,7 +83,7 @@ class OpenAITeacher(_SDKTeacher):
 
     Raises:
         ModuleNotFoundError: the SDK is not installed.
-        ValueError: a number outside its range, or an empty example.
+        ValueError: a number outside its range, an empty example, or a parameter that would make another kind of answer.
         openai.OpenAIError: there is no key.
     """
 
@@ -103,11 +106,10 @@ class OpenAITeacher(_SDKTeacher):
         if top_logprobs is not None and not 1 <= top_logprobs <= 20:
             raise ValueError(f"top_logprobs must be 1 to 20 or None, got {top_logprobs}")
         system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        body: dict[str, Any] = {"model": model, "max_completion_tokens": max_tokens, **(parameters or {})}
-        if temperature is not None:
-            body["temperature"] = temperature
-        if top_logprobs is not None:
-            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        # If you name the limit of an answer as compatible servers do, the other name would be refused or contradict it.
+        limit = {} if (parameters or {}).get("max_tokens") is not None else {"max_completion_tokens": max_tokens}
+        logprobs = {} if top_logprobs is None else {"logprobs": True, "top_logprobs": top_logprobs}
+        body = _body({"model": model, **limit}, parameters, {"temperature": temperature, **logprobs})
         connection = SDKConnection(
             "openai", "AsyncOpenAI", api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=max_retries
         )
@@ -115,26 +117,7 @@ class OpenAITeacher(_SDKTeacher):
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
         """Read the answer from a response's body; raises `MalformedAnswerError`."""
-        with _documented_shape("OpenAI"):
-            choice = response["choices"][0]
-            message, usage = choice["message"], response.get("usage") or {}
-            details = usage.get("prompt_tokens_details") or {}
-            refused = message.get("refusal")
-            logprobs = (choice.get("logprobs") or {}).get("content") or []
-            return TeacherAnswer(
-                text=message.get("content") or "",
-                finish_reason="refusal" if refused else choice["finish_reason"],
-                model=response["model"],
-                usage=Usage(
-                    input_tokens=usage.get("prompt_tokens", 0),
-                    output_tokens=usage.get("completion_tokens", 0),
-                    cached_input_tokens=details.get("cached_tokens") or 0,
-                    cache_write_tokens=details.get("cache_write_tokens") or 0,
-                ),
-                top_logprobs=tuple(
-                    tuple(TokenLogprob.of(entry) for entry in place["top_logprobs"]) for place in logprobs
-                ),
-            )
+        return read_openai(response, self.model, logprobs_asked=bool(self._body.get("logprobs")))
 
 
 class AnthropicTeacher(_SDKTeacher):
@@ -149,7 +132,7 @@ class AnthropicTeacher(_SDKTeacher):
         temperature: 0 to 1; None leaves the field out, which the newer models demand.
         max_tokens: limit of an answer, thinking included.
         examples: few-shot examples: (text, answer) pairs that are sent before each text as earlier turns.
-        parameters: further fields of the request.
+        parameters: further fields of the request. They win over the arguments, and None leaves a field out.
         api_key: default the environment's `ANTHROPIC_API_KEY`. For a local server any word will do.
         base_url: address of a compatible server; default Anthropic's.
         timeout_s: limit of one attempt, in seconds.
@@ -158,7 +141,7 @@ class AnthropicTeacher(_SDKTeacher):
 
     Raises:
         ModuleNotFoundError: the SDK is not installed.
-        ValueError: a number outside its range, or an empty example.
+        ValueError: a number outside its range, an empty example, or a parameter that would make another kind of answer.
     """
 
     def __init__(
@@ -176,11 +159,8 @@ class AnthropicTeacher(_SDKTeacher):
         max_retries: int = 5,
     ) -> None:
         _check_numbers(temperature, 1.0, max_tokens, timeout_s, max_retries)
-        body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **(parameters or {})}
-        if system_prompt:
-            body["system"] = system_prompt
-        if temperature is not None:
-            body["temperature"] = temperature
+        more = {"system": system_prompt or None, "temperature": temperature}
+        body = _body({"model": model, "max_tokens": max_tokens}, parameters, more)
         connection = SDKConnection(
             "anthropic",
             "AsyncAnthropic",
@@ -193,31 +173,7 @@ class AnthropicTeacher(_SDKTeacher):
 
     def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
         """Read the answer from a response's body; raises `MalformedAnswerError`."""
-        with _documented_shape("Anthropic"):
-            usage = response.get("usage") or {}
-            read, written = (usage.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
-            stop = response["stop_reason"]
-            return TeacherAnswer(
-                # If the model thinks, a thinking block comes first: only the text blocks are the answer.
-                text="".join(block["text"] for block in response["content"] if block["type"] == "text"),
-                finish_reason=_ANTHROPIC_REASONS.get(stop, stop),
-                model=response["model"],
-                usage=Usage(
-                    # Anthropic's input_tokens leave out the tokens that were read from or written into the cache.
-                    input_tokens=usage.get("input_tokens", 0) + read + written,
-                    output_tokens=usage.get("output_tokens", 0),
-                    cached_input_tokens=read,
-                    cache_write_tokens=written,
-                ),
-            )
-
-
-_ANTHROPIC_REASONS = {
-    "end_turn": COMPLETE,
-    "stop_sequence": COMPLETE,
-    "max_tokens": TRUNCATED,
-    "model_context_window_exceeded": TRUNCATED,
-}
+        return read_anthropic(response, self.model)
 
 
 def make_teacher(provider: str, model: str, **options: Any) -> OpenAITeacher | AnthropicTeacher:
@@ -252,6 +208,25 @@ def _turns(examples: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"role": role, "content": part} for pair in examples for role, part in zip(roles, pair, strict=True)]
 
 
+def _body(first: Mapping[str, Any], parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request, in this order. Parameters win over the others, and a field that is None is left out."""
+    parameters = parameters or {}
+    for name in ("model", "messages"):
+        if name in parameters:
+            raise ValueError(
+                f"parameters may not hold {name!r}; the teacher has an argument for it, or makes it itself"
+            )
+    if parameters.get("stream"):
+        raise ValueError("parameters may not hold 'stream': an answer is read whole; leave it out")
+    if parameters.get("n") not in (None, 1):
+        raise ValueError(
+            f"parameters['n'] is {parameters['n']!r}, but one answer to a request is read and all would be paid for;"
+            " pass n_samples to the collector instead"
+        )
+    body = {**first, **parameters, **{name: value for name, value in more.items() if name not in parameters}}
+    return {name: value for name, value in body.items() if value is not None}
+
+
 def _check_numbers(
     temperature: float | None, highest: float, max_tokens: int, timeout_s: float, max_retries: int
 ) -> None:
@@ -263,11 +238,3 @@ def _check_numbers(
         raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
     if max_retries < 0:
         raise ValueError(f"max_retries must be 0 or more, got {max_retries}")
-
-
-@contextlib.contextmanager
-def _documented_shape(provider: str) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise MalformedAnswerError(f"the response is not as {provider} documents it ({type(error).__name__})") from None

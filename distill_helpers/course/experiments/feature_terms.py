@@ -18,7 +18,7 @@ import pandas as pd
 
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.tasks import WORK, Task, get_task
-from distill_helpers.evaluation.measures import evaluate
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.landmarks.stages import Training, train_stage
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.students.creation import narrow_student

@@ -22,7 +22,8 @@ import pandas as pd
 from distill_helpers.course.logs import append_run, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.tasks import WORK, Task, get_task
 from distill_helpers.data.labelled_texts import TextSplits
-from distill_helpers.evaluation.measures import classification_metrics, evaluate, measure_latency, model_size
+from distill_helpers.evaluation.measures import classification_metrics, measure_latency, model_size
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.landmarks.data_driven_recipe import data_driven
 from distill_helpers.landmarks.distilbert_recipe import distilbert
 from distill_helpers.landmarks.minilm_recipe import minilm

@@ -25,7 +25,7 @@ from distill_helpers.course.recipes import fit_student
 from distill_helpers.course.results import read_results
 from distill_helpers.course.tasks import Task, get_task
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.evaluation.measures import evaluate
+from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.text_models import TextClassifier
 

@@ -7,7 +7,7 @@ import html
 import torch
 from torch import Tensor
 
-from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table
+from distill_helpers.course.figures import COLOURS, figure, figure_html, html_table, plain
 from distill_helpers.losses.layer_maps import LAYER_MAPS, layer_map
 from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import encode_texts, pad_batch, to_device
@@ -93,8 +93,7 @@ def _attention_picture(attention: Tensor, tokens: list[str], title: str, shares:
     fig, axes = figure(title, width=size, height=size)
     axes.imshow(attention.numpy(), cmap="Greys", vmin=0, vmax=1)
     places = range(len(tokens))
-    # Matplotlib would read a dollar sign in a word as the beginning of a formula.
-    labels = [token.replace("$", r"\$") for token in tokens]
+    labels = [plain(token) for token in tokens]
     axes.set_xticks(places, labels, rotation=90, fontsize=8)
     axes.set_yticks(places, labels, fontsize=8)
     axes.set_xlabel("key: the token that is looked at (white 0, black 1)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from distill_helpers.course.figures import html_table, probability_bars
@@ -25,7 +26,7 @@ def render_side_by_side(text: str, *, teacher: TextClassifier, student: TextClas
     if not text.strip():
         return "<p>Type a message above.</p>"
     columns = [predict_logits(model, [text])[0].softmax(-1).tolist() for model in (teacher, student)]
-    answers = [teacher.label_names[max(range(len(c)), key=c.__getitem__)] for c in columns]
+    answers = [html.escape(teacher.label_names[max(range(len(c)), key=c.__getitem__)]) for c in columns]
     verdict = "agree" if answers[0] == answers[1] else "disagree"
     bars = probability_bars(teacher.label_names, columns, ["teacher", "student"])
     return f"{bars}<p>They {verdict}: the teacher says <b>{answers[0]}</b>, the student <b>{answers[1]}</b>.</p>"

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import random
 import re
+import stat
 from collections import Counter
 from dataclasses import replace
 from datetime import date
@@ -20,6 +22,7 @@ from distill_helpers.api.batches.files import MergedBatch, merge_batch_results, 
 from distill_helpers.api.collecting.collector import APIDistillationDataCollector
 from distill_helpers.api.costs.budget import Budget
 from distill_helpers.api.costs.price_table import Price, PriceTable
+from distill_helpers.api.costs.pricing import worst_case_usage
 from distill_helpers.api.journal.journal import Journal, read_journal
 from distill_helpers.api.journal.records import Failure, JournalRecord, request_key
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
@@ -245,8 +248,8 @@ def test_openai_results_of_every_kind(tmp_path):
     assert result == MergedBatch(3, 3, 0, Counter(expired=1, canceled=1), 0)
     records = {record.input_text: record for record in read_journal(journal)}
     assert {text: record.failure for text, record in records.items() if record.failure} == {
-        TEXTS[5]: Failure("BadRequestError", 400),
-        TEXTS[6]: Failure("InternalServerError", 503),
+        TEXTS[5]: Failure("BadRequestError", 400, "invalid_value", "max_tokens"),
+        TEXTS[6]: Failure("InternalServerError", 503, "server_error"),
         TEXTS[7]: Failure("request_timeout"),
     }
     logprobs = TokenLogprob("mac", -0.25, (109, 97, 99)), TokenLogprob("pc", -1.75, (112, 99))
@@ -269,7 +272,7 @@ def test_anthropic_results_of_every_kind(tmp_path):
     model = "claude-haiku-4-5-20251001"
     assert records[TEXTS[0]].answer == TeacherAnswer("Hello!", "stop", model, Usage(10, 34))
     assert records[TEXTS[1]].answer.usage == Usage(41, 36, 30)
-    assert records[TEXTS[2]].failure == Failure("BadRequestError", 400)
+    assert records[TEXTS[2]].failure == Failure("BadRequestError", 400, "invalid_request_error", "max_tokens")
     assert records[TEXTS[5]].failure == Failure("overloaded_error")
     assert records.keys() == {TEXTS[i] for i in (0, 1, 2, 5)}
 
@@ -277,11 +280,11 @@ def test_anthropic_results_of_every_kind(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "failure"),
     [
-        ("authentication_error", Failure("AuthenticationError", 401)),
-        ("permission_error", Failure("PermissionDeniedError", 403)),
-        ("not_found_error", Failure("NotFoundError", 404)),
-        ("rate_limit_error", Failure("RateLimitError", 429)),
-        ("api_error", Failure("InternalServerError", 500)),
+        ("authentication_error", Failure("AuthenticationError", 401, "authentication_error", "max_tokens")),
+        ("permission_error", Failure("PermissionDeniedError", 403, "permission_error", "max_tokens")),
+        ("not_found_error", Failure("NotFoundError", 404, "not_found_error", "max_tokens")),
+        ("rate_limit_error", Failure("RateLimitError", 429, "rate_limit_error", "max_tokens")),
+        ("api_error", Failure("InternalServerError", 500, "api_error", "max_tokens")),
     ],
 )
 def test_an_anthropic_error_is_recorded_as_a_live_call_records_it(tmp_path, kind, failure):
@@ -298,6 +301,70 @@ def test_a_body_that_is_no_answer_is_a_failure_of_its_request_alone(tmp_path):
     (tmp_path / "r").write_text(openai_result(keys[0], **broken) + "\n" + openai_result(keys[1]))
     assert merge_batch_results(OPENAI, tmp_path / "r", tmp_path / "j", requests) == MergedBatch(1, 1)
     assert read_journal(tmp_path / "j")[0].failure == Failure("MalformedAnswerError")
+
+
+#: Lines with the right custom_id that are odd in another way: what they become.
+ODD_OPENAI = [
+    ({"response": None}, Failure("MalformedAnswerError")),
+    ({"response": "secret"}, Failure("MalformedAnswerError")),
+    ({"response": {"status_code": "200"}}, Failure("MalformedAnswerError")),
+    ({"response": {"status_code": True, "body": {}}}, Failure("MalformedAnswerError")),
+    ({"response": {"status_code": 200, "body": None}}, Failure("MalformedAnswerError")),
+    ({"response": {"status_code": 200, "body": [1]}}, Failure("MalformedAnswerError")),
+    ({"response": {"status_code": 418, "body": "secret"}}, Failure("APIStatusError", 418)),
+    ({"error": "secret", "response": None}, Failure("APIError")),
+    ({"error": {"code": None}, "response": None}, Failure("APIError")),
+    ({"error": {"code": ["secret"]}, "response": None}, Failure("APIError")),
+]
+ODD_ANTHROPIC = [
+    ({"result": None}, Failure("MalformedAnswerError")),
+    ({"result": "secret"}, Failure("MalformedAnswerError")),
+    ({"result": {"type": "another"}}, Failure("MalformedAnswerError")),
+    ({"result": {"type": ["another"]}}, Failure("MalformedAnswerError")),
+    ({"result": {"type": "succeeded", "message": None}}, Failure("MalformedAnswerError")),
+    ({"result": {"type": "errored"}}, Failure("APIError")),
+    ({"result": {"type": "errored", "error": {"error": {"type": None}}}}, Failure("APIError")),
+    ({"result": {"type": "errored", "error": "secret"}}, Failure("APIError")),
+]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "odd", "failure"),
+    [*((OPENAI, *case) for case in ODD_OPENAI), *((ANTHROPIC, *case) for case in ODD_ANTHROPIC)],
+)
+def test_a_line_that_is_odd_is_a_failure_of_its_request_alone(tmp_path, teacher, odd, failure):
+    requests, keys = written(teacher, tmp_path, TEXTS[:1])
+    line = {"id": "1", "custom_id": keys[0], **({"error": None, "response": None} if teacher is OPENAI else {}), **odd}
+    (tmp_path / "r").write_text(json.dumps(line) + "\n")
+    with pytest.warns(UserWarning, match=f"may not learn from 1 of 1 results: 1 × {failure.name}"):
+        assert merge_batch_results(teacher, tmp_path / "r", tmp_path / "j", requests) == MergedBatch(0, 1)
+    (record,) = read_journal(tmp_path / "j")
+    assert record.failure == failure
+    malformed = failure.cause == "MalformedAnswerError"
+    assert record.lost_usage == (worst_case_usage(teacher.request(TEXTS[0])) if malformed else Usage())
+    assert merge_batch_results(teacher, tmp_path / "r", tmp_path / "j", requests) == MergedBatch(0, 0, 1)
+
+
+def test_an_answer_of_a_batch_without_usage_is_charged_at_its_bound(tmp_path):
+    requests, keys = written(OPENAI, tmp_path, TEXTS[:2])
+    texts = []
+    for key, changes in zip(keys, ({"usage": None}, {"usage": {"prompt_tokens": 5}, "model": "\ud83d"}), strict=True):
+        line = json.loads(openai_result(key, "half \ud83d"))
+        line["response"]["body"] |= changes
+        texts.append(json.dumps(line) + "\n")
+    (tmp_path / "r").write_text("".join(texts))
+    assert merge_batch_results(OPENAI, tmp_path / "r", tmp_path / "j", requests) == MergedBatch(2)
+    for record, text in zip(read_journal(tmp_path / "j"), TEXTS[:2], strict=True):
+        assert (record.answer.text, record.answer.usage_reported) == ("half \ufffd", False)
+        assert record.answer.usage == worst_case_usage(OPENAI.request(text))
+    with Journal(tmp_path / "j") as journal:
+        assert journal.usage(batch=True) == journal.usage() == sum((r.answer.usage for r in journal), Usage())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
+def test_files_of_requests_belong_to_their_owner_alone(tmp_path):
+    requests, _ = written(OPENAI, tmp_path)
+    assert stat.S_IMODE(requests.stat().st_mode) == 0o600
 
 
 @TEACHERS

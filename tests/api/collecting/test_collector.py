@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import math
 import os
 import random
 import re
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_server import written
 from running_fault_server import KEY, FaultServer
 
 from distill_helpers.api.collecting.collector import APIDistillationDataCollector, Collection, TaskExample
@@ -27,10 +30,12 @@ from distill_helpers.api.collecting.planned_requests import plan_requests
 from distill_helpers.api.collecting.worker_pool import _APART_S, TeacherUnavailableError
 from distill_helpers.api.costs.budget import Budget
 from distill_helpers.api.costs.price_table import PriceTable
+from distill_helpers.api.costs.pricing import worst_case_usage
+from distill_helpers.api.journal import journal as journal_module
 from distill_helpers.api.journal.journal import read_journal
 from distill_helpers.api.journal.records import Failure, request_key
-from distill_helpers.api.teachers.answers import TeacherAnswer
-from distill_helpers.api.teachers.providers import OpenAITeacher
+from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
+from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
 
 DIALECTS = ["openai", "anthropic"]
 CUSTOMER = "".join(("Mei", "er of Ulm"))  # in two pieces, since a traceback shows the lines of this file
@@ -64,12 +69,12 @@ FAULTS = [
     ("half an answer 1 times", None, 2),
     ("slow", None, 1),
     ("time-out 1 times", None, 2),
-    ("429", "RateLimitError 429", 3),
-    ("500", "InternalServerError 500", 3),
-    ("503", "InternalServerError 503", 3),
+    ("429", "RateLimitError 429 (faulty)", 3),
+    ("500", "InternalServerError 500 (faulty)", 3),
+    ("503", "InternalServerError 503 (faulty)", 3),
     ("reset", "APIConnectionError", 3),
     ("time-out", "APITimeoutError", 3),
-    ("400", "BadRequestError 400", 1),
+    ("400", "BadRequestError 400 (faulty)", 1),
     ("malformed", "MalformedAnswerError", 1),
     ("another shape", "MalformedAnswerError", 1),
     ("empty", "empty", 1),
@@ -89,13 +94,15 @@ def test_faults_are_met_and_recorded(server: FaultServer, dialect: str, tmp_path
 
     healed = [text for text, (kept, _) in bad.items() if kept is None]
     assert {e.input_text for e in collection.examples} == {*good, *healed}
-    names = {"InternalServerError 503": "ServiceUnavailableError 503"} if dialect == "anthropic" else {}
+    names = (
+        {"InternalServerError 503 (faulty)": "ServiceUnavailableError 503 (faulty)"} if dialect == "anthropic" else {}
+    )
     assert collection.set_aside == Counter(names.get(kept, kept) for kept, _ in bad.values() if kept)
     assert collection.not_asked == 0
     assert {text: server.asked()[text] for text in bad} == {text: asked for text, (_, asked) in bad.items()}
     records = {record.input_text: record for record in read_journal(tmp_path / "j.jsonl")}
     assert set(records) == set(texts)
-    assert records["[429] text"].failure == Failure("RateLimitError", 429)
+    assert records["[429] text"].failure == Failure("RateLimitError", 429, "faulty")
     truncated = records["[truncated] text"].answer
     assert truncated is not None
     assert (truncated.text, truncated.finish_reason, truncated.usable) == ("answer to", "length", False)
@@ -115,7 +122,7 @@ def test_a_rerun_asks_only_what_is_missing(server: FaultServer, tmp_path: Path) 
     collection = collect(server, "openai", [*first, "new"], tmp_path / "j.jsonl")
     assert server.asked() == Counter([*first, "new"])
     assert len(collection.examples) == 11
-    assert collection.set_aside == {"BadRequestError 400": 1}
+    assert collection.set_aside == {"BadRequestError 400 (faulty)": 1}
 
 
 def test_failures_are_asked_again_on_request(server: FaultServer, tmp_path: Path) -> None:
@@ -143,7 +150,7 @@ def test_samples_of_one_input_are_asked_and_kept_apart(server: FaultServer, tmp_
     assert len(more.examples) == 8
 
 
-@pytest.mark.parametrize(("fault", "status"), [("401", 401), ("404", 404)])
+@pytest.mark.parametrize(("fault", "status"), [("401", 401), ("402", 402), ("403", 403), ("404", 404)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_key_or_no_model_ends_the_job_at_once(
     server: FaultServer, dialect: str, fault: str, status: int, tmp_path: Path
@@ -164,8 +171,8 @@ def test_a_teacher_that_is_down_ends_the_job(server: FaultServer, tmp_path: Path
         collection = collect(
             server, "openai", texts, tmp_path / "j.jsonl", max_retries=0, max_concurrent=3, stop_after_failures=10
         )
-    assert 10 <= collection.set_aside["InternalServerError 500"] <= 13
-    assert collection.not_asked == 100 - collection.set_aside["InternalServerError 500"]
+    assert 10 <= collection.set_aside["InternalServerError 500 (faulty)"] <= 13
+    assert collection.not_asked == 100 - collection.set_aside["InternalServerError 500 (faulty)"]
     assert "InternalServerError 500" in str(collection.stopped)
 
 
@@ -173,6 +180,276 @@ def test_failures_between_answers_do_not_end_the_job(server: FaultServer, tmp_pa
     texts = [f"[400] text {i}" if i % 2 else f"text {i}" for i in range(60)]
     collection = collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1, stop_after_failures=2)
     assert (collection.stopped, len(collection.examples), collection.not_asked) == (None, 30, 0)
+
+
+#: Fields in place of the good answer's, and what becomes of it: None for an example.
+ODD_ANSWERS: dict[str, list[tuple[dict[str, Any], str | None]]] = {
+    "openai": [
+        ({"usage": None}, None),
+        ({"usage": {"prompt_tokens": None, "completion_tokens": -1}}, None),
+        ({"model": None}, None),
+        ({"choices": []}, "MalformedAnswerError"),
+        ({"choices": [{"message": {"content": "ok \ud83d"}, "finish_reason": "length"}]}, "length"),
+        ({"choices": [{"message": {"content": "ok"}, "finish_reason": None}]}, "no finish reason"),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "ok"}]}, "finish_reason": "stop"}]}, None),
+        ({"choices": None, "error": {"code": "overloaded"}}, "MalformedAnswerError (overloaded)"),
+        ({"model": "\ud83d", "usage": {"prompt_tokens": 1e999}}, None),
+    ],
+    "anthropic": [
+        ({"usage": None}, None),
+        ({"usage": {"input_tokens": 1.5, "output_tokens": True}}, None),
+        ({"model": None}, None),
+        ({"content": 5}, "MalformedAnswerError"),
+        ({"content": [{"type": "text", "text": "ok \ud83d"}], "stop_reason": "max_tokens"}, "length"),
+        ({"stop_reason": None}, "no finish reason"),
+        ({"content": "ok"}, None),
+        ({"content": None, "stop_reason": None, "error": {"type": "overloaded"}}, "MalformedAnswerError (overloaded)"),
+    ],
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_whatever_a_server_sends_is_recorded_and_never_asked_again(
+    server: FaultServer, dialect: str, tmp_path: Path
+) -> None:
+    texts = {written("answer", fields): reason for fields, reason in ODD_ANSWERS[dialect]}
+    for _ in range(3):
+        collection = collect(server, dialect, list(texts), tmp_path / "j.jsonl")
+        assert [e.input_text for e in collection.examples] == [text for text, reason in texts.items() if reason is None]
+        assert collection.set_aside == Counter(reason for reason in texts.values() if reason)
+        assert collection.not_asked == 0
+    assert server.asked() == Counter(list(texts))
+    assert len(read_journal(tmp_path / "j.jsonl")) == len(texts)
+
+
+class Odd:
+    """A teacher of another dialect, which checks nothing."""
+
+    model, failures = "odd", (OSError,)
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def request(self, text: str) -> dict[str, Any]:
+        return {"model": "odd", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
+
+    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def read(self, response: Mapping[str, Any]) -> TeacherAnswer:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
+
+
+def test_an_answer_that_could_not_be_read_again_is_a_failure_that_is_charged(tmp_path: Path) -> None:
+    odd = [
+        TeacherAnswer("half \ud800", "stop", "m", Usage(10, 1)),
+        TeacherAnswer("x", None, "m", Usage(10, 1)),  # type: ignore[arg-type]
+        TeacherAnswer("x", "stop", "m", Usage(1.5, 1)),  # type: ignore[arg-type]
+        TeacherAnswer("x", "stop", "m", Usage(-3, 1)),
+        TeacherAnswer("x", "stop", "m", Usage(10, math.nan)),  # type: ignore[arg-type]
+    ]
+    texts = list("abcde")
+    bound = worst_case_usage(Odd().request("a"))
+    with pytest.warns(UserWarning, match=r"3 of 5 records were set aside.*3 × MalformedAnswerError"):
+        collection = APIDistillationDataCollector(Odd(*odd)).collect(
+            texts, tmp_path / "j", progress=False, max_concurrent=1
+        )
+    assert collection.set_aside == {"MalformedAnswerError": 3}
+    assert collection.usage == sum([bound] * 5, Usage())
+    assert collection.usage_not_reported == 2
+    with pytest.warns(UserWarning, match="set aside"):
+        again = APIDistillationDataCollector(Odd()).collect(texts, tmp_path / "j", progress=False)
+    assert again.usage == collection.usage
+
+
+def test_a_failure_of_unknown_kind_is_charged_at_its_bound_and_with_a_retry_both_count(tmp_path: Path) -> None:
+    bound, text = worst_case_usage(Odd().request("a")), ["a"]
+    with pytest.warns(UserWarning, match="1 of 1 records"):
+        first = APIDistillationDataCollector(Odd(OSError())).collect(text, tmp_path / "j", progress=False)
+    assert first.usage == bound
+    good = Odd(TeacherAnswer("x", "stop", "m", Usage(10, 1)))
+    second = APIDistillationDataCollector(good).collect(text, tmp_path / "j", progress=False, retry_failed=True)
+    assert second.usage == bound + Usage(10, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "lost", "answered"),
+    [
+        ("[half an answer 1 times] text", 1, True),
+        ("[half an answer] text", 3, False),
+        ("[reset 2 times] text", 2, True),
+        ("[malformed] text", 1, False),
+        ("[another shape] text", 1, False),
+        ("[half an answer 1 times] [answer] text", 1, True),
+        ("[500] text", 0, False),
+        ("[400] text", 0, False),
+        ("[429 2 times] text", 0, True),
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.slow
+def test_what_may_have_been_charged_is_counted(
+    server: FaultServer, tmp_path: Path, dialect: str, fault: str, lost: int, answered: bool
+) -> None:
+    collection = collect(server, dialect, [fault], tmp_path / "j.jsonl")
+    teacher = getattr(server, dialect)()
+    bound = worst_case_usage(teacher.request(fault))
+    assert collection.usage == sum([bound] * lost, Usage(10, 5) if answered else Usage())
+    (record,) = read_journal(tmp_path / "j.jsonl")
+    assert record.lost_usage == sum([bound] * lost, Usage())
+
+
+def test_a_server_that_is_not_there_is_not_charged(tmp_path: Path) -> None:
+    for teacher in (
+        OpenAITeacher("m", api_key="k", base_url="http://127.0.0.1:9/v1", max_retries=1),
+        AnthropicTeacher("m", api_key="k", base_url="http://127.0.0.1:9", max_retries=1),
+    ):
+        path = tmp_path / type(teacher).__name__
+        with pytest.warns(UserWarning, match="1 of 1 records were set aside"):
+            collection = APIDistillationDataCollector(teacher).collect(["a"], path, progress=False)
+        assert collection.set_aside == {"APIConnectionError": 1}
+        assert collection.usage == Usage()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_retry_needs_room_in_the_budget(server: FaultServer, dialect: str, tmp_path: Path) -> None:
+    """Generated under a limit of two bounds: two attempts that were cut off, and no third."""
+    text = "[half an answer] text"
+    bound = worst_case_usage(getattr(server, dialect)().request(text))
+    limit = 2 * (bound.input_tokens + bound.output_tokens)
+    with pytest.warns(UserWarning, match="1 of 1 records"):
+        collection = collect(server, dialect, [text], tmp_path / "j", budget=Budget(tokens=limit), max_retries=5)
+    assert server.asked() == {text: 2}
+    assert collection.set_aside == {"NoBudgetForRetryError": 1}
+    assert collection.usage == bound + bound
+    with pytest.warns(UserWarning, match="no room"):
+        collect(server, dialect, [text, "another"], tmp_path / "j", budget=Budget(tokens=limit))
+    assert server.asked() == {text: 2}
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "9"}])
+def test_a_budget_holds_for_a_server_that_reports_no_usage(server: FaultServer, usage: Any, tmp_path: Path) -> None:
+    texts = [written("answer", {"usage": usage}) + " " * i for i in range(60)]
+    with pytest.warns(UserWarning, match="budget"):
+        collection = collect(server, "openai", texts, tmp_path / "j.jsonl", budget=Budget(tokens=5000))
+    used = collection.usage.input_tokens + collection.usage.output_tokens
+    assert 4400 < used <= 5000
+    assert collection.usage_not_reported == len(collection.examples) == sum(server.asked().values()) < 15
+    assert f"{len(collection.examples)} without a reported usage" in repr(collection)
+    record = read_journal(tmp_path / "j.jsonl")[0]
+    assert record.answer is not None
+    assert record.answer.usage == worst_case_usage(server.openai().request(record.input_text))
+    assert not record.answer.usage_reported
+    with pytest.warns(UserWarning, match="budget"):
+        again = collect(server, "openai", texts, tmp_path / "j.jsonl", budget=Budget(tokens=5000))
+    assert again.usage == collection.usage
+
+
+def test_without_a_limit_of_output_there_is_no_budget(server: FaultServer, tmp_path: Path) -> None:
+    teacher = server.openai(parameters={"max_completion_tokens": None})
+    collector = APIDistillationDataCollector(teacher)
+    with pytest.raises(ValueError, match="this budget can't be kept: the request has no limit of output"):
+        collector.collect(["a"], tmp_path / "j", budget=Budget(tokens=5000), progress=False)
+    assert not server.asked()
+    assert collector.collect(["a"], tmp_path / "j", progress=False).usage == Usage(10, 5)
+
+
+#: Refusals of a parameter that all requests share, and how many requests show it.
+REFUSALS: list[tuple[Any, int, str]] = [
+    ({"error": {"code": "unsupported_parameter", "param": "max_completion_tokens", "message": "?"}}, 1, "unsupported"),
+    ({"error": {"code": None, "type": "t", "param": "temperature", "message": "?"}}, 2, "t: temperature"),
+    ({"detail": [{"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"]}]}, 1, "extra_forbidden"),
+    ({"error": {"message": "unknown field max_completion_tokens"}}, 2, "max_completion_tokens"),
+]
+
+
+@pytest.mark.parametrize(("body", "asked", "reason"), REFUSALS)
+def test_a_parameter_that_the_server_refuses_ends_the_job(
+    server: FaultServer, tmp_path: Path, body: Any, asked: int, reason: str
+) -> None:
+    texts = [written("refuse", body) + " " * i for i in range(100)]
+    with pytest.raises(TeacherUnavailableError, match=rf"BadRequestError 400 \(.*{reason}.*leave it out"):
+        collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1)
+    assert sum(server.asked().values()) == asked
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "model_not_found"])
+def test_a_code_that_concerns_every_request_ends_the_job(server: FaultServer, tmp_path: Path, code: str) -> None:
+    texts = [written("refuse", {"error": {"code": code}}) + " " * i for i in range(100)]
+    with pytest.raises(TeacherUnavailableError, match=code):
+        collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1)
+    assert sum(server.asked().values()) == 1
+
+
+def test_a_refusal_that_depends_on_the_text_does_not_end_the_job(server: FaultServer, tmp_path: Path) -> None:
+    """A long text leaves no room for the answer: the server names a parameter that all requests share."""
+    refused = written("refuse", {"error": {"type": "BadRequestError", "param": "max_completion_tokens"}})
+    texts = ["text", *(refused + " " * i for i in range(5)), *(f"text {i}" for i in range(9))]
+    collection = collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1)
+    assert len(collection.examples) == 10
+    assert collection.set_aside == {"BadRequestError 400 (BadRequestError: max_completion_tokens)": 5}
+    refused = written("refuse", {"error": {"code": "context_length_exceeded", "param": "messages"}})
+    texts = [refused + " " * i for i in range(3)] + [f"other {i}" for i in range(4)]
+    collection = collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1)
+    assert collection.set_aside == {"BadRequestError 400 (context_length_exceeded: messages)": 3}
+
+
+def test_most_answers_set_aside_is_a_warning_with_the_reasons(server: FaultServer, tmp_path: Path) -> None:
+    texts = ["[truncated] a", "[truncated] b", "[refused] c", "good"]
+    with pytest.warns(UserWarning, match=r"3 of 4 records were set aside, and only 1 .*2 × length, 1 × refusal"):
+        collect(server, "openai", texts, tmp_path / "j.jsonl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collect(server, "openai", [*texts, "good 2", "good 3"], tmp_path / "j.jsonl")
+
+
+def test_a_journal_that_may_only_be_read_serves_if_nothing_is_missing(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect(server, "openai", ["a"], tmp_path / "j.jsonl")
+    monkeypatch.setattr(journal_module.FileLock, "acquire", _refuse_writing)
+    assert len(collect(server, "openai", ["a"], tmp_path / "j.jsonl").examples) == 1
+    with pytest.raises(OSError, match="may only be read"):
+        collect(server, "openai", ["a", "b"], tmp_path / "j.jsonl")
+    assert server.asked() == {"a": 1}
+
+
+def _refuse_writing(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_sync_that_fails_ends_the_run(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """The only sync of a run, and a later one."""
+    calls = []
+
+    def sync(self: journal_module.Journal) -> None:
+        calls.append(1)
+        if len(calls) == when:
+            raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(journal_module.Journal, "sync", sync)
+    texts = ["only"] if when == 1 else [f"text {i}" for i in range(20)]
+    with pytest.raises(OSError, match="the disk fails"):
+        collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=1)
+    assert 0 <= len(server.asked()) - len(read_journal(tmp_path / "j.jsonl")) <= 1  # a call that was under way
+
+
+def test_the_last_answers_are_synced_before_a_run_ends(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(journal_module.Journal, "sync", lambda self: synced.append(len(self)) or time.sleep(0.02))
+    collect(server, "openai", [f"text {i}" for i in range(20)], tmp_path / "j.jsonl", max_concurrent=20)
+    assert synced[-1] == 20
 
 
 @pytest.mark.slow

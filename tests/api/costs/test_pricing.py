@@ -171,6 +171,8 @@ def test_the_limit_of_output():
     assert worst_case_usage(request | {"n": 5}).output_tokens == 35
     for name in ("max_completion_tokens", "max_tokens"):
         assert worst_case_usage({"messages": [], name: 9}).output_tokens == 9
+    both = {"messages": [], "max_tokens": 9, "max_completion_tokens": 20, "max_output_tokens": 3}
+    assert worst_case_usage(both).output_tokens == 20
     with pytest.raises(ValueError, match="no limit of output: pass max_tokens"):
         worst_case_usage({"messages": [{"role": "user", "content": TEXT}]})
 

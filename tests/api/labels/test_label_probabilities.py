@@ -41,6 +41,14 @@ def test_unseen_labels_get_a_share_of_their_bound():
     np.testing.assert_allclose(half[2] / half[0], bound / 2 / 0.7)
 
 
+def test_what_is_hidden_at_a_second_position_is_weighed_by_how_likely_that_position_is():
+    names = ("ab", "ac", "ad")
+    places = [place(("a", 0.5), ("x", 0.5)), place(("b", 0.7), ("z", 0.2))]
+    result = of_one("ab", *places, names=names, answers=None, unseen_share=1)
+    # Seen: 0.5 * 0.7. Unlisted at the second position: 0.5 * 0.1 for two labels, which is less than 0.5 * 0.2 each.
+    np.testing.assert_allclose(result.probabilities[0], np.array([0.35, 0.025, 0.025]) / 0.4)
+
+
 def test_the_truth_lies_within_the_bound():
     rng = np.random.default_rng(0)
     vocabulary = [*"ABCDE", "zu", "zv", "zw", "zx", "zy"]

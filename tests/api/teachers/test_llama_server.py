@@ -83,9 +83,11 @@ def ask(server, dialect, text, system_prompt="", **options):
     return asyncio.run(once())
 
 
-def http_call(server, path, body=None, headers=None):
+def http_call(server, path, body=None, headers=None, *, without_key=False):
     """Status, body and headers of a call without an SDK. `body` is bytes, or what becomes JSON."""
-    connection = http.client.HTTPConnection(urlsplit(server.anthropic_url).netloc, timeout=60)
+    parts = urlsplit(server.anthropic_url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+    path = path if without_key else parts.path + path
     content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request("GET" if body is None else "POST", path, content, headers or {})
@@ -162,7 +164,8 @@ def test_an_answer_that_was_cut_off_is_marked(server, dialect):
 
 def test_it_is_healthy_and_says_in_its_log_where_it_is(server):
     assert http_call(server, "/health")[0] == 200
-    assert f"at {server.anthropic_url}, 2 requests at once of 2048 tokens" in server.log_file.read_text()
+    address = f"http://127.0.0.1:{port_of(server)}"
+    assert f"at {address}, 2 requests at once of 2048 tokens" in server.log_file.read_text()
     settings = json.loads(http_call(server, "/props")[1])
     assert settings["total_slots"] == 2
     assert settings["default_generation_settings"]["n_ctx"] == 2048
@@ -180,6 +183,40 @@ def test_web_pages_of_other_machines_may_not_read_answers(server):
 
     assert allowed_origin("http://localhost:8888") == "http://localhost:8888"
     assert allowed_origin("http://elsewhere.example") is None
+
+
+def test_without_the_random_key_in_the_address_nothing_is_answered(server):
+    """As a web page asks: from anywhere, in a form that needs no leave, or under another host's name."""
+    secret = urlsplit(server.anthropic_url).path
+    assert len(secret) > 40
+    assert server.openai_url == f"http://127.0.0.1:{port_of(server)}{secret}/v1"
+    body = {"messages": [{"role": "user", "content": CAPITAL}], "max_tokens": 1}
+    page = {"Content-Type": "text/plain", "Origin": "http://elsewhere.example", "Host": f"elsewhere:{port_of(server)}"}
+    for path in (
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/completion",
+        "/v1/models",
+        "/health",
+        "/props",
+        "/",
+        "/slots",
+    ):
+        for headers in ({}, page, {"Authorization": "Bearer local"}):
+            for content in (None, body):
+                status, answer, _ = http_call(server, path, content, headers, without_key=True)
+                assert status == 404, path
+                assert secret[1:].encode() not in answer
+    assert http_call(server, "/v1/chat/completions", body)[0] == 200
+    assert secret[1:] not in server.log_file.read_text()
+    assert secret[1:] not in " ".join(psutil.Process(server.process_id).cmdline())
+    assert secret[1:] not in repr(server)
+
+
+def test_two_servers_have_two_random_keys(server):
+    with local_server(threads=1, context_length=256, parallel=1) as other:
+        assert urlsplit(other.openai_url).path != urlsplit(server.openai_url).path
+    other.log_file.unlink()
 
 
 def test_it_shows_nobody_what_the_requests_are(server):

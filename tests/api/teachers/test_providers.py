@@ -80,3 +80,49 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, k
     monkeypatch.setitem(sys.modules, name, None)  # makes its import fail
     with pytest.raises(ModuleNotFoundError, match=rf'package {name}; run `pip install "distill-helpers\[api\]"`'):
         kind("m", api_key="k")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sent"),
+    [
+        ({}, {"max_completion_tokens": 20, "temperature": 0.0}),
+        ({"max_tokens": 30}, {"max_tokens": 30, "temperature": 0.0}),
+        ({"max_tokens": 30, "max_completion_tokens": None}, {"max_tokens": 30, "temperature": 0.0}),
+        ({"max_completion_tokens": None, "max_output_tokens": 9}, {"max_output_tokens": 9, "temperature": 0.0}),
+        ({"max_completion_tokens": None}, {"temperature": 0.0}),
+        ({"max_tokens": None, "temperature": None}, {"max_completion_tokens": 20}),
+        ({"temperature": 0.7, "seed": 0}, {"max_completion_tokens": 20, "temperature": 0.7, "seed": 0}),
+    ],
+)
+def test_each_parameter_can_be_named_or_left_out(parameters, sent) -> None:
+    request = teacher(OpenAITeacher, max_tokens=20, parameters=parameters).request("the text")
+    assert {name: value for name, value in request.items() if name not in ("model", "messages")} == sent
+
+
+def test_log_probabilities_can_be_left_out_by_name() -> None:
+    asks = teacher(OpenAITeacher, top_logprobs=5, parameters={"logprobs": None}).request("the text")
+    assert (asks.get("logprobs"), asks["top_logprobs"]) == (None, 5)
+
+
+def test_parameters_of_anthropic() -> None:
+    asks = teacher(AnthropicTeacher, temperature=1.0, parameters={"temperature": None, "top_k": 5}).request("the text")
+    assert set(asks) == {"model", "max_tokens", "top_k", "system", "messages"}
+    assert "max_tokens" not in teacher(AnthropicTeacher, parameters={"max_tokens": None}).request("the text")
+    cached = [{"type": "text", "text": "one word", "cache_control": {"type": "ephemeral"}}]
+    assert teacher(AnthropicTeacher, parameters={"system": cached}).request("the text")["system"] == cached
+
+
+@pytest.mark.parametrize("kind", [OpenAITeacher, AnthropicTeacher])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n": 5}, r"parameters\['n'\] is 5, .*n_samples"),
+        ({"stream": True}, "'stream': an answer is read whole"),
+        ({"model": "another"}, "may not hold 'model'"),
+        ({"messages": []}, "may not hold 'messages'"),
+    ],
+)
+def test_parameters_that_would_make_another_kind_of_answer_are_refused(kind, parameters, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        teacher(kind, parameters=parameters)
+    assert teacher(kind, parameters={"n": 1, "stream": False}).request("the text")["n"] == 1
