@@ -22,7 +22,6 @@ from distill_helpers.training.trainer import DistillationTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
-    from transformers.trainer_utils import EvalLoopOutput
 
 __all__ = ["LLMDistillationTrainer"]
 
@@ -115,7 +114,6 @@ class LLMDistillationTrainer(DistillationTrainer):
         self.max_new_tokens = max_new_tokens
         self.on_policy_temperature = on_policy_temperature
         self.vocab_size = vocab_size
-        self._eval_sum, self._eval_tokens = 0.0, 0
 
     def compute_loss(
         self,
@@ -155,25 +153,10 @@ class LLMDistillationTrainer(DistillationTrainer):
                 + ("the student's hidden states are not finite" if not hidden.isfinite().all() else "check the targets")
                 + "; lower the learning rate, or use float32"
             )
-        if not model.training:
-            self._eval_tokens += len(hidden)
-            self._eval_sum += float(values["total_loss"].detach()) * len(hidden)
         loss = self._remembered(values, model, num_items_in_batch)
+        if not model.training:
+            self._add_to_evaluation(loss, labels, None)
         return (loss, {}) if return_outputs else loss
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        # The Trainer takes a mean over batches, which would weigh the tokens of short sequences more and depend on the
-        # batch size.
-        self._eval_sum, self._eval_tokens = 0.0, 0
-        output = super().evaluation_loop(*args, **kwargs)
-        sums = torch.tensor([[self._eval_sum, self._eval_tokens]], dtype=torch.float64)
-        if self.args.world_size > 1:
-            sums = self.accelerator.gather(sums.float().to(self.args.device)).double().cpu()
-        total, n_tokens = sums.sum(dim=0).tolist()
-        name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
-        if output.metrics is not None and name in output.metrics:
-            output.metrics[name] = total / n_tokens
-        return output
 
     @torch.no_grad()
     def _live_targets(self, inputs: dict[str, Any], labels: Tensor) -> TokenTargets:

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.losses.divergences import named_divergence
-from distill_helpers.losses.soft_targets import check_logits, check_temperature, mean_over_positions, t_squared_factor
+from distill_helpers.losses.soft_targets import divergence_at_temperature, mean_over_positions
 
 __all__ = ["binary_divergence", "mean_binary_divergence"]
 
@@ -60,12 +59,9 @@ def binary_divergence(
         >>> round(float(dh.soft_target_divergence(teacher - 8, teacher)), 4)
         0.0
     """
-    check_logits(student_logits, teacher_logits)
-    check_temperature(temperature)
-    log_p_student = _log_bernoulli(student_logits.float() / temperature)
-    log_p_teacher = _log_bernoulli(teacher_logits.detach().float() / temperature)
-    value = named_divergence(divergence, **options)(log_p_student, log_p_teacher)
-    return value * t_squared_factor(temperature) if t_squared else value
+    return divergence_at_temperature(
+        _log_bernoulli, student_logits, teacher_logits, divergence, temperature, t_squared=t_squared, **options
+    )
 
 
 def _log_bernoulli(logits: Tensor) -> Tensor:

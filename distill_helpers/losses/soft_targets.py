@@ -74,10 +74,33 @@ def soft_target_divergence(
         0.50
         0.50
     """
+    log_softmax = partial(torch.log_softmax, dim=-1)
+    return divergence_at_temperature(
+        log_softmax, student_logits, teacher_logits, divergence, temperature, t_squared=t_squared, **options
+    )
+
+
+def divergence_at_temperature(
+    log_probabilities: Callable[[Tensor], Tensor],
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    divergence: str,
+    temperature: float,
+    *,
+    t_squared: bool,
+    **options: Any,
+) -> Tensor:
+    """What the divergences of a softmax and of yes-or-no labels share: T on both, fp32, no gradient to the teacher, T².
+
+    Args:
+        log_probabilities: from logits at temperature 1 to log-probabilities, with the outcomes last.
+        student_logits, teacher_logits, divergence, temperature, t_squared, **options: of `soft_target_divergence`,
+            which says what is raised.
+    """
     check_logits(student_logits, teacher_logits)
     check_temperature(temperature)
-    log_p_student = torch.log_softmax(student_logits.float() / temperature, dim=-1)
-    log_p_teacher = torch.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
+    log_p_student = log_probabilities(student_logits.float() / temperature)
+    log_p_teacher = log_probabilities(teacher_logits.detach().float() / temperature)
     value = named_divergence(divergence, **options)(log_p_student, log_p_teacher)
     return value * t_squared_factor(temperature) if t_squared else value
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -13,6 +12,7 @@ from distill_helpers.models.architectures import embedding_weight
 from distill_helpers.models.prediction_tasks import prediction_task
 from distill_helpers.models.text_models import TextClassifier, label_names_of
 from distill_helpers.training.dataset import DistillationDataset
+from distill_helpers.training.pair_checks import half_precision, shared_weights
 from distill_helpers.training.validation_metrics import SELECTIONS
 
 __all__ = ["check_datasets", "check_models", "check_settings", "check_task", "choose_metric"]
@@ -64,14 +64,11 @@ def check_task(who: str, model: nn.Module, objective: DistillationConfig) -> Non
 
 def check_models(student: nn.Module, teacher: nn.Module) -> None:
     """Raise ValueError if a live teacher would change while its student learns, or has its classes in another order."""
-    in_teacher = {_memory(parameter): name for name, parameter in teacher.named_parameters()}
-    for name, parameter in student.named_parameters():
-        shared = in_teacher.get(_memory(parameter))
-        if parameter.requires_grad and parameter.numel() and shared is not None:
-            raise ValueError(
-                f"the student's {name} and the teacher's {shared} are the same tensor in memory, so that training the"
-                " student would change the teacher; give the student a copy (`copy.deepcopy`), or freeze the parameter"
-            )
+    for name, shared in shared_weights(student, teacher):
+        raise ValueError(
+            f"the student's {name} and the teacher's {shared} are the same tensor in memory, so that training the"
+            " student would change the teacher; give the student a copy (`copy.deepcopy`), or freeze the parameter"
+        )
     if not (hasattr(getattr(student, "config", None), "id2label") and hasattr(teacher, "config")):
         return
     own, others = label_names_of(student), label_names_of(teacher)  # type: ignore[arg-type]
@@ -80,12 +77,6 @@ def check_models(student: nn.Module, teacher: nn.Module) -> None:
             f"the teacher has the student's classes in another order: {list(others)}, and the student {list(own)}; make"
             " the student with the teacher's label names, in their order"
         )
-
-
-def _memory(parameter: nn.Parameter) -> tuple[Any, int]:
-    # Two parameters may be views of one tensor. A tensor without memory (meta, quantised, offloaded) is only itself.
-    address = parameter.data_ptr()
-    return (parameter.device, address) if address else (None, id(parameter))
 
 
 def check_datasets(
@@ -103,11 +94,10 @@ def check_datasets(
         )
     n_classes, n_tokens = len(student.label_names), len(embedding_weight(student.model))
     vocabulary = student.tokenizer.get_vocab()
-    # At a learning rate of 1e-5, ten steps of AdamW leave 84% of bf16 weights unchanged: the steps are below rounding.
-    half = {str(p.dtype) for p in student.model.parameters() if p.requires_grad and p.dtype.itemsize < 4}
+    half = half_precision(student.model)
     if half:
         raise ValueError(
-            f"the student's weights are {', '.join(sorted(half))}, in which small steps are lost; train in fp32,"
+            f"the student's weights are {', '.join(half)}, in which small steps are lost; train in fp32,"
             " `student.model.float()`"
         )
     if teacher is not None and config.uses_teacher_logits and len(teacher.label_names) != n_classes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import log_softmax
 from transformers import EvalPrediction
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
@@ -67,7 +68,8 @@ def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
     student, teacher = given if isinstance(given, tuple) else (given, None)
     items = np.ones_like(labels, dtype=bool) if labels.ndim == 1 else labels != IGNORE_INDEX
     rows = np.nonzero(items)[0]
-    log_q = _log_softmax(np.asarray(student)[items])
+    with np.errstate(invalid="ignore"):  # what is not finite is looked for below
+        log_q = log_softmax(np.asarray(student, dtype=np.float64)[items], axis=-1)
     labels = labels[items]
     if not np.isfinite(log_q).all():
         row = rows[np.nonzero(~np.isfinite(log_q).all(axis=-1))[0][0]]
@@ -82,7 +84,7 @@ def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
         metrics |= {"accuracy": float(right.mean()), "nll": float(nll)}
         metrics["accuracy_then_nll"] = _in_one_number(metrics["accuracy"], metrics["nll"], len(right))
     if teacher is not None and len(labels):
-        log_p = _log_softmax(np.asarray(teacher)[items])
+        log_p = log_softmax(np.asarray(teacher, dtype=np.float64)[items], axis=-1)
         same = log_q.argmax(-1) == log_p.argmax(-1)
         kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean()
         metrics |= {"agreement": float(same.mean()), "kl": float(kl)}
@@ -123,9 +125,3 @@ def _in_one_number(share: float, loss: float, n: int) -> float:
     Two different shares are at least 1/n apart, and the second term is at most 1/n.
     """
     return share + 1 / (1 + max(loss, 0.0)) / n
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # the caller looks for what is not finite
-        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True).astype(np.float64)
-        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
