@@ -32,7 +32,8 @@ PYTEST_ON_ALL_CORES := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test: test-fast ## every test: style, types, units, a browser, planted faults, notebooks with their outputs compared
 	@# By file, since what a file's tests share (a server, a browser, a language model) is slow to start.
-	$(PYTEST_ON_ALL_CORES) --dist loadscope -m "slow and not alone" tests
+	$(PYTEST_ON_ALL_CORES) --dist loadscope -m "slow and not alone" --ignore tests/test_breakage.py tests
+	$(PYTEST_ON_ALL_CORES) --dist worksteal -m slow tests/test_breakage.py
 	$(BIN)/python -m pytest -m alone
 
 test-fast: lint ## style, types, unit tests and the examples in the docstrings, on all cores

@@ -12,6 +12,7 @@ from . import (
 )
 from .data import (
     IGNORE_INDEX as IGNORE_INDEX,
+    LabelledImages as LabelledImages,
     LabelledTexts as LabelledTexts,
     TextSplits as TextSplits,
     load_banking77 as load_banking77,
@@ -68,21 +69,30 @@ from .losses import (
 )
 from .models import (
     Features as Features,
+    ImageClassifier as ImageClassifier,
     LanguageModel as LanguageModel,
     ModelShape as ModelShape,
     PredictionTask as PredictionTask,
+    SentenceEncoder as SentenceEncoder,
     TextClassifier as TextClassifier,
+    WordLogits as WordLogits,
     base_encoder_path as base_encoder_path,
     capture_features as capture_features,
     encode_texts as encode_texts,
     load_course_model as load_course_model,
+    load_image_classifier as load_image_classifier,
     load_language_model as load_language_model,
+    load_sentence_encoder as load_sentence_encoder,
     load_text_classifier as load_text_classifier,
+    load_token_classifier as load_token_classifier,
     pad_batch as pad_batch,
+    predict_image_logits as predict_image_logits,
     predict_logits as predict_logits,
+    predict_word_logits as predict_word_logits,
     prediction_task as prediction_task,
 )
 from .students import (
+    create_image_student as create_image_student,
     create_student as create_student,
     create_transformer as create_transformer,
     cut_layers as cut_layers,
@@ -96,8 +106,14 @@ from .students import (
 from .targets import (
     TeacherFeatures as TeacherFeatures,
     combine_teacher_logits as combine_teacher_logits,
+    fit_pca as fit_pca,
+    precompute_combined_logits as precompute_combined_logits,
+    precompute_teacher_embeddings as precompute_teacher_embeddings,
     precompute_teacher_features as precompute_teacher_features,
+    precompute_teacher_image_logits as precompute_teacher_image_logits,
     precompute_teacher_logits as precompute_teacher_logits,
+    precompute_teacher_word_logits as precompute_teacher_word_logits,
+    project as project,
     weights_by_label as weights_by_label,
 )
 from .training import (
@@ -105,7 +121,12 @@ from .training import (
     DistillationDataset as DistillationDataset,
     DistillationTrainer as DistillationTrainer,
     DistilledStudent as DistilledStudent,
+    ImageDistillationCollator as ImageDistillationCollator,
+    ImageDistillationDataset as ImageDistillationDataset,
     PreflightReport as PreflightReport,
+    TokenClassificationCollator as TokenClassificationCollator,
+    TokenClassificationDataset as TokenClassificationDataset,
+    fine_tune_teacher as fine_tune_teacher,
     preflight as preflight,
     remove_projectors as remove_projectors,
     train_student_with_distillation as train_student_with_distillation,

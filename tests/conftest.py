@@ -7,6 +7,9 @@ import pytest
 # Its names are imported when they are used: with several workers, the process that only hands out tests needs none.
 import distill_helpers as dh
 
+# The imports of all test files make a million objects that stay, and the collector would look through them many times.
+gc.disable()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def little_garbage():
@@ -17,6 +20,7 @@ def little_garbage():
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -177,6 +177,7 @@ def test_the_attention_term_does_not_vanish_with_the_length():
 @pytest.mark.parametrize(
     "choices", [{"intermediate_layers": True}, {"attention_matching": True}], ids=["hidden", "attention"]
 )
+@pytest.mark.slow
 def test_features_that_are_asked_for_change_the_weights(make_classifier, make_sets, tmp_path, choices):
     """ "training loop": features requested, never passed; identical weights with them on and off.
 
@@ -208,6 +209,7 @@ def test_projectors_are_registered_and_optimised(make_classifier, make_sets, tmp
     assert projectors <= {id(p) for group in trainer.create_optimizer().param_groups for p in group["params"]}
 
 
+@pytest.mark.slow
 def test_the_best_student_is_returned_and_saved_with_its_tokenizer(make_classifier, contrary_sets, tmp_path):
     """ "return value": the last student came back, and the tokenizer was not saved."""
     settings = {"n_epochs": 6, "learning_rate": 5e-3, "batch_size": 4, "warmup_ratio": 0.3}
@@ -387,6 +389,7 @@ def test_in_chunks_no_fp32_copy_of_all_logits_is_ever_made():
     torch.testing.assert_close(results[8][2], results[None][2])
 
 
+@pytest.mark.slow
 def test_runs_have_seeds(make_classifier, make_sets, tmp_path):
     """ "everywhere": no seeds."""
     runs = [
@@ -408,6 +411,7 @@ def test_more_than_accuracy_is_measured(make_classifier, help_desk):
     assert {"macro_f1", "macro_f1_sd", "ece_sd", "agreement_sd", "seeds"} <= set(compare({"student": rows * 3}).columns)
 
 
+@pytest.mark.slow
 def test_a_trimmed_tokenizer_knows_its_words(base_tokenizer, help_desk, tmp_path):
     """ "BertTokenizerFast(vocab_file=…)": maps every word to [UNK] in transformers 5."""
     text = "the graphics card shows a xylophone"

@@ -8,6 +8,7 @@ import re
 import ipywidgets
 import nbformat
 import pytest
+from reduced import reduce_notebook
 
 from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOURCES, notebook_names
 from distill_helpers.course.notebooks import read_source, table_of_notebooks
@@ -46,6 +47,7 @@ def test_every_notebook_has_a_source_and_the_other_way_round() -> None:
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == NAMES
 
 
+@pytest.mark.slow
 def test_notebook_is_made_from_its_source(name: str, notebook: nbformat.NotebookNode) -> None:
     source = read_source(SOURCES / f"{name}.py")
     assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in source.cells]
@@ -109,6 +111,7 @@ def test_the_map_lists_every_notebook() -> None:
     assert [link for _, link in rows] == ["", *NAMES[1:]]
 
 
+@pytest.mark.slow
 def test_the_readme_lists_every_notebook() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- notebooks -->\n\n{table_of_notebooks({}, readme)}\n\n<!-- end notebooks -->" in readme
@@ -139,10 +142,20 @@ def test_sections_that_every_notebook_has(name: str, notebook: nbformat.Notebook
     assert [text.index(f"\n{section}\n") for section in sections] == sorted(
         text.index(f"\n{section}\n") for section in sections
     )
-    assert len(re.findall(r"(?m)^- ", text.split("\n## Summary\n")[1].split("**What the source")[0])) == 5
-    for needed in ("What the source article says, and what is true", "**References.**"):
-        assert needed in text, f"missing: {needed}"
+    assert len(re.findall(r"(?m)^- ", text.split("\n## Summary\n")[1].split("\n**")[0])) == 5
+    assert "**References.**" in text, "missing: **References.**"
     assert 3 <= len(re.findall(r"^- \*\w+\*", text.split("**Time:**")[0], flags=re.M)) <= 5, "three to five verbs"
+
+
+def test_the_browser_tests_find_every_widget(name: str, notebook: nbformat.NotebookNode) -> None:
+    calls = [
+        node
+        for cell in code_cells(notebook)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "live"
+    ]
+    found = reduce_notebook(NOTEBOOKS / f"{name}.ipynb").widgets
+    assert len(found) == len(calls), "write each widget as `name = live(render, **controls)`"
 
 
 def test_links_resolve(name: str, notebook: nbformat.NotebookNode) -> None:

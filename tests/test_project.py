@@ -182,13 +182,14 @@ def test_tests_lie_in_the_folders_of_the_package() -> None:
 
 
 # Imported under another name than pip's.
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 # What each folder may import beside the standard library and what every installation has.
 EXTRAS = {
     "api": {"api"},
     "api/review/widget.py": {"review"},
     "api/teachers/llama_server.py": {"local-server"},
     "data": {"hub"},
+    "data/labelled_images.py": {"images"},
     "evaluation/plots.py": {"plot"},
     "models": {"lora"},
 }
@@ -241,9 +242,10 @@ def test_an_error_about_a_missing_package_names_the_extra_that_brings_it() -> No
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require_package":
                 (extra,) = (ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "extra")
                 if isinstance(node.args[0], ast.Constant):  # elsewhere the packages of a loop
-                    assert node.args[0].value in {r.name for r in listed[extra]}, path
+                    name = node.args[0].value
+                    assert DISTRIBUTIONS.get(name, name) in {r.name for r in listed[extra]}, path
                 seen.add(extra)
-    assert seen == {"api", "gguf", "hub", "local-server", "lora", "plot", "review"}
+    assert seen == {"api", "gguf", "hub", "images", "local-server", "lora", "plot", "review"}
 
 
 def test_both_pages_name_every_extra_and_begin_with_the_same_example() -> None:

@@ -14,6 +14,9 @@ from .corpora import (
     load_help_desk as load_help_desk,
     load_newsgroups as load_newsgroups,
 )
+from .labelled_images import (
+    LabelledImages as LabelledImages,
+)
 from .labelled_texts import (
     IGNORE_INDEX as IGNORE_INDEX,
     LabelledTexts as LabelledTexts,

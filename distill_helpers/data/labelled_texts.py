@@ -244,7 +244,7 @@ def labelled(frame: pd.DataFrame, names: Sequence[str], where: str, first_row: i
     """
     index = {name: i for i, name in enumerate(names)}
     for row, (text, label) in enumerate(zip(frame["text"], frame["label"], strict=True), start=first_row):
-        if (fault := _fault_of(text)) is not None:
+        if (fault := fault_of(text)) is not None:
             raise ValueError(f"{where}, row {row}: {fault}; drop the row or fix it")
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"{where}, row {row}: the label is empty; drop the row or fix it")
@@ -269,7 +269,7 @@ def check_texts(texts: Sequence[str]) -> None:
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError("pass a non-empty list of texts")
     for row, text in enumerate(texts):
-        if (fault := _fault_of(text)) is not None:
+        if (fault := fault_of(text)) is not None:
             raise ValueError(f"row {row}: {fault}; drop the row or fix it")
 
 
@@ -286,7 +286,7 @@ def rows_by_text(texts: Sequence[str]) -> dict[str, list[int]]:
     return rows
 
 
-def _fault_of(text: Any) -> str | None:
+def fault_of(text: Any) -> str | None:
     """What makes this value useless as a text, in words; None if it is a text."""
     if text is None or (isinstance(text, float) and math.isnan(text)):  # what stands for a missing text in pandas
         return "the text is empty, not a string"

@@ -7,18 +7,25 @@ tasks than one class for each text.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distill_helpers.data.text_inputs import TextInput
 from distill_helpers.evaluation.calibration import reliability_bins
-from distill_helpers.models.batching import resolve_max_length
+from distill_helpers.models.batching import (
+    check_positions,
+    encode_texts,
+    evaluation_mode,
+    inputs_for,
+    resolve_max_length,
+)
+from distill_helpers.models.parameter_counts import count_bytes, count_parameters
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 
 if TYPE_CHECKING:
@@ -137,73 +144,24 @@ def expected_calibration_error(probabilities: np.ndarray, labels: Sequence[int],
 def model_size(model: nn.Module) -> dict[str, float]:
     """The number of `parameters`, and the `bytes` of parameters and buffers as they are in memory.
 
-    A quantised layer counts with all its weights, wherever the layer keeps them. PyTorch's own layers pack them into
-    objects that are no parameters, bitsandbytes keeps two weights in a byte, and the tensors of torchao hold others.
+    A quantised layer counts with all its weights, wherever the layer keeps them (`models.parameter_counts`).
     """
-    parameters, buffers = list(model.parameters()), list(model.buffers())
-    packed = _packed_weights(model, known={id(tensor) for tensor in (*parameters, *buffers)})
-    return {
-        "parameters": float(sum(map(_n_weights, parameters)) + sum(t.numel() for t in packed if t.dim() > 0)),
-        "bytes": float(sum(map(_n_bytes, (*parameters, *buffers, *packed)))),
-    }
-
-
-def _packed_weights(model: nn.Module, known: set[int]) -> list[Tensor]:
-    """The tensors that the modules of a model save although they are neither parameters nor buffers.
-
-    Those without a dimension are scales and zero points.
-    """
-    found: dict[tuple[int, torch.Size], Tensor] = {}
-    for module in model.modules():  # each once, even if two layers share it
-        own: dict[str, Any] = {}
-        module._save_to_state_dict(own, "", True)
-        for tensor in (tensor for value in own.values() for tensor in _tensors_in(value)):
-            if id(tensor) not in known:  # the packed weights of an LSTM hold its biases twice
-                found[tensor.data_ptr(), tensor.shape] = tensor
-    return list(found.values())
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in a nest of tuples, lists and TorchScript objects, in which PyTorch packs quantised weights."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors_in(part)
-    elif isinstance(value, torch.ScriptObject):
-        yield from _tensors_in(value.__getstate__())
-
-
-def _n_weights(parameter: Tensor) -> int:
-    # A four-bit parameter of bitsandbytes has the shape of its bytes, and beside it the weight's own shape.
-    state = getattr(parameter, "quant_state", None)
-    return parameter.numel() if state is None else math.prod(state.shape)
-
-
-def _n_bytes(tensor: Tensor) -> int:
-    if hasattr(tensor, "__tensor_flatten__"):  # a tensor that holds others, such as int8 weights and their scales
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_n_bytes(getattr(tensor, name)) for name in names)
-    return tensor.numel() * tensor.element_size()
+    return {"parameters": float(count_parameters(model)), "bytes": float(count_bytes(model))}
 
 
 @torch.inference_mode()
-def answer(classifier: TextClassifier, text: str, max_length: int | None = None) -> int:
+def answer(classifier: TextClassifier, text: TextInput, max_length: int | None = None) -> int:
     """The class of one message, starting from its characters: the work of one request to a server."""
     model, tokenizer = classifier
-    inputs = tokenizer(
-        text,
-        truncation=True,
-        max_length=resolve_max_length(tokenizer, max_length),
-        return_tensors="pt",
-        return_token_type_ids=False,
-    )
-    return int(model(**inputs.to(model.device)).logits.argmax())
+    first, second = text if isinstance(text, tuple) else (text, None)
+    length = resolve_max_length(tokenizer, max_length)
+    inputs = tokenizer(first, second, truncation="longest_first", max_length=length, return_tensors="pt")
+    return int(model(**inputs_for(model, inputs.to(model.device))).logits.argmax())
 
 
 def measure_latency(
     classifier: TextClassifier,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     n_messages: int = 100,
     warmup: int = 10,
     max_length: int | None = None,
@@ -211,30 +169,33 @@ def measure_latency(
     """The median time to answer one message, in milliseconds, tokenising included. One message at a time.
 
     Args:
-        classifier: model and tokenizer. The model is used where it is.
-        texts: messages, used again from the first if there are too few.
+        classifier: model and tokenizer. The model is used where it is, without dropout, and keeps its mode.
+        texts: messages, or pairs of texts, used again from the first if there are too few.
         n_messages: how many answers are timed.
         warmup: how many answers come before, untimed.
         max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
 
     Raises:
-        ValueError: no text, or counts below 1.
+        ValueError: no text, counts below 1, or, with its row, an empty text or one of more tokens than the model has
+            positions.
     """
     if not texts or n_messages < 1 or warmup < 1:
         raise ValueError("need at least one text, one message and one warm-up message")
     chosen = [texts[i % len(texts)] for i in range(warmup + n_messages)]
-    classifier.model.eval()
+    # A limit above the positions would end in an error of torch, at the first long text.
+    check_positions(classifier.model, encode_texts(classifier.tokenizer, chosen, max_length))
     seconds = []
-    for text in chosen:
-        start = time.perf_counter()
-        answer(classifier, text, max_length)  # ends with a number on the CPU, so a GPU has finished by then
-        seconds.append(time.perf_counter() - start)
+    with evaluation_mode(classifier.model):
+        for text in chosen:
+            start = time.perf_counter()
+            answer(classifier, text, max_length)  # ends with a number on the CPU, so a GPU has finished by then
+            seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[warmup:])
 
 
 def measure_throughput(
     classifier: TextClassifier,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     batch_size: int = 64,
     max_texts: int = 512,
     max_length: int | None = None,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from distill_helpers.data.labelled_images import LabelledImages
 from distill_helpers.evaluation.measures import (
     classification_metrics,
     measure_latency,
@@ -22,9 +23,11 @@ from distill_helpers.evaluation.task_metrics import (
     regression_metrics,
     token_classification_metrics,
 )
-from distill_helpers.models.batching import check_batch_size, check_positions, evaluation_mode, pad_batch, to_device
+from distill_helpers.models.batching import check_positions, evaluation_mode, pad_batch, rows_by_length, to_device
+from distill_helpers.models.image_models import ImageClassifier, predict_image_logits
 from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
 from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.models.word_predictions import WordLogits, logits_of_all_words
 
 __all__ = ["TextsWithLabels", "evaluate"]
 
@@ -42,11 +45,19 @@ class TextsWithLabels(Protocol):
     def labels(self) -> Any: ...
 
 
+class TokenizedTexts(Protocol):
+    """Texts as tokens with a label each, such as a `TokenClassificationDataset` or a list of items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
 def evaluate(
-    classifier: TextClassifier,
-    data: TextsWithLabels | Sequence[Mapping[str, Any]],
+    classifier: TextClassifier | ImageClassifier,
+    data: TextsWithLabels | LabelledImages | TokenizedTexts,
     *,
-    teacher_logits: Tensor | Sequence[Tensor] | None = None,
+    teacher_logits: Tensor | Sequence[Tensor] | WordLogits | None = None,
     batch_size: int = 64,
     max_length: int | None = None,
     timing: bool = False,
@@ -55,15 +66,18 @@ def evaluate(
     """All figures of a model on labelled messages, as one row. The model's task decides which figures these are.
 
     Args:
-        classifier: model and tokenizer. The model is used where it is. `prediction_task(model)` is its task.
+        classifier: model and tokenizer, or model and processor. The model is used where it is.
+            `prediction_task(model)` is its task.
         data: usually the test set. If its `labels` are not class indices (`LabelledTexts`), any object with `texts` and
             `labels` will do: a matrix of 0 and 1 for several labels, numbers for a regression. For a token classifier,
-            one item for each text with `input_ids` and as many `labels`, `IGNORE_INDEX` where there is none.
-        teacher_logits: the teacher's logits on the same messages, in the shape of the model's. They add `agreement`, or
-            `teacher_mse` and `teacher_spearman` for a regression.
+            an object whose `texts` are lists of words with as many `labels` each; or one item for each text with
+            `input_ids` and as many `labels` (`TokenClassificationDataset`). `IGNORE_INDEX` stands where there is none.
+            For an `ImageClassifier`, `LabelledImages` or any object with `images` and `labels`.
+        teacher_logits: the teacher's logits on the same messages, in the shape of the model's, or `WordLogits`. They
+            add `agreement`, or `teacher_mse` and `teacher_spearman` for a regression.
         batch_size: the number of messages at a time.
         max_length: longer messages are cut to so many tokens; default the tokenizer's own limit.
-        timing: add `latency_ms` and `messages_per_s`, which takes some seconds.
+        timing: add `latency_ms` and `messages_per_s`, which takes some seconds; for texts.
         groups: for a reranker, the query of each text. They add `pairwise_accuracy` and `ndcg`.
 
     Returns:
@@ -89,36 +103,86 @@ def evaluate(
     if names is not None and tuple(names) != classifier.label_names:
         raise ValueError(f"the data's classes are {names}, the model's {classifier.label_names}")
     size = model_size(classifier.model)
+    of_texts: Any = classifier  # where a tokenizer is used, the model reads texts
     if task == PredictionTask.TOKEN_CLASSIFICATION:
+        if timing:
+            raise ValueError("timing reads whole texts, as they come; leave it out for a token classifier")
+        judge = _word_metrics if hasattr(data, "texts") else _token_metrics
+        return judge(of_texts, data, teacher_logits, batch_size, max_length) | size
+    inputs = _inputs_of(classifier, data, task, teacher_logits)
+    if isinstance(classifier, ImageClassifier):
         if timing or max_length is not None:
-            raise ValueError("the items of a token classifier are tokenised already; leave out timing and max_length")
-        return _token_metrics(classifier, data, teacher_logits, batch_size) | size
-    if not hasattr(data, "texts") or not hasattr(data, "labels"):
-        raise ValueError(f"a {task} model is evaluated on an object with texts and labels, got {type(data).__name__}")
-    if len(data.texts) != len(data.labels):
-        raise ValueError(f"{len(data.texts)} texts and {len(data.labels)} labels; each text needs its own")
-    if teacher_logits is not None and not isinstance(teacher_logits, Tensor):
-        raise ValueError(f"teacher_logits must be one tensor, got {type(teacher_logits).__name__}")
-    logits = predict_logits(classifier, data.texts, batch_size=batch_size, max_length=max_length)
-    if task == PredictionTask.MULTI_LABEL:
-        row = multi_label_metrics(logits, data.labels, teacher_logits)
-    elif task == PredictionTask.REGRESSION:
-        teacher_scores = teacher_logits
-        if teacher_scores is not None and teacher_scores.dim() == 1:
-            teacher_scores = teacher_scores[:, None]
-        row = regression_metrics(logits, data.labels, teacher_scores, groups=groups)
+            raise ValueError("timing and max_length are for texts; leave them out")
+        logits = predict_image_logits(classifier, inputs, batch_size=batch_size)
     else:
-        row = classification_metrics(logits, data.labels, teacher_logits)
+        logits = predict_logits(classifier, inputs, batch_size=batch_size, max_length=max_length)
+    labels: Any = data.labels  # type: ignore[union-attr]
+    row = _figures(task, logits, labels, teacher_logits, groups)
     row |= size
     if timing:
-        row["latency_ms"] = measure_latency(classifier, data.texts, max_length=max_length)
-        row["messages_per_s"] = measure_throughput(classifier, data.texts, batch_size=batch_size, max_length=max_length)
+        row["latency_ms"] = measure_latency(of_texts, inputs, max_length=max_length)
+        row["messages_per_s"] = measure_throughput(of_texts, inputs, batch_size=batch_size, max_length=max_length)
     return row
 
 
-def _token_metrics(
-    classifier: TextClassifier, items: Any, teacher_logits: Tensor | Sequence[Tensor] | None, batch_size: int
+def _inputs_of(
+    classifier: TextClassifier | ImageClassifier, data: Any, task: PredictionTask, teacher_logits: Any
+) -> Sequence[Any]:
+    """The texts or images of a data set, as many as its labels. The teacher's logits must be one tensor."""
+    unit = "image" if isinstance(classifier, ImageClassifier) else "text"
+    inputs = getattr(data, f"{unit}s", None)
+    if inputs is None or not hasattr(data, "labels"):
+        raise ValueError(
+            f"a {task} model of {unit}s is evaluated on an object with {unit}s and labels, got {type(data).__name__}"
+        )
+    if len(inputs) != len(data.labels):
+        raise ValueError(f"{len(inputs)} {unit}s and {len(data.labels)} labels; each {unit} needs its own")
+    if teacher_logits is not None and not isinstance(teacher_logits, Tensor):
+        raise ValueError(f"teacher_logits must be one tensor, got {type(teacher_logits).__name__}")
+    return inputs
+
+
+def _figures(
+    task: PredictionTask,
+    logits: Tensor,
+    labels: Any,
+    teacher_logits: Any,
+    groups: Sequence[Hashable] | None,
 ) -> dict[str, float]:
+    """The figures of a task with one row of logits for each text or image."""
+    if task == PredictionTask.MULTI_LABEL:
+        return multi_label_metrics(logits, labels, teacher_logits)
+    if task == PredictionTask.REGRESSION:
+        if teacher_logits is not None and teacher_logits.dim() == 1:
+            teacher_logits = teacher_logits[:, None]
+        return regression_metrics(logits, labels, teacher_logits, groups=groups)
+    return classification_metrics(logits, labels, teacher_logits)
+
+
+def _word_metrics(
+    classifier: TextClassifier, data: Any, teacher_logits: Any, batch_size: int, max_length: int | None
+) -> dict[str, float]:
+    """The figures of words with a label each. Every word is judged: none may be cut off."""
+    if not hasattr(data, "labels") or len(data.texts) != len(data.labels):
+        raise ValueError(f"{len(data.texts)} texts need a list of labels each, one for each of their words")
+    logits = logits_of_all_words(classifier, data.texts, batch_size=batch_size, max_length=max_length).by_text()
+    for row, (of_text, labels) in enumerate(zip(logits, data.labels, strict=True)):
+        if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != len(of_text):
+            raise ValueError(f"row {row}: {len(of_text)} words need a list of as many labels, got {labels!r}")
+    if isinstance(teacher_logits, WordLogits):
+        teacher_logits = teacher_logits.by_text()
+    return token_classification_metrics(logits, data.labels, teacher_logits)
+
+
+def _token_metrics(
+    classifier: TextClassifier, items: Any, teacher_logits: Any, batch_size: int, max_length: int | None
+) -> dict[str, float]:
+    """The figures of tokens with a label each, which are tokenised already."""
+    if max_length is not None or isinstance(teacher_logits, WordLogits):
+        raise ValueError(
+            "these items of a token classifier are tokenised already; leave out max_length and WordLogits, or pass an"
+            " object with texts of words and labels"
+        )
     if not hasattr(items, "__getitem__") or len(items) == 0:
         raise ValueError(
             "a token classifier needs one item or more with input_ids and a label for each of them, got"
@@ -138,14 +202,11 @@ def _token_metrics(
 @torch.inference_mode()
 def _token_logits(classifier: TextClassifier, token_ids: list[list[int]], batch_size: int) -> list[Tensor]:
     """For each text the logits of its tokens, (tokens, classes), in fp32 on the CPU."""
-    check_batch_size(batch_size)
     model, tokenizer = classifier
     check_positions(model, token_ids)
-    by_length = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
     logits: dict[int, Tensor] = {}
     with evaluation_mode(model):
-        for start in range(0, len(by_length), batch_size):
-            rows = by_length[start : start + batch_size]
+        for rows in rows_by_length(token_ids, batch_size):
             # On the right, where padding moves no position: BERT numbers the tokens from the left.
             batch = pad_batch([token_ids[i] for i in rows], tokenizer, side="right")
             of_batch = model(**to_device(batch, model.device)).logits.float().cpu()

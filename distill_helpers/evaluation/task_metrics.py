@@ -152,14 +152,14 @@ def regression_metrics(
     row_of_figures = {
         "mse": float(np.square(said - given).mean()),
         "mae": float(np.abs(said - given).mean()),
-        "pearson": _correlation("pearsonr", said, given),
-        "spearman": _correlation("spearmanr", said, given),
+        "pearson": column_correlation("pearsonr", said, given),
+        "spearman": column_correlation("spearmanr", said, given),
     }
     if teacher_scores is not None:
         _check_same_shape(scores, teacher_scores)
         teacher = _matrix(teacher_scores).reshape(said.shape)
         row_of_figures["teacher_mse"] = float(np.square(said - teacher).mean())
-        row_of_figures["teacher_spearman"] = _correlation("spearmanr", said, teacher)
+        row_of_figures["teacher_spearman"] = column_correlation("spearmanr", said, teacher)
     return row_of_figures if groups is None else row_of_figures | _ranking_metrics(said, given, groups)
 
 
@@ -239,8 +239,8 @@ def _ranking_metrics(said: np.ndarray, given: np.ndarray, groups: Sequence[Hasha
     return {"pairwise_accuracy": float(np.mean(order)), "ndcg": float(np.mean(ndcg))}
 
 
-def _correlation(name: str, said: np.ndarray, given: np.ndarray) -> float:
-    """The mean over columns; NaN where either of the two is constant."""
+def column_correlation(name: str, said: np.ndarray, given: np.ndarray) -> float:
+    """The correlation of scipy.stats with this name, a mean over the columns; NaN where either side is constant."""
     from scipy import stats
 
     columns = [

@@ -15,7 +15,7 @@ from distill_helpers.landmarks.stages import (
 from distill_helpers.llm.message_filters import filter_messages
 from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.models.text_models import TextClassifier
-from distill_helpers.training.train_student import DistilledStudent
+from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = ["data_driven"]
 

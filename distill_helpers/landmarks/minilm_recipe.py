@@ -18,7 +18,7 @@ from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import narrow_student
-from distill_helpers.training.train_student import DistilledStudent
+from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = ["minilm"]
 

@@ -12,7 +12,7 @@ from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.architectures import feed_forward_size_of
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.pruning import prune
-from distill_helpers.training.train_student import DistilledStudent
+from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = ["prune_and_heal"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from distill_helpers.students.creation import cut_layers
 from distill_helpers.targets.features import precompute_teacher_features
 from distill_helpers.targets.logits import precompute_teacher_logits
 from distill_helpers.training.dataset import DistillationDataset
-from distill_helpers.training.train_student import DistilledStudent, train_student_with_distillation
+from distill_helpers.training.distilled_student import DistilledStudent
+from distill_helpers.training.train_student import train_student_with_distillation
 
 __all__ = [
     "Training",
@@ -156,28 +158,18 @@ def _dataset(
         logits = teacher_logits(teacher, texts, training)
     if config.uses_features and not training.live_teacher:
         terms = FeatureTerms(config, ModelShape.of(student.model), ModelShape.of(teacher.model))
-        features = precompute_teacher_features(
-            teacher,
-            texts,
-            terms.teacher_names,
-            device=training.device,
-            max_length=training.max_length,
-            cache_dir=training.cache_dir,
-            progress=training.progress,
-        )
+        features = precompute_teacher_features(teacher, texts, terms.teacher_names, **_reading(training))
     return DistillationDataset(texts, labels, logits, student.tokenizer, training.max_length, teacher_features=features)
 
 
 def teacher_logits(teacher: TextClassifier, texts: list[str], training: Training) -> Tensor:
     """The teacher's logits of some texts, under the settings of a recipe."""
-    return precompute_teacher_logits(
-        teacher,
-        texts,
-        device=training.device,
-        max_length=training.max_length,
-        cache_dir=training.cache_dir,
-        progress=training.progress,
-    )
+    return precompute_teacher_logits(teacher, texts, **_reading(training))
+
+
+def _reading(training: Training) -> dict[str, Any]:
+    """How a teacher reads texts under these settings, for its logits as for its features."""
+    return {name: getattr(training, name) for name in ("device", "max_length", "cache_dir", "progress")}
 
 
 def _transfer_texts(data: TextSplits, n: int) -> list[str]:

@@ -23,6 +23,8 @@ them:
 What you need, by task:
 
     prompts and completions as data      `CompletionDataset`, `CompletionCollator`
+    Hugging Face data sets               `CompletionDataset.from_hf`; `CompletionStream` reads them as they are needed
+    less padding                         `CompletionCollator(tokenizer, packed_length=…)`
     what the teacher says, on disk       `precompute_token_targets`: top-k, sampled, hidden states or all logits
     train, with targets or a teacher     `LLMDistillationTrainer`; its `on_policy_fraction` lets the student write
     the teacher writes, as training data `teacher_completions`; `distill_helpers.api` for a teacher behind an API

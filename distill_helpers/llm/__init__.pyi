@@ -1,6 +1,11 @@
-from .completion_dataset import (
+from .completion_batches import (
     CompletionCollator as CompletionCollator,
+)
+from .completion_dataset import (
     CompletionDataset as CompletionDataset,
+)
+from .completion_stream import (
+    CompletionStream as CompletionStream,
 )
 from .cross_tokenizer import (
     universal_logit_distance as universal_logit_distance,

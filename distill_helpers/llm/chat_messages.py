@@ -18,7 +18,7 @@ _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 def conversation_tokens(
-    rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase, *, column: str = "messages"
+    rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase, *, column: str = "messages", split_turns: bool = False
 ) -> list[tuple[list[int], list[bool]]]:
     """The tokens of each conversation, and for each token whether the assistant writes it.
 
@@ -30,6 +30,11 @@ def conversation_tokens(
         rows: a list of messages each, or a mapping that has one in `column`. A message has `role` and `content`.
         tokenizer: with a chat template.
         column: of the messages.
+        split_turns: make a sequence of each turn of the assistant, with what stands before the turn as the template
+            renders it while the turn is the last. Only that turn is learnt.
+
+    Returns:
+        One entry for each conversation, or with `split_turns` for each turn of the assistant, in order.
 
     Raises:
         ValueError: the tokenizer has no chat template; or, with its row, a conversation is not a list of messages, has
@@ -38,17 +43,23 @@ def conversation_tokens(
     template = tokenizer.get_chat_template() if tokenizer.chat_template else None
     if template is None:
         raise ValueError("the tokenizer has no chat template; set tokenizer.chat_template, or use from_pairs")
-    tokens = _marked_tokens if _MARKS.search(template) else _tokens_between_prefixes
+    marked = _MARKS.search(template) is not None
     found = []
     for number, row in enumerate(rows):
         messages = _messages(number, row, column)
         try:
-            ids, learnt = tokens(tokenizer, messages)
+            if split_turns:
+                turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+                sequences = [_tokens_between_prefixes(tokenizer, messages[: turn + 1], [turn]) for turn in turns]
+            elif marked:
+                sequences = [_marked_tokens(tokenizer, messages)]
+            else:
+                sequences = [_tokens_between_prefixes(tokenizer, messages, range(len(messages)))]
         except Exception as error:  # a template raises whatever its author and Jinja raise
             raise ValueError(f"row {number}: {error}") from error
-        if not any(learnt):
+        if not all(any(learnt) for _, learnt in sequences):
             raise ValueError(f"row {number}: no token of the conversation is the assistant's; leave the row out")
-        found.append((ids, learnt))
+        found += sequences
     return found
 
 
@@ -61,9 +72,15 @@ def _messages(number: int, row: Any, column: str) -> list[Mapping[str, Any]]:
     for message in messages:
         if not isinstance(message, Mapping) or "role" not in message:
             raise ValueError(f"row {number} has a message without a role; a message is a mapping of role and content")
+        content = message.get("content")
+        if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
+            raise ValueError(f"row {number} has a message whose content is {content!r}; a content is a text")
+        if message["role"] == "assistant" and isinstance(content, str) and not (content.strip() or len(message) > 2):
+            raise ValueError(f"row {number} has an empty turn of the assistant; leave the turn or the row out")
     if not any(message["role"] == "assistant" for message in messages):
         raise ValueError(f"row {number} has no turn of the assistant, so that nothing could be learnt; leave it out")
-    return list(messages)
+    # A data set of Hugging Face fills up what a message lacks with None, which a template would take as given.
+    return [{k: v for k, v in message.items() if v is not None or k == "content"} for message in messages]
 
 
 def _marked_tokens(tokenizer: Any, messages: list[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
@@ -73,7 +90,11 @@ def _marked_tokens(tokenizer: Any, messages: list[Mapping[str, Any]]) -> tuple[l
     return list(encoded["input_ids"]), [bool(mark) for mark in encoded["assistant_masks"]]
 
 
-def _tokens_between_prefixes(tokenizer: Any, messages: list[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
+def _tokens_between_prefixes(
+    tokenizer: Any, messages: list[Mapping[str, Any]], turns: Iterable[int]
+) -> tuple[list[int], list[bool]]:
+    """The tokens of a conversation; those are learnt that the assistant writes in some of its turns."""
+
     def rendered(n: int, *, to_be_answered: bool = False) -> str:
         return tokenizer.apply_chat_template(messages[:n], tokenize=False, add_generation_prompt=to_be_answered)
 
@@ -81,15 +102,15 @@ def _tokens_between_prefixes(tokenizer: Any, messages: list[Mapping[str, Any]]) 
     encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     learnt, markers = [False] * len(ids), end_markers(tokenizer)
-    for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
+    for turn in turns:
+        if messages[turn]["role"] != "assistant":
             continue
         before, after = rendered(turn, to_be_answered=True), rendered(turn + 1)
         if not after.startswith(before) or not whole.startswith(after):
             raise ValueError(
                 f"the chat template renders the conversation differently up to message {turn} than as a whole, so that"
-                " the assistant's tokens cannot be told; give the template {% generation %} blocks, or split the"
-                " conversation into prompts and completions for from_pairs"
+                " the assistant's tokens cannot be told; pass split_turns=True, which makes a sequence of each turn, or"
+                " give the template {% generation %} blocks"
             )
         inside = [i for i, (start, stop) in enumerate(places) if len(before) <= start < stop <= len(after)]
         last = next((i for i in reversed(inside) if whole[slice(*places[i])].strip()), None)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, check_texts
 from distill_helpers.llm.chat_messages import conversation_tokens
-from distill_helpers.llm.padding import padded
+from distill_helpers.llm.dataset_rows import MESSAGES, PAIRS, check_split, columns_of, texts_of
 from distill_helpers.llm.text_borders import split_token_ids, text_token_ids, with_end
 from distill_helpers.llm.token_targets import TokenTargets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["CompletionCollator", "CompletionDataset"]
+__all__ = ["CompletionDataset", "check_map_style"]
 
 
 class SequenceTargets(Protocol):
@@ -141,7 +139,12 @@ class CompletionDataset(Dataset):
 
     @classmethod
     def from_texts(
-        cls, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, prompt_tokens: int = 0, max_length: int = 512
+        cls,
+        texts: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        prompt_tokens: int = 0,
+        max_length: int = 512,
     ) -> CompletionDataset:
         """Plain texts, cut after `max_length` tokens. The first `prompt_tokens` of each are its prompt.
 
@@ -152,7 +155,8 @@ class CompletionDataset(Dataset):
         """
         check_texts(texts)
         encoded = text_token_ids(tokenizer, texts)
-        return cls([ids[:max_length] for ids in encoded], [prompt_tokens] * len(texts), tokenizer)
+        cut = [ids[:max_length] for ids in encoded]
+        return cls(cut, [prompt_tokens] * len(texts), tokenizer)
 
     @classmethod
     def from_messages(
@@ -162,6 +166,7 @@ class CompletionDataset(Dataset):
         *,
         column: str = "messages",
         max_length: int = 512,
+        split_turns: bool = False,
     ) -> CompletionDataset:
         """Conversations, rendered by the tokenizer's chat template. What the assistant writes is learnt, in every turn.
 
@@ -175,6 +180,9 @@ class CompletionDataset(Dataset):
             tokenizer: the student's own, with a chat template.
             column: of the messages.
             max_length: in tokens. What is longer is cut at the end.
+            split_turns: make a sequence of each turn of the assistant, in which that turn alone is learnt. This is the
+                way for templates that drop earlier reasoning (Qwen3): each turn then follows what the model sees when
+                it writes the turn. There are as many sequences as turns, more than rows.
 
         Raises:
             ValueError: the tokenizer has no chat template, there is no row, or (with its row) a conversation cannot be
@@ -190,10 +198,59 @@ class CompletionDataset(Dataset):
             >>> CompletionDataset.from_messages([chat], tokenizer)  # two words, and the end of the turn
             CompletionDataset(1 sequences, 3 tokens to learn)
         """
-        found = conversation_tokens(rows, tokenizer, column=column)
+        found = conversation_tokens(rows, tokenizer, column=column, split_turns=split_turns)
         token_ids, learnt = [ids[:max_length] for ids, _ in found], [flags[:max_length] for _, flags in found]
         first = [flags.index(True) if True in flags else len(flags) for flags in learnt]
         return cls(token_ids, first, tokenizer, learnt=learnt)
+
+    @classmethod
+    def from_hf(
+        cls,
+        dataset: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int = 512,
+        end: bool = True,
+        split_turns: bool = False,
+    ) -> CompletionDataset:
+        """A Hugging Face data set whose columns say by their names what they hold. Other columns are not used.
+
+        A column `messages` is read by `from_messages`, `prompt` and `completion` by `from_pairs`, and `text` by
+        `from_texts`. What does not fit into memory is read by `CompletionStream`.
+
+        Args:
+            dataset: a `datasets.Dataset`, or a list of its rows.
+            tokenizer: the student's own.
+            max_length: in tokens. What is longer is cut at the end.
+            end: see `from_pairs`; of prompts and completions.
+            split_turns: see `from_messages`; of messages.
+
+        Raises:
+            TypeError: several splits, or an iterable data set.
+            ValueError: no such columns or several of the three, no row, a row without a text, an empty one or one of
+                another type (with its row), and what the three methods raise.
+
+        Example:
+            >>> from datasets import Dataset
+            >>> from distill_helpers.llm import CompletionDataset
+            >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
+            >>> rows = Dataset.from_dict({"prompt": ["no sound on"], "completion": [" my mac"]})
+            >>> CompletionDataset.from_hf(rows, tokenizer)
+            CompletionDataset(1 sequences, 2 tokens to learn)
+        """
+        check_split(dataset)
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                f"a {type(dataset).__name__} has no length, and would have to be read whole; pass it to"
+                " CompletionStream, or a part of it as list(dataset.take(n))"
+            )
+        columns = columns_of(dataset[0] if len(dataset) else None)
+        if columns == MESSAGES:
+            return cls.from_messages(dataset, tokenizer, max_length=max_length, split_turns=split_turns)
+        texts = [texts_of(dataset, column) for column in columns]
+        if columns == PAIRS:
+            return cls.from_pairs(texts[0], texts[1], tokenizer, max_length=max_length, end=end)
+        return cls.from_texts(texts[0], tokenizer, max_length=max_length)
 
     @property
     def n_tokens(self) -> list[int]:
@@ -231,38 +288,18 @@ class CompletionDataset(Dataset):
         return f"CompletionDataset({len(self):,} sequences, {sum(self.n_tokens):,} tokens to learn{targets})"
 
 
+def check_map_style(dataset: Any) -> None:
+    """Raise TypeError if something is not a `CompletionDataset`, such as a stream, which has no numbered sequences."""
+    if not isinstance(dataset, CompletionDataset):
+        raise TypeError(
+            f"a {type(dataset).__name__} has no numbered sequences; pass a CompletionDataset, such as"
+            " CompletionDataset.from_hf(list(rows.take(n)), tokenizer) of an iterable data set"
+        )
+
+
 def _check_learnt(learnt: list[list[bool]], token_ids: list[list[int]]) -> None:
     if [len(flags) for flags in learnt] != [len(ids) for ids in token_ids]:
         raise ValueError("learnt must have an entry for each token of each sequence")
     for row, flags in enumerate(learnt):
         if not any(flags[1:]):
             raise ValueError(f"row {row} has no token to learn after its first; leave the row out")
-
-
-class CompletionCollator:
-    """Pads items of `CompletionDataset` on the right to the longest among them, whatever side the tokenizer pads.
-
-    A causal model reads from left to right, so that no token depends on padding after it (`llm.padding`).
-
-    Args:
-        tokenizer: the student's own.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Tensor | TokenTargets]:
-        """A batch of items.
-
-        Returns:
-            `input_ids`, `attention_mask` and `labels`, (batch, longest). If the items have targets, `teacher_targets`
-            with a row for each label that counts.
-        """
-        batch: dict[str, Any] = dict(padded([item["input_ids"] for item in items], self.tokenizer))
-        labels = torch.full_like(batch["input_ids"], IGNORE_INDEX)
-        labels[batch["attention_mask"].bool()] = torch.tensor([label for item in items for label in item["labels"]])
-        batch["labels"] = labels
-        if "teacher_targets" in items[0]:
-            first, *others = (item["teacher_targets"] for item in items)
-            batch["teacher_targets"] = first.followed_by(others)
-        return batch

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
+from distill_helpers.llm.completion_batches import CompletionCollator
+from distill_helpers.llm.completion_dataset import CompletionDataset, check_map_style
+from distill_helpers.llm.given_models import check_own_tokenizer, language_models
 from distill_helpers.llm.output_heads import last_hidden_states, logits_of, output_head
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels
 from distill_helpers.losses.soft_targets import soft_target_divergence
 from distill_helpers.models.batching import check_batch_size, evaluation_mode, to_device
 from distill_helpers.models.text_models import LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["evaluate_language_model"]
 
@@ -24,15 +30,21 @@ _CHUNK = 128
 
 @torch.inference_mode()
 def evaluate_language_model(
-    model: LanguageModel, dataset: CompletionDataset, teacher: LanguageModel | None = None, *, batch_size: int = 8
+    model: LanguageModel | PreTrainedModel,
+    dataset: CompletionDataset,
+    teacher: LanguageModel | PreTrainedModel | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    batch_size: int = 8,
 ) -> dict[str, float]:
     """How well a language model predicts the tokens of a data set that count.
 
     Args:
-        model: stays on its device.
+        model: a `LanguageModel`, or a bare model with its `tokenizer`. It stays on its device.
         dataset: tokenised with the model's tokenizer. It may hold what another model has written: the perplexity then
             says how likely this model finds that text.
         teacher: to compare the model with; it has the same tokenizer.
+        tokenizer: of model and teacher. Needed if one of them is a bare model, refused otherwise.
         batch_size: the number of sequences at a time. It changes the figures by no more than rounding.
 
     Returns:
@@ -41,13 +53,26 @@ def evaluate_language_model(
         `agreement`, the share of positions at which both models find the same token likeliest.
 
     Raises:
-        ValueError: the teacher or the data set has another tokenizer, or the batch size is below 1.
+        ValueError: the teacher or the data set has another tokenizer, a bare model comes without one, or the batch size
+            is below 1.
+        TypeError: the model is not a causal language model, or the data set is not a `CompletionDataset`.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, GPT2Config
+        >>> from distill_helpers.llm import CompletionDataset, evaluate_language_model
+        >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
+        >>> config = GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=2)
+        >>> untrained = AutoModelForCausalLM.from_config(config)
+        >>> data = CompletionDataset.from_texts(["no sound on my mac"], tokenizer)
+        >>> figures = evaluate_language_model(untrained, data, tokenizer=tokenizer)
+        >>> figures["tokens"], figures["perplexity"] > 1000
+        (6.0, True)
     """
     check_batch_size(batch_size)
-    if dataset.tokenizer.get_vocab() != model.tokenizer.get_vocab():
-        raise ValueError(
-            "the data set was tokenised with another tokenizer than the model's; make it with the model's own"
-        )
+    check_map_style(dataset)
+    model, *teachers = language_models(model, *([] if teacher is None else [teacher]), tokenizer=tokenizer)
+    teacher = teachers[0] if teachers else None
+    check_own_tokenizer(model, dataset.tokenizer)
     if teacher is not None and teacher.tokenizer.get_vocab() != model.tokenizer.get_vocab():
         raise ValueError(
             "teacher and model have different tokenizers; evaluate each on the texts with its own tokenizer"

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from distill_helpers.llm.given_models import bare_model
 from distill_helpers.llm.padding import right_padded_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from distill_helpers.models.text_models import LanguageModel
 
 __all__ = [
     "OutputHead",
@@ -106,11 +109,11 @@ class OutputHead:
         return f"OutputHead({vocab_size:,} tokens, width {width:,}, {dtype}{bias}{cap}{scale})"
 
 
-def output_head(model: PreTrainedModel) -> OutputHead | nn.Module:
+def output_head(model: LanguageModel | PreTrainedModel) -> OutputHead | nn.Module:
     """The head that turns the last hidden states of a causal language model into its logits.
 
     Args:
-        model: a causal language model of transformers.
+        model: a `LanguageModel`, or a causal language model of transformers.
 
     Returns:
         An `OutputHead` if the model's head is a plain linear layer. Any other head, such as one that LoRA wraps or a
@@ -126,10 +129,11 @@ def output_head(model: PreTrainedModel) -> OutputHead | nn.Module:
         >>> dh.output_head(model)
         OutputHead(100 tokens, width 8, float32)
     """
-    module = model.get_output_embeddings()
+    bare = bare_model(model)
+    module = bare.get_output_embeddings()
     if module is None:
-        raise ValueError(f"{type(model).__name__} has no output embeddings; pass a causal language model")
-    config = model.config.get_text_config()
+        raise ValueError(f"{type(bare).__name__} has no output embeddings; pass a causal language model")
+    config = bare.config.get_text_config()
     soft_cap = getattr(config, "final_logit_softcapping", None)
     scale = 1.0
     for name, factor_of in _SCALES.items():
@@ -138,7 +142,7 @@ def output_head(model: PreTrainedModel) -> OutputHead | nn.Module:
         return OutputHead(module.weight, module.bias, soft_cap, scale)
     if soft_cap is not None or scale != 1.0:
         raise ValueError(
-            f"{type(model).__name__} caps or scales its logits, and its head is a {type(module).__name__}; leave the"
+            f"{type(bare).__name__} caps or scales its logits, and its head is a {type(module).__name__}; leave the"
             " head itself unwrapped"
         )
     return module
@@ -151,16 +155,20 @@ def as_head(head: Tensor | OutputHead | nn.Module) -> OutputHead | nn.Module:
     return OutputHead(head.weight, head.bias) if type(head) is nn.Linear else head
 
 
-def last_hidden_states(model: PreTrainedModel, **inputs: Any) -> Tensor:
+def last_hidden_states(model: LanguageModel | PreTrainedModel, **inputs: Any) -> Tensor:
     """The input of a causal language model's head, (batch, sequence, width). `output_head` turns it into logits.
 
     Args:
-        model: a model of transformers, alone or wrapped by PEFT.
+        model: a `LanguageModel`, or a model of transformers, alone or wrapped by PEFT.
         **inputs: `input_ids`, `attention_mask`, and whatever else the model takes. A batch may be padded on either
             side: the model reads it padded on the right, so that no token depends on the padding. Only if you pass
-            `position_ids` or a cache does the model read the batch as it stands.
+            `position_ids` or a cache does the model read the batch as it stands. With `position_ids` that begin anew
+            and no mask, a row may hold several sequences (`llm.packing`).
     """
-    decoder: Any = model.get_decoder()
+    decoder: Any = bare_model(model).get_decoder()
+    if inputs.get("position_ids") is not None and inputs.get("past_key_values") is None:
+        # transformers looks for the borders of packed sequences only where it makes no cache.
+        inputs = {"use_cache": False, **inputs}
     order = right_padded_order(inputs)
     if order is None:
         return decoder(**inputs).last_hidden_state

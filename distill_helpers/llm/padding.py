@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
+
+from distill_helpers.models.batching import padded_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,15 +39,7 @@ def padded(
     Returns:
         `input_ids` and `attention_mask`, both int64, (batch, longest). The mask is 0 where there is padding.
     """
-    rows = [torch.tensor(list(ids), dtype=torch.long) for ids in token_ids]
-
-    def pad(values: list[Tensor], value: int) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=value, padding_side=side)
-
-    return {
-        "input_ids": pad(rows, padding_token(tokenizer)),
-        "attention_mask": pad([torch.ones_like(row) for row in rows], 0),
-    }
+    return padded_rows(token_ids, padding_token(tokenizer), side)
 
 
 def right_padded_order(inputs: Mapping[str, Any]) -> Tensor | None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from distill_helpers.data.labelled_texts import check_texts
 from distill_helpers.llm.generation import continuations, end_tokens
+from distill_helpers.llm.given_models import language_models
 from distill_helpers.llm.resumable_texts import WrittenBatches
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.text_borders import continued_text, prompt_token_ids
-from distill_helpers.models.batching import check_batch_size
+from distill_helpers.models.batching import check_batch_size, rows_by_length
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.targets.cache import weights_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Completions", "teacher_completions"]
 
@@ -57,9 +61,10 @@ class Completions(list[str]):
 
 
 def teacher_completions(
-    teacher: LanguageModel,
+    teacher: LanguageModel | PreTrainedModel,
     prompts: Sequence[str],
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     batch_size: int = 16,
@@ -77,9 +82,10 @@ def teacher_completions(
     write from another distribution than its own.
 
     Args:
-        teacher: stays on its device.
+        teacher: a `LanguageModel`, or a bare model with its `tokenizer`. It stays on its device.
         prompts: as the teacher is to see them, with the markup of a chat template if there is one. A prompt that has
             its beginning of text already gets no second one.
+        tokenizer: the teacher's own. Needed with a bare model, refused with a `LanguageModel`.
         max_new_tokens: the largest number of tokens to write; longer completions are cut there. A completion also ends
             with any of the teacher's end tokens (`generation.end_tokens`).
         temperature: of the sampling; 0 is greedy.
@@ -96,20 +102,21 @@ def teacher_completions(
         `max_new_tokens`. `CompletionDataset.from_pairs` appends no end to these, or leaves them out.
 
     Raises:
-        ValueError: there is no prompt or an empty one, a number is out of range, or `file` was written with other
-            settings.
+        ValueError: there is no prompt or an empty one, a bare model comes without its tokenizer, a number is out of
+            range, or `file` was written with other settings.
+        TypeError: the teacher is not a causal language model.
     """
+    teacher = language_models(teacher, tokenizer=tokenizer)[0]
     check_texts(prompts)
     check_batch_size(batch_size)
     tokenizer = teacher.tokenizer
     prompt_ids, ends = prompt_token_ids(tokenizer, prompts), end_tokens(teacher)
-    by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
     settings = [prompt_ids, max_new_tokens, temperature, batch_size, seed, ends]
     batches = WrittenBatches(file, lambda: [weights_fingerprint(teacher.model), *settings])
     texts, finished = [""] * len(prompts), [False] * len(prompts)
     with tqdm(total=len(prompts), desc="Completions", unit="text", disable=not progress) as bar:
-        for start in range(0, len(by_length), batch_size):
-            rows = by_length[start : start + batch_size]
+        for number, rows in enumerate(rows_by_length(prompt_ids, batch_size)):
+            start = number * batch_size
 
             def write(rows: list[int] = rows, start: int = start) -> list[tuple[str, bool]]:
                 batch = [prompt_ids[row] for row in rows]

@@ -17,19 +17,23 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
 
 from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.llm.generation import end_tokens, plain_generation, takes_positions, written_after
+from distill_helpers.llm.given_models import language_models
 from distill_helpers.llm.padding import padded
 from distill_helpers.llm.resumable_texts import WrittenBatches
 from distill_helpers.llm.text_borders import prompt_token_ids
 from distill_helpers.models.batching import evaluation_mode, to_device
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.targets.cache import weights_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["SyntheticMessage", "list_prompt", "lower_case_words", "write_messages"]
 
@@ -56,10 +60,11 @@ def list_prompt(description: str, examples: Sequence[str]) -> str:
 
 
 def write_messages(
-    language_model: LanguageModel,
+    language_model: LanguageModel | PreTrainedModel,
     examples: LabelledTexts,
     n_per_topic: int,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     topics: Mapping[str, str] | Sequence[str] | None = None,
     examples_per_prompt: int = 8,
     opening_words: int = 3,
@@ -79,10 +84,11 @@ def write_messages(
     topics take turns.
 
     Args:
-        language_model: a causal language model, as from `load_language_model`. It stays on its device. Of its own
-            generation settings only the end tokens are used.
+        language_model: as from `load_language_model`, or a bare model with its `tokenizer`. It stays on its device. Of
+            its own generation settings only the end tokens are used.
         examples: the *training* messages, from which examples and openings are drawn.
         n_per_topic: the number of messages to write about each topic. The few that come out empty are left out.
+        tokenizer: the model's own. Needed with a bare model, refused with a `LanguageModel`.
         topics: class names, or a mapping from class names to the words that describe them in the prompt. Default: all
             classes, by name.
         examples_per_prompt: the number of real messages in a prompt.
@@ -99,9 +105,11 @@ def write_messages(
         progress: show a progress bar.
 
     Raises:
-        ValueError: a number is out of range, a topic is unknown or has too few examples, or `file` was written with
-            other settings.
+        ValueError: a number is out of range, a topic is unknown or has too few examples, a bare model comes without its
+            tokenizer, or `file` was written with other settings.
+        TypeError: the model is not a causal language model.
     """
+    language_model = language_models(language_model, tokenizer=tokenizer)[0]
     at_least = {
         "n_per_topic": (n_per_topic, 1),
         "examples_per_prompt": (examples_per_prompt, 1),

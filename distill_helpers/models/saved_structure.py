@@ -18,7 +18,7 @@ from distill_helpers.models.module_state import module_settings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["check_has_no_adapter", "check_saved_structure"]
+__all__ = ["check_has_no_adapter", "check_saved_structure", "forget_source"]
 
 
 class _Structure(NamedTuple):
@@ -98,3 +98,12 @@ def _first_difference(own: _Structure, rebuilt: _Structure) -> str | None:
     if own.tied != rebuilt.tied:
         return f"the tied weights are {own.tied}, then {rebuilt.tied}"
     return None
+
+
+def forget_source(model: PreTrainedModel) -> None:
+    """Take away where a model was loaded from, which is no longer this model. Changes `model`.
+
+    An adapter names its base by this entry. On a student that still had its teacher's, an adapter would be loaded into
+    the teacher later.
+    """
+    model.name_or_path = model.config.name_or_path = ""

@@ -7,8 +7,6 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoModelForSequenceClassification
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -73,14 +71,16 @@ def check_loaded(
 
 
 def _head(model: PreTrainedModel) -> set[str]:
-    """The names of the weights outside the model's body."""
+    """The names of the weights outside the model's body. An encoder without a head is all body."""
+    if model.base_model is model:
+        return set()
     return {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
 
 
 def _layers_left_over(model: PreTrainedModel, unexpected: Any) -> set[str]:
     """The unexpected weights whose names are those of the model's own weights, with another number of a layer."""
     known = {re.sub(r"\.\d+\.", ".#.", name) for name in model.state_dict()}
-    prefix = f"{model.base_model_prefix}."
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     full_names = {name if name.startswith(prefix) else prefix + name: name for name in unexpected}
     return {name for full, name in full_names.items() if re.sub(r"\.\d+\.", ".#.", full) in known and "#" not in full}
 
@@ -89,6 +89,6 @@ def new_head(model: PreTrainedModel, report: dict[str, Any]) -> PreTrainedModel:
     """The model if its head is new; if its head came from the source, the model's body with a new head."""
     if _head(model) <= set(report["missing_keys"]):
         return model
-    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    fresh = type(model)(model.config)
     fresh.base_model.load_state_dict(model.base_model.state_dict())
     return fresh

@@ -6,20 +6,26 @@ another. Both are named tuples: `model, tokenizer = classifier` takes one apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from distill_helpers.data.text_inputs import TextInput
 from distill_helpers.models.batching import (
     check_batch_size,
     check_positions,
     encode_texts,
     evaluation_mode,
     model_batch,
+    rows_by_length,
 )
+from distill_helpers.models.parameter_counts import count_parameters
+from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
+from distill_helpers.models.word_predictions import predict_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,38 +54,42 @@ class TextClassifier(NamedTuple):
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the logits."""
+        """The names of the classes, labels or scores, in the order of the logits."""
         return label_names_of(self.model)
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 64, max_length: int | None = None) -> pd.DataFrame:
-        """The most probable class of each text, by its name, and the probabilities of all classes.
+    def predict(
+        self, texts: Sequence[TextInput], *, batch_size: int = 64, max_length: int | None = None
+    ) -> pd.DataFrame:
+        """What the model says of each text, by its task (`prediction_task`): classes, labels or scores by name.
 
         Args:
-            texts: none of them empty.
+            texts: texts, or pairs of texts (tuples of two), none of them empty; the words of each text, if the model
+                classifies tokens.
             batch_size: the number of texts at a time.
             max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
 
         Returns:
-            One row for each text, in the order of the texts. The column `label` holds the name of the most probable
-            class. One further column for each class, called by the class's name, holds its probability; the
-            probabilities of a row sum to 1.
+            One row for each text, in the order of the texts, and one column for each output, called by its name.
+
+            * One class of several: the columns hold the probabilities, which sum to 1 in a row. A first column `label`
+              holds the name of the most probable class.
+            * Several labels: the columns hold the probability of each label by itself, the sigmoid of its logit. A
+              first column `labels` holds the tuple of the names whose probability is at least 0.5, perhaps none.
+            * Scores: the columns hold the scores as they are. A single one is called `score`.
+            * A class for each word: one row for each word, see `word_predictions.predict_words`.
 
         Raises:
-            ValueError: no text, an empty text (with its row), a batch size below 1, or a class that is itself called
-                `label`.
+            ValueError: no text, an empty text (with its row), a batch size below 1, a class that is itself called
+                `label` (a label, `labels`), a model whose task is not known, or words that would be cut off.
         """
-        import pandas as pd
-
-        names = self.label_names
-        if "label" in names:
-            raise ValueError("one of the classes is called `label`, as is the first column; use `predict_logits`")
-        logits = predict_logits(self, texts, batch_size=batch_size, max_length=max_length)
-        labels = [names[index] for index in logits.argmax(dim=-1).tolist()]
-        probabilities = pd.DataFrame(logits.double().softmax(dim=-1).numpy(), columns=list(names))
-        return pd.concat([pd.Series(labels, name="label"), probabilities], axis="columns")
+        if prediction_task(self.model) == PredictionTask.TOKEN_CLASSIFICATION:
+            return predict_words(self, texts, batch_size=batch_size, max_length=max_length)
+        return prediction_frame(
+            self.model, lambda: predict_logits(self, texts, batch_size=batch_size, max_length=max_length)
+        )
 
     def __repr__(self) -> str:
-        return f"TextClassifier({_summary(self.model, f'{len(self.label_names)} classes')})"
+        return f"TextClassifier({model_summary(self.model, outputs_of(self.model))})"
 
 
 class LanguageModel(NamedTuple):
@@ -103,17 +113,18 @@ class LanguageModel(NamedTuple):
 
     def __repr__(self) -> str:
         vocab_size = self.model.config.get_text_config().vocab_size
-        return f"LanguageModel({_summary(self.model, f'{vocab_size:,} tokens')})"
+        return f"LanguageModel({model_summary(self.model, f'{vocab_size:,} tokens')})"
 
 
 #: Either of the two, for functions that return the kind of model that they were given.
-Model = TypeVar("Model", TextClassifier, LanguageModel)
+Model = TypeVar("Model", bound=TextClassifier | LanguageModel)
+Classifier = TypeVar("Classifier", bound=TextClassifier)
 
 
 @torch.inference_mode()
 def predict_logits(
     classifier: TextClassifier,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     batch_size: int = 64,
     max_length: int | None = None,
@@ -123,7 +134,7 @@ def predict_logits(
 
     Args:
         classifier: model and tokenizer. The model keeps the mode (training or evaluation) in which it came.
-        texts: none of them empty.
+        texts: texts, or pairs of texts (tuples of two), none of them empty.
         batch_size: the number of texts at a time. Texts of similar length share a batch.
         max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
         progress: show a progress bar.
@@ -133,7 +144,8 @@ def predict_logits(
 
     Raises:
         ValueError: no text, an empty text or one of more tokens than the model has positions (with its row), a
-            `max_length` without room for a token, or a batch size below 1.
+            `max_length` without room for a token, a batch size below 1, or a model that has not one row of logits for
+            each text, as one that classifies tokens.
 
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
@@ -144,27 +156,66 @@ def predict_logits(
     model, tokenizer = classifier
     encoded = encode_texts(tokenizer, texts, max_length)
     check_positions(model, encoded)
-    by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    batches = rows_by_length(encoded, batch_size)
     rows: list[Tensor] = []
     with evaluation_mode(model):
-        starts = range(0, len(by_length), batch_size)
-        for start in tqdm(starts, desc="Predicting", unit="batch", disable=not progress):
-            batch = model_batch(model, [encoded[i] for i in by_length[start : start + batch_size]], tokenizer)
+        for numbers in tqdm(batches, desc="Predicting", unit="batch", disable=not progress):
+            batch = model_batch(model, [encoded[i] for i in numbers], tokenizer)
             rows.append(model(**batch).logits.float().cpu())
+            if rows[-1].dim() != 2:
+                raise ValueError(
+                    f"{type(model).__name__} gives logits of shape {tuple(rows[-1].shape)} for {len(rows[-1])} texts,"
+                    " not one row for each; use a classifier of whole texts, or `predict_word_logits` with words"
+                )
     logits = torch.empty(len(encoded), rows[0].shape[1])
-    logits[torch.tensor(by_length)] = torch.cat(rows)
+    logits[torch.tensor(list(chain(*batches)))] = torch.cat(rows)
     return logits
 
 
-def label_options(names: Sequence[str]) -> dict[str, Any]:
-    """The configuration entries that give a transformers model these classes.
+def prediction_frame(model: PreTrainedModel, predict: Callable[[], Tensor]) -> pd.DataFrame:
+    """The answers of a classifier by name, as `TextClassifier.predict` describes them.
+
+    Args:
+        model: says the task and the names.
+        predict: computes the logits, (inputs, outputs), on the CPU. It is called if the task and the names allow it.
+    """
+    import pandas as pd
+
+    task, names = prediction_task(model), label_names_of(model)
+    if task == PredictionTask.TOKEN_CLASSIFICATION:
+        raise ValueError("the model classifies tokens, so a text has no single answer; predict words instead")
+    first = {PredictionTask.SINGLE_LABEL: "label", PredictionTask.MULTI_LABEL: "labels"}.get(task)
+    if first in names:
+        raise ValueError(f"one of the classes is called `{first}`, as is the first column; use `predict_logits`")
+    logits = predict().double()
+    if task == PredictionTask.REGRESSION:
+        return pd.DataFrame(logits.numpy(), columns=["score"] if len(names) == 1 else list(names))
+    if task == PredictionTask.MULTI_LABEL:
+        probabilities = logits.sigmoid()
+        chosen: list[Any] = [
+            tuple(name for name, is_on in zip(names, row, strict=True) if is_on)
+            for row in (probabilities >= 0.5).tolist()
+        ]
+    else:
+        probabilities = logits.softmax(dim=-1)
+        chosen = [names[index] for index in logits.argmax(dim=-1).tolist()]
+    columns = pd.DataFrame(probabilities.numpy(), columns=list(names))
+    return pd.concat([pd.Series(chosen, name=first, dtype=object), columns], axis="columns")
+
+
+def label_options(names: Sequence[str], task: str = "single_label") -> dict[str, Any]:
+    """The configuration entries that give a transformers model these classes, labels or scores.
 
     Raises:
-        ValueError: fewer than two names, or a name that comes twice.
+        ValueError: fewer than two names of classes, no name for another task, or a name that comes twice.
     """
-    if len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(f"a classifier needs two or more distinct label names, got {list(names)}")
+    of_classes = task in (PredictionTask.SINGLE_LABEL, PredictionTask.TOKEN_CLASSIFICATION)
+    if isinstance(names, str) or len(names) < (2 if of_classes else 1) or len(set(names)) != len(names):
+        least = "two or more distinct label names" if of_classes else "one or more distinct names"
+        raise ValueError(f"a {task} model needs {least}, got {names if isinstance(names, str) else list(names)!r}")
+    problems = {"multi_label": "multi_label_classification", "regression": "regression"}
     return {
+        **({"problem_type": problems[task]} if task in problems else {}),
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
@@ -177,5 +228,14 @@ def label_names_of(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(names[i] for i in range(len(names)))
 
 
-def _summary(model: PreTrainedModel, size: str) -> str:
-    return f"{type(model).__name__}, {size}, {model.num_parameters():,} parameters, {model.device}"
+def outputs_of(model: PreTrainedModel) -> str:
+    n, problem = len(label_names_of(model)), model.config.problem_type
+    if problem == "regression" or (problem is None and n == 1):
+        return f"{n} score{'s' * (n != 1)}"
+    if problem == "multi_label_classification":
+        return f"{n} label{'s' * (n != 1)}"
+    return f"{n} classes"
+
+
+def model_summary(model: PreTrainedModel, size: str) -> str:
+    return f"{type(model).__name__}, {size}, {count_parameters(model):,} parameters, {model.device}"

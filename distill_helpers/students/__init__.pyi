@@ -4,6 +4,9 @@ from .creation import (
     cut_layers as cut_layers,
     narrow_student as narrow_student,
 )
+from .image_students import (
+    create_image_student as create_image_student,
+)
 from .pruning import (
     feed_forward_importance as feed_forward_importance,
     layer_importance as layer_importance,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
+from distill_helpers.data.text_inputs import TextInput, check_inputs, text_parts
 from distill_helpers.models.architectures import (
     embedding_weight,
     feed_forward_size_of,
@@ -17,9 +18,12 @@ from distill_helpers.models.architectures import (
     transformer_layers,
 )
 from distill_helpers.models.layer_settings import keep_layers_in_config
+from distill_helpers.models.pooled_encoders import pooled_encoder
 from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
-from distill_helpers.models.saved_structure import check_has_no_adapter, check_saved_structure
-from distill_helpers.models.text_models import Model, TextClassifier, label_options
+from distill_helpers.models.saved_structure import check_has_no_adapter, check_saved_structure, forget_source
+from distill_helpers.models.sentence_encoders import SentenceEncoder
+from distill_helpers.models.text_models import Classifier, Model, label_options
+from distill_helpers.models.word_pieces import check_words
 from distill_helpers.students.vocabulary import project_embeddings, trim_vocabulary
 
 __all__ = ["create_student", "create_transformer", "cut_layers", "narrow_student"]
@@ -38,20 +42,27 @@ def create_transformer(
     max_length: int = 64,
     dropout: float = 0.1,
     seed: int = 0,
-) -> BertForSequenceClassification:
+    task: str = "single_label",
+    pad_token_id: int | None = 0,
+) -> BertForSequenceClassification | BertForTokenClassification:
     """A BERT classifier with random weights, small enough for a CPU.
 
     Args:
-        label_names: the classes, in the order of the logits.
+        label_names: the classes, labels or scores, in the order of the logits.
         vocab_size: the number of rows of the embedding, usually `len(tokenizer)` of a trimmed tokenizer.
         hidden_size: the width. The feed-forward layers are four times as wide.
         n_layers, n_heads: the number of layers, and of attention heads in each layer.
         max_length: the number of positions, in word pieces.
         dropout: the dropout of hidden states and attention.
         seed: of the weights.
+        task: what the model predicts, "single_label", "multi_label" or "regression" of texts, of which its
+            configuration says so, or "token_classification", of which its class does.
+        pad_token_id: the token that the tokenizer pads with. Its row of the embedding is never trained. None if there
+            is no such token.
 
     Raises:
-        ValueError: a width that the heads do not divide, or a size below 1.
+        ValueError: a width that the heads do not divide, a size below 1, names that the task cannot have, or another
+            task.
 
     Example:
         >>> model = dh.create_transformer(("mac", "windows"), vocab_size=1000, hidden_size=64, n_layers=1)
@@ -70,6 +81,8 @@ def create_transformer(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if hidden_size % n_heads:
         raise ValueError(f"hidden_size {hidden_size} is not a multiple of n_heads {n_heads}; change one of them")
+    if task not in list(PredictionTask):
+        raise ValueError(f"task must be one of {[str(known) for known in PredictionTask]}, got {task!r}")
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=vocab_size,
@@ -80,14 +93,16 @@ def create_transformer(
         max_position_embeddings=max_length,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        **label_options(label_names),
+        pad_token_id=pad_token_id,
+        **label_options(label_names, task),
     )
-    return BertForSequenceClassification(config).eval()
+    for_tokens = task == PredictionTask.TOKEN_CLASSIFICATION
+    return (BertForTokenClassification if for_tokens else BertForSequenceClassification)(config).eval()
 
 
 def create_student(
-    teacher: TextClassifier,
-    texts: Sequence[str],
+    teacher: Classifier,
+    texts: Sequence[TextInput] | Sequence[Sequence[str]],
     *,
     vocab_size: int = 5000,
     hidden_size: int = 128,
@@ -97,34 +112,34 @@ def create_student(
     dropout: float = 0.1,
     teacher_embeddings: bool = True,
     seed: int = 0,
-) -> TextClassifier:
+) -> Classifier:
     """A small transformer with the teacher's classes, a vocabulary trimmed to `texts` and the teacher's embeddings.
 
+    The student of a `SentenceEncoder` is a `SentenceEncoder` of width `hidden_size`, with the teacher's pooling. For a
+    student that is narrower than its teacher, `fit_pca` and `project` make the targets.
+
     Args:
-        teacher: gives the classes, the tokenizer and the embeddings.
-        texts: training texts, labelled or not, to which the vocabulary is trimmed.
+        teacher: gives the task with its classes, labels or scores, the tokenizer and the embeddings.
+        texts: training texts or pairs of texts, labelled or not, to which the vocabulary is trimmed; for a teacher that
+            classifies tokens, the words of each text.
         vocab_size: the number of entries to keep at most.
         teacher_embeddings: start from the teacher's embeddings (`project_embeddings`) instead of random ones.
         hidden_size, n_layers, n_heads, max_length, dropout, seed: see `create_transformer`.
 
     Raises:
         TypeError, ValueError: see `trim_vocabulary`, `create_transformer` and `project_embeddings`.
-        ValueError: a teacher that classifies tokens or gives scores, for which a student must be brought.
+        ValueError: texts that the teacher's task does not have, with the row.
 
     Example:
         >>> teacher = dh.load_course_model("help-desk-student", device="cpu")
         >>> dh.create_student(teacher, ["my mac shows a grey screen", "no sound"], vocab_size=200, hidden_size=64)
         TextClassifier(BertForSequenceClassification, 5 classes, 118,277 parameters, cpu)
     """
+    _refuse_images(teacher)
     task = prediction_task(teacher.model)
-    if task in (PredictionTask.TOKEN_CLASSIFICATION, PredictionTask.REGRESSION):
-        raise ValueError(
-            f"the teacher's task is {task}, and create_student makes students with a class for each text; bring a"
-            " student of the teacher's kind, or use `narrow_student` or `cut_layers`"
-        )
-    tokenizer, kept_ids = trim_vocabulary(teacher.tokenizer, texts, vocab_size)
+    tokenizer, kept_ids = trim_vocabulary(teacher.tokenizer, _whole_texts(task, texts), vocab_size)
     tokenizer.model_max_length = max_length
-    model = create_transformer(
+    model: Any = create_transformer(
         teacher.label_names,
         len(tokenizer),
         hidden_size=hidden_size,
@@ -133,23 +148,34 @@ def create_student(
         max_length=max_length,
         dropout=dropout,
         seed=seed,
+        task=task,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    # Several labels at a time stay several labels; and the model knows the token that its tokenizer pads with.
-    model.config.problem_type = teacher.model.config.problem_type
-    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.problem_type = teacher.model.config.problem_type  # the same task, said in the same way
     if teacher_embeddings:
         project_embeddings(model, teacher.model, kept_ids)
-    return TextClassifier(model, tokenizer)
+    if isinstance(teacher, SentenceEncoder):
+        model = pooled_encoder(model.base_model, teacher.pooling, teacher.normalize)
+    return teacher._replace(model=model, tokenizer=tokenizer)
+
+
+def _whole_texts(task: PredictionTask, inputs: Any) -> list[str]:
+    """The inputs of a task, checked, as texts without words apart and without pairs."""
+    if task == PredictionTask.TOKEN_CLASSIFICATION:
+        check_words(inputs)
+        return [" ".join(words) for words in inputs]
+    check_inputs(inputs)
+    return text_parts(inputs)
 
 
 def narrow_student(
-    teacher: TextClassifier,
+    teacher: Classifier,
     *,
     hidden_size: int,
     n_layers: int | None = None,
     n_heads: int | None = None,
     seed: int = 0,
-) -> TextClassifier:
+) -> Classifier:
     """The teacher's architecture, narrower and shallower, with the teacher's tokenizer.
 
     Both models see the same tokens. The student is to the teacher what TinyBERT is to BERT (arXiv 1909.10351). Its
@@ -178,13 +204,14 @@ def narrow_student(
         >>> dh.ModelShape.of(dh.narrow_student(teacher, hidden_size=64, n_layers=1).model)
         ModelShape(n_layers=1, width=64, n_heads=2)
     """
+    _refuse_images(teacher)
     transformer_layers(teacher.model)  # checks the architecture
     check_has_no_adapter(teacher.model)
     config: Any = copy.deepcopy(teacher.model.config)
     text = config.get_text_config()
     n_layers = text.num_hidden_layers if n_layers is None else n_layers
     n_heads = text.num_attention_heads if n_heads is None else n_heads
-    _check_narrow(text, hidden_size, n_layers, n_heads)
+    check_narrow(text, hidden_size, n_layers, n_heads)
     set_feed_forward_size(config, max(1, round(feed_forward_size_of(config) * hidden_size / text.hidden_size)))
     if getattr(text, "num_key_value_heads", None) is not None:
         in_proportion = max(1, n_heads * text.num_key_value_heads // text.num_attention_heads)
@@ -202,10 +229,16 @@ def narrow_student(
     model.to(teacher.model.dtype)
     project_embeddings(model, teacher.model, range(len(embedding_weight(teacher.model))))
     check_saved_structure(model)
-    return TextClassifier(model.to(teacher.model.device).eval(), teacher.tokenizer)
+    forget_source(model)
+    return teacher._replace(model=model.to(teacher.model.device).eval())
 
 
-def _check_narrow(teacher: Any, hidden_size: int, n_layers: int, n_heads: int) -> None:
+def _refuse_images(teacher: Any) -> None:
+    if getattr(teacher.model, "main_input_name", None) == "pixel_values":
+        raise TypeError("the teacher reads images and has no vocabulary; use `create_image_student`, or `cut_layers`")
+
+
+def check_narrow(teacher: Any, hidden_size: int, n_layers: int, n_heads: int) -> None:
     """Raise ValueError for sizes that no narrow student of a teacher with this configuration can have."""
     sizes = {"hidden_size": (hidden_size, teacher.hidden_size), "n_layers": (n_layers, teacher.num_hidden_layers)}
     for name, (value, limit) in sizes.items():
@@ -245,4 +278,5 @@ def cut_layers(teacher: Model, layers: Sequence[int]) -> Model:
     model = copy.deepcopy(teacher.model)
     keep_layers(model, layers)
     check_saved_structure(model)
-    return teacher._replace(model=model.eval())
+    forget_source(model)
+    return cast(Model, teacher._replace(model=model.eval()))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill_helpers.data.labelled_texts import check_texts
+from distill_helpers.data.text_inputs import TextInput, check_inputs
 from distill_helpers.models.architectures import feed_forward, keep_neurons, set_feed_forward_size, transformer_layers
 from distill_helpers.models.batching import (
     check_batch_size,
@@ -33,7 +33,7 @@ __all__ = ["feed_forward_importance", "layer_importance", "prune"]
 
 def layer_importance(
     teacher: TextClassifier | LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     batch_size: int = 64,
     max_length: int | None = None,
@@ -73,7 +73,7 @@ def layer_importance(
 
 def feed_forward_importance(
     teacher: TextClassifier | LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     batch_size: int = 64,
     max_length: int | None = None,
@@ -107,7 +107,7 @@ def feed_forward_importance(
 
 def _mean_over_tokens(
     teacher: TextClassifier | LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     modules: Sequence[nn.Module],
     measure: Callable[[Tensor, Tensor], Tensor],
     batch_size: int,
@@ -138,7 +138,7 @@ def _mean_over_tokens(
 
 def prune(
     teacher: Model,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     n_layers: int | None = None,
     feed_forward_size: int | None = None,
@@ -172,7 +172,7 @@ def prune(
         TextClassifier(BertForSequenceClassification, 5 classes, 763,397 parameters, cpu)
     """
     _check_sizes(teacher.model, n_layers, feed_forward_size)
-    check_texts(texts)
+    check_inputs(texts)
     options: Any = {"batch_size": batch_size, "max_length": max_length}
     layers = list(range(len(transformer_layers(teacher.model))))
     neurons: list[Tensor] = []

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from distill_helpers.data.text_inputs import TextInput
 from distill_helpers.models.module_state import state_beside_weights
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "SHARD_SIZE",
     "cache_key",
     "compute_in_shards",
+    "model_key",
     "read_or_compute",
     "read_shard",
     "settings_of",
@@ -93,7 +95,7 @@ def settings_of(model: PreTrainedModel) -> dict[str, Any]:
 
 def cache_key(
     teacher: TextClassifier | LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     length: int,
     dtype: torch.dtype,
     **more: Any,
@@ -104,7 +106,7 @@ def cache_key(
 
     Args:
         teacher: model and tokenizer.
-        texts: in their order.
+        texts: texts or pairs, in their order. A pair is another key than any text.
         length: the number of tokens at which texts are cut.
         dtype: the precision in which the teacher computes.
         **more: what the kind of tensor adds to the key, such as the names of the features.
@@ -113,13 +115,22 @@ def cache_key(
         ValueError: a slow tokenizer, which can't be hashed.
     """
     model, tokenizer = teacher
+    return model_key(
+        model,
+        dtype,
+        tokenizer=_tokenizer_fingerprint(tokenizer),
+        texts=hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(),
+        max_length=length,
+        **more,
+    )
+
+
+def model_key(model: PreTrainedModel, dtype: torch.dtype, **more: Any) -> str:
+    """A hash of what a model computes, and of `more`: what the model reads, and what is kept of its outputs."""
     parts = {
         "weights": weights_fingerprint(model),
         # A changed activation or head count changes the logits and not the weights.
         "config": settings_of(model),
-        "tokenizer": _tokenizer_fingerprint(tokenizer),
-        "texts": hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(),
-        "max_length": length,
         "dtype": str(dtype),
         **more,
     }
@@ -138,6 +149,7 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     state["side"] = tokenizer.truncation_side  # the model, not the tokenizer, decides on which side is padded
     # What the file of a tokenizer says of these, the object in memory may have changed.
     state["padding"] = tokenizer.pad_token_id
+    state["segments"] = "token_type_ids" in tokenizer.model_input_names
     state["split_special_tokens"] = bool(getattr(tokenizer, "split_special_tokens", False))
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from distill_helpers.data.text_inputs import TextInput
 from distill_helpers.models.architectures import ModelShape
 from distill_helpers.models.batching import (
     check_batch_size,
@@ -89,7 +90,7 @@ class TeacherFeatures(NamedTuple):
 @torch.inference_mode()
 def precompute_teacher_features(
     teacher: str | Path | TextClassifier | PreTrainedModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     names: Sequence[str],
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -106,7 +107,7 @@ def precompute_teacher_features(
     Args:
         teacher: a `TextClassifier`; a folder, or a Hub name in the local cache; or a model of transformers together
             with its `tokenizer`. The teacher computes in the precision that its weights have.
-        texts: none of them empty.
+        texts: texts, or pairs of texts (tuples of two), none of them empty.
         names: the names of the features, as in `Features.tensors`. `FeatureTerms.teacher_names` says which ones a
             configuration needs.
         tokenizer: the teacher's own; needed with a bare model only.
@@ -167,15 +168,15 @@ def precompute_teacher_features(
     return TeacherFeatures(ordered, token_ids, ModelShape.of(teacher.model), scaling, causal)
 
 
-def pad_features(items: Sequence[dict[str, Any]], padding_side: str) -> dict[str, Tensor]:
-    """The features of several items of a data set as a batch, padded with zeros on the tokenizer's side."""
+def pad_features(items: Sequence[dict[str, Any]], side: str) -> dict[str, Tensor]:
+    """The features of several items of a data set as a batch, padded with zeros on one side."""
     batch: dict[str, Tensor] = {}
     for key in (key for key in items[0] if key.startswith(_PREFIX)):
         rows = [item[key] for item in items]
         # Scalars belong to the teacher and are the same for all texts.
         batch[key] = rows[0]
         if rows[0].dim():
-            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side=padding_side)
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side=side)
             batch[key] = padded if padded.dim() == 3 else padded.transpose(1, 2)
     return batch
 

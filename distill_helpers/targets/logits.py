@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distill_helpers.data.labelled_texts import check_texts
+from distill_helpers.data.text_inputs import TextInput, check_inputs
 from distill_helpers.models.batching import (
     check_finite,
     check_positions,
@@ -18,6 +18,7 @@ from distill_helpers.models.batching import (
     resolve_max_length,
 )
 from distill_helpers.models.loading import load_text_classifier, pick_device
+from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 from distill_helpers.targets.cache import cache_key, compute_in_shards
 
@@ -29,7 +30,7 @@ __all__ = ["precompute_teacher_logits", "teacher_classifier"]
 
 def precompute_teacher_logits(
     teacher_model_name: str | Path | TextClassifier | PreTrainedModel,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     tokenizer: PreTrainedTokenizerBase | None = None,
     batch_size: int = 64,
     device: str | torch.device | None = None,
@@ -39,13 +40,14 @@ def precompute_teacher_logits(
     label_names: Sequence[str] | None = None,
     cache_dir: str | Path | None = None,
     progress: bool = True,
+    task: str = "single_label",
 ) -> Tensor:
     """The teacher's logits for each text, computed once.
 
     Args:
         teacher_model_name: a `TextClassifier`; a folder, or a Hub name in the local cache; or a sequence classifier of
             transformers together with its `tokenizer`.
-        texts: the texts to be labelled, whether or not they have hard labels.
+        texts: the texts to be labelled, or pairs of texts (tuples of two), whether or not they have hard labels.
         tokenizer: the *teacher's* own. Needed with a bare model only: a `TextClassifier` holds its own tokenizer, and a
             folder or Hub name is loaded with its own.
         batch_size: the number of texts at a time. It moves a logit in the seventh digit at most, and is no part of the
@@ -57,14 +59,17 @@ def precompute_teacher_logits(
             classes stand in another order trains a student that is confidently wrong.
         cache_dir: the folder in which the logits are kept; None keeps nothing.
         progress: show a progress bar.
+        task: what you take the logits for, "single_label", "multi_label" or "regression". The teacher must agree
+            (`prediction_task`): the softmax of a loss for one class of several would match the logits of any other
+            teacher without a word, and teach nothing of what they mean.
 
     Returns:
-        fp32, (texts, classes), on the CPU, in the order of the texts.
+        fp32, (texts, classes), on the CPU, in the order of the texts. A column is a class, a label or a score.
 
     Raises:
-        ValueError: no text, an empty one or one of more tokens than the teacher has positions (with its row), label
-            names in another order, a bare model without its tokenizer, a `TextClassifier` with a second one, or logits
-            that are not finite.
+        ValueError: a teacher of another task, or whose task is not known; no text, an empty one or one of more tokens
+            than the teacher has positions (with its row), label names in another order, a bare model without its
+            tokenizer, a `TextClassifier` with a second one, or logits that are not finite.
 
     Example:
         >>> teacher = dh.load_course_model("help-desk-teacher", device="cpu")
@@ -72,8 +77,9 @@ def precompute_teacher_logits(
         >>> logits.shape, teacher.label_names[logits.argmax()]
         (torch.Size([1, 5]), 'comp.sys.mac.hardware')
     """
-    check_texts(texts)
+    check_inputs(texts)
     teacher = teacher_classifier(teacher_model_name, tokenizer, device)
+    check_teacher_task(teacher, task)
     if label_names is not None and tuple(label_names) != teacher.label_names:
         raise ValueError(
             f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
@@ -96,6 +102,27 @@ def precompute_teacher_logits(
         title="Teacher labels",
         progress=progress,
     )["logits"]
+
+
+def check_teacher_task(teacher: TextClassifier, task: str) -> None:
+    """Raise ValueError, with the remedy, if the teacher's logits mean something else than the task says."""
+    of_teacher = prediction_task(teacher.model)
+    if of_teacher == PredictionTask.TOKEN_CLASSIFICATION:
+        raise ValueError(
+            f"the teacher, a {type(teacher.model).__name__}, classifies tokens; this function keeps one row of logits"
+            " for each text. Use `precompute_teacher_word_logits`, or a teacher of whole texts"
+        )
+    if of_teacher != task:
+        raise ValueError(
+            f"the teacher's task is {str(of_teacher)!r}, by its {_why(teacher)}, and task={str(task)!r}"
+            f" asks for other logits; pass task={str(of_teacher)!r} here, to DistillationDataset and to"
+            " DistillationConfig, or correct `model.config.problem_type`"
+        )
+
+
+def _why(teacher: TextClassifier) -> str:
+    problem, n = teacher.model.config.problem_type, teacher.model.config.num_labels
+    return f"{n} output{'s' * (n != 1)}" if problem is None else f"problem_type {problem!r}"
 
 
 def teacher_classifier(

@@ -3,7 +3,7 @@
 * `train_student`: the whole run in one call, from the data sets to a saved student;
 * `dataset`: texts, hard labels, teacher logits and features, tokenised once;
 * `trainer`: `DistillationTrainer`, which is transformers' `Trainer` with a teacher;
-* `validation_metrics`: what is measured after each epoch, and which epoch is best;
+* `validation_metrics`, `task_validation`: what is measured after each epoch, by task, and which epoch is best;
 * `checks`: what is refused before a training starts;
 * `checkpoints`: which checkpoint is whole, and whose it is; `output_folder`: the same for the finished student;
 * `model_card`: the card that is saved with a student.

@@ -7,11 +7,23 @@ from .dataset import (
     DistillationCollator as DistillationCollator,
     DistillationDataset as DistillationDataset,
 )
+from .distilled_student import (
+    DistilledStudent as DistilledStudent,
+)
+from .findings import (
+    Finding as Finding,
+)
+from .fine_tuning import (
+    fine_tune_teacher as fine_tune_teacher,
+)
+from .image_dataset import (
+    ImageDistillationCollator as ImageDistillationCollator,
+    ImageDistillationDataset as ImageDistillationDataset,
+)
 from .model_card import (
     write_model_card as write_model_card,
 )
 from .pair_checks import (
-    Finding as Finding,
     check_pair as check_pair,
 )
 from .preflight_report import (
@@ -21,8 +33,11 @@ from .preflight_report import (
 from .projectors import (
     remove_projectors as remove_projectors,
 )
+from .token_dataset import (
+    TokenClassificationCollator as TokenClassificationCollator,
+    TokenClassificationDataset as TokenClassificationDataset,
+)
 from .train_student import (
-    DistilledStudent as DistilledStudent,
     train_student_with_distillation as train_student_with_distillation,
 )
 from .trainer import (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +15,13 @@ from torch import Tensor
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.distillation_loss import DistillationLoss
-from distill_helpers.models.batching import evaluation_mode, to_device
+from distill_helpers.models.batching import evaluation_mode, inputs_for, position_limit, to_device
+from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
 from distill_helpers.models.text_models import LanguageModel, TextClassifier
-from distill_helpers.training.pair_checks import Finding, Pair
+from distill_helpers.training.findings import Finding, Pair
+from distill_helpers.training.token_checks import ADD_PAD_TOKEN
 
-__all__ = ["BATCH_CHECKS", "check_forward", "check_labels", "check_positions"]
+__all__ = ["BATCH_CHECKS", "check_forward", "check_labels", "check_lengths", "check_padding"]
 
 #: The checks by name, in the order in which they run.
 BATCH_CHECKS = (
@@ -30,6 +34,8 @@ BATCH_CHECKS = (
     "cached logits",
     "gradient",
 )
+# The entries of a batch that the models read.
+_READ = ("input_ids", "attention_mask", "token_type_ids")
 # Of the largest logit: between passes that should agree, fp32 differs by about 1e-6, and bf16 by 1e-2.
 _SAME = 1e-3
 _SAME_IN_HALF = 5e-2
@@ -42,17 +48,27 @@ def check_labels(batch: dict[str, Tensor], student: Pair) -> Iterator[Finding]:
         yield from check(batch, student)  # type: ignore[arg-type]
 
 
-def check_positions(name: str, pair: Pair, batch: dict[str, Tensor]) -> Iterator[Finding]:
-    """A row that is longer than the model has positions."""
-    most = getattr(pair.model.config.get_text_config(), "max_position_embeddings", None)
-    length = int(batch["attention_mask"].sum(dim=1).max())
-    if most is not None and length > most:
+def check_lengths(name: str, pair: Pair, batch: dict[str, Tensor]) -> Iterator[Finding]:
+    """A row that is longer than the model has learned positions, or than it was trained for."""
+    lengths = batch["attention_mask"].sum(dim=1)
+    row, length = int(lengths.argmax()), int(lengths.max())
+    learned = position_limit(pair.model)
+    trained = getattr(pair.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    limit = min(learned, trained)
+    if length > limit:
         yield Finding(
             "positions",
-            "error",
-            f"a row has {length:,} tokens, and the {name} has {most:,} positions",
-            f"cut the texts, max_length={most}",
+            "error" if length > learned else "warning",
+            f"row {row} has {length:,} tokens, and the {name} has {limit:,} positions",
+            f"cut the texts, max_length={limit}",
         )
+
+
+def check_padding(name: str, pair: Pair) -> Iterator[Finding]:
+    """A language model's tokenizer that does not pad. The functions of `llm` need no padding token, others do."""
+    if isinstance(pair, LanguageModel) and pair.tokenizer.pad_token_id is None:
+        reason = f"the {name}'s tokenizer has no padding token, which collators outside of this package need"
+        yield Finding("padding token", "warning", reason, ADD_PAD_TOKEN)
 
 
 def _mask(batch: dict[str, Tensor], student: LanguageModel) -> Iterator[Finding]:
@@ -105,15 +121,15 @@ def _mask(batch: dict[str, Tensor], student: LanguageModel) -> Iterator[Finding]
 
 def _class_labels(batch: dict[str, Tensor], student: TextClassifier) -> Iterator[Finding]:
     labels = batch["labels"]
-    if labels.is_floating_point() or labels.dim() != 1:
+    if labels.is_floating_point() or labels.dim() != (2 if _classifies_tokens(student) else 1):
         return  # other tasks have labels of other kinds
-    outside = ((labels != IGNORE_INDEX) & ((labels < 0) | (labels >= len(student.label_names)))).nonzero().flatten()
+    outside = ((labels != IGNORE_INDEX) & ((labels < 0) | (labels >= len(student.label_names)))).nonzero()
     if len(outside):
-        row = int(outside[0])
+        row, place = int(outside[0, 0]), tuple(outside[0].tolist())
         yield Finding(
             "labels",
             "error",
-            f"row {row} has the label {int(labels[row])}, and the student {len(student.label_names)} classes",
+            f"row {row} has the label {int(labels[place])}, and the student {len(student.label_names)} classes",
             "number the classes from 0 in the order of `label_names`; -100 marks a row without a label",
         )
 
@@ -138,6 +154,11 @@ def check_forward(
         yield Finding("finite logits", "error", f"the {name}'s logits are not finite", "load the model in fp32 or bf16")
     if bad:
         return
+    unit = "row"
+    if _classifies_tokens(student):  # both models have the same words, whatever their tokens
+        unit, config = "word", replace(config, task="single_label")
+        _, first, second = _words(for_teacher, first, second)
+        for_student, own = _words(for_student, own)
     labels = for_student.get("labels")
     if labels is None:
         config = replace(config, alpha=1.0)
@@ -152,12 +173,24 @@ def check_forward(
             f"two passes of the teacher over the same batch diverge by {float(to_itself):.2g}, not 0",
             "call `teacher.model.eval()`, and look for what is random in its forward pass",
         )
-    for name, pair, batch in (("teacher", teacher, for_teacher), ("student", student, for_student)):
+    for name, pair, batch in zip(("teacher", "student"), (teacher, student), batches, strict=True):
         yield from _batch_independence(name, pair, batch)
     if isinstance(teacher, TextClassifier):
-        yield from _teacher_knows(first, for_student)
+        yield from _teacher_knows(first, for_student, unit)
     if config.alpha and first.shape[-1] == own.shape[-1] and first.shape[:-1] == own.shape[:-1]:
         yield from _gradient(teacher, student, loss(own, first))
+
+
+def _classifies_tokens(pair: Pair) -> bool:
+    return isinstance(pair, TextClassifier) and prediction_task(pair.model) == PredictionTask.TOKEN_CLASSIFICATION
+
+
+def _words(batch: dict[str, Tensor], *logits: Tensor) -> tuple[Any, ...]:
+    """The batch's labels and cached logits, and the given logits, at the tokens that stand for words."""
+    counted = batch["labels"] != IGNORE_INDEX if "labels" in batch else batch["attention_mask"].bool()
+    counted = batch["counts"].bool() if "counts" in batch else counted
+    words = {name: batch[name][counted] for name in ("labels", "teacher_logits") if name in batch}
+    return words, *(of_tokens[counted.cpu()] for of_tokens in logits)
 
 
 def _batch_independence(name: str, pair: Pair, batch: dict[str, Tensor]) -> Iterator[Finding]:
@@ -167,10 +200,10 @@ def _batch_independence(name: str, pair: Pair, batch: dict[str, Tensor]) -> Iter
     if int(lengths[row]) == batch["input_ids"].shape[1]:
         return
     real = batch["attention_mask"][row].bool()
-    alone = {key: batch[key][row][real][None] for key in ("input_ids", "attention_mask")}
+    alone = {key: batch[key][row][real][None] for key in _READ if key in batch}
     with evaluation_mode(pair.model), torch.no_grad():
         together, by_itself = _logits(pair, batch)[row], _logits(pair, alone)[0]
-    if isinstance(pair, LanguageModel):
+    if isinstance(pair, LanguageModel) or _classifies_tokens(pair):
         together = together[real.to(together.device)]
     scale = max(1.0, float(by_itself.abs().max()))
     difference = float((together - by_itself).abs().max()) / scale
@@ -185,7 +218,7 @@ def _batch_independence(name: str, pair: Pair, batch: dict[str, Tensor]) -> Iter
         )
 
 
-def _teacher_knows(logits: Tensor, batch: dict[str, Tensor]) -> Iterator[Finding]:
+def _teacher_knows(logits: Tensor, batch: dict[str, Tensor], unit: str) -> Iterator[Finding]:
     """Cached logits are the live teacher's, and its answers are better than chance where there are labels."""
     cached, labels = batch.get("teacher_logits"), batch.get("labels")
     if cached is not None and cached.shape == logits.shape:
@@ -195,8 +228,8 @@ def _teacher_knows(logits: Tensor, batch: dict[str, Tensor]) -> Iterator[Finding
             yield Finding(
                 "cached logits",
                 "error",
-                f"row {int(off[0])}: the cached logits differ from the teacher's by"
-                f" {float((cached - logits)[off[0]].abs().max()):.2g} ({len(off)} of {len(logits)} rows do)",
+                f"{unit} {int(off[0])}: the cached logits differ from the teacher's by"
+                f" {float((cached - logits)[off[0]].abs().max()):.2g} ({len(off)} of {len(logits)} {unit}s do)",
                 "compute them for these texts, in this order, with this teacher and max_length",
             )
     if labels is None or labels.dim() != 1 or labels.is_floating_point():
@@ -251,5 +284,5 @@ def _gradient(teacher: Pair, student: Pair, values: dict[str, Tensor]) -> Iterat
 
 
 def _logits(pair: Pair, batch: dict[str, Tensor]) -> Tensor:
-    inputs = to_device({name: batch[name] for name in ("input_ids", "attention_mask")}, pair.model.device)
-    return pair.model(**inputs).logits.float().cpu()
+    inputs = to_device({name: batch[name] for name in _READ if name in batch}, pair.model.device)
+    return pair.model(**inputs_for(pair.model, inputs)).logits.float().cpu()

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from distill_helpers.data.installed_files import file_sha256
 from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.batching import segments_of
+from distill_helpers.models.image_models import ImageClassifier, processor_settings
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.targets.cache import settings_of, tensor_bytes, weights_fingerprint
-from distill_helpers.training.dataset import DistillationDataset
+from distill_helpers.training.image_dataset import ImageDistillationDataset
+from distill_helpers.training.token_dataset import TokenClassificationDataset, TrainingSet
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainingArguments
+    from transformers import TrainingArguments
 
 __all__ = [
     "ASSEMBLY",
@@ -33,6 +38,7 @@ __all__ = [
     "differences",
     "hashes_of",
     "is_claimed",
+    "names_in_memory",
     "newest_checkpoint",
     "read_record",
     "write_atomically",
@@ -49,11 +55,11 @@ _OTHER_FILES = re.compile(rf"run\.key(\.\d+\.tmp)?|{ASSEMBLY}")
 
 def describe_run(
     model: PreTrainedModel,
-    train: DistillationDataset,
-    validation: DistillationDataset,
+    train: TrainingSet,
+    validation: TrainingSet,
     args: TrainingArguments,
     config: DistillationConfig,
-    teacher: TextClassifier | None = None,
+    teacher: TextClassifier | ImageClassifier | None = None,
 ) -> dict[str, Any]:
     """Everything that the weights of a run depend on, by a name that can stand in an error message.
 
@@ -78,9 +84,14 @@ def describe_run(
     }
     for name, data in (("training", train), ("validation", validation)):
         features = {} if data.teacher_features is None else data.teacher_features.tensors
+        inputs: Any
+        if isinstance(data, ImageDistillationDataset):
+            of_inputs, inputs = "images", [data.pixels_key, processor_settings(data.reader.processor)]
+        else:
+            of_inputs, inputs = "texts", _hash_of_json(data.token_ids)
         described |= {
-            f"{name} texts": _hash_of_json(data.token_ids),
-            f"{name} labels": _hash_of_json(data.labels),
+            f"{name} {of_inputs}": inputs,
+            f"{name} labels": _hash_of_json(data.labels if isinstance(data.labels, list) else data.labels.tolist()),
             f"teacher logits of the {name} texts": (
                 None if data.teacher_logits is None else _hash([tensor_bytes(data.teacher_logits)])
             ),
@@ -88,6 +99,11 @@ def describe_run(
                 name: _hash([tensor_bytes(tensor)]) for name, tensor in sorted(features.items())
             },
         }
+        if isinstance(data, TokenClassificationDataset):  # the same tokens may be those of other words
+            described[f"{name} words"] = _hash_of_json(data.first_pieces)
+        segments = [segments_of(ids) for ids in getattr(data, "token_ids", ())]
+        if any(segments):  # the tokens of a pair may be those of one text that has the separator in it
+            described[f"{name} segments"] = _hash_of_json(segments)
     # As it is when it has been read from a file: tuples are lists there.
     return json.loads(json.dumps(described, default=str))
 
@@ -196,6 +212,23 @@ class KeepWhole(TrainerCallback):
             folder = self.checkpoints / f"checkpoint-{state.global_step}"
             files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
             write_atomically(folder / _HASHES, hashes_of(folder, files))
+
+
+@contextlib.contextmanager
+def names_in_memory(model: Any) -> Iterator[None]:
+    """Let a model of transformers be saved under the names that its weights have in memory.
+
+    Some architectures, ViT among them, are saved under the names of older versions. The Trainer reads a checkpoint back
+    without translating them, and would return a student with the best epoch's head on the last epoch's layers.
+    """
+    if not isinstance(model, PreTrainedModel):
+        yield
+        return
+    model.save_pretrained = partial(model.save_pretrained, save_original_format=False)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.save_pretrained
 
 
 def newest_checkpoint(checkpoints: Path) -> str | None:

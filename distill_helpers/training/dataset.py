@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.models.batching import check_finite, encode_texts, pad_batch
+from distill_helpers.data.text_inputs import TextInput
+from distill_helpers.losses.hard_labels import as_columns
+from distill_helpers.models.batching import TokenIds, check_finite, encode_texts, pad_batch, segments_of
 from distill_helpers.targets.features import TeacherFeatures, pad_features
+from distill_helpers.training.task_labels import TASKS_OF_TEXTS, labels_of_task, rows_of, rows_with_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,21 +26,27 @@ class DistillationDataset(Dataset):
     """Texts with hard labels and the teacher's logits. The texts are tokenised when the data set is made, only once.
 
     Args:
-        texts: the messages, none of them empty.
-        labels: class indices, with `IGNORE_INDEX` (−100) for a message without a hard label; None where no message has
-            one.
-        teacher_logits: (texts, classes), from `precompute_teacher_logits`; None to train on hard labels alone, or with
-            a live teacher.
+        texts: the messages, or pairs of texts (tuples of two: premise and hypothesis, query and passage), none of them
+            empty.
+        labels: by `task`, as below; None where no message has one.
+        teacher_logits: (texts, classes), from `precompute_teacher_logits`; (texts, labels) or (texts, columns) for the
+            other tasks, (texts,) too for a single score. None to train on hard labels alone, or with a live teacher.
         tokenizer: the *student's* own.
         max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
         teacher_features: the teacher's features of the same texts, from `precompute_teacher_features`, for the feature
             terms.
+        task: what the labels and the logits mean, one of
+            "single_label": each message has one class. A label is a class index, or `IGNORE_INDEX` (−100) for a message
+            without a hard label;
+            "multi_label": a label is a row of 0 and 1, one for each label, and `IGNORE_INDEX` where that is unknown;
+            "regression": a label is a score, or a row of scores, and None where a score is missing. A message that
+            lacks one of its scores learns from the others.
 
     Raises:
         TypeError: labels that come as one string, or teacher logits that are no tensor.
-        ValueError: lengths that differ, logits or features that are not finite, logits of other than two dimensions or
-            of a single column, a label that is missing, no whole number or outside the classes, neither labels nor
-            anything from a teacher, features of other tokens, or an empty text; with the row.
+        ValueError: an unknown task, lengths that differ, logits or features that are not finite, logits of a shape that
+            the task does not have, a label that is missing or that the task does not have, neither labels nor anything
+            from a teacher, features of other tokens, or an empty text; with the row.
 
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
@@ -49,27 +56,41 @@ class DistillationDataset(Dataset):
         DistillationDataset(2 texts, 1 hard label, teacher logits of 5 classes)
         >>> sorted(data[0])
         ['input_ids', 'labels', 'teacher_logits']
+
+        Scores of pairs, as a reranker learns them; the second pair has no score:
+
+        >>> pairs = [("no sound", "check the mixer"), ("no sound", "clean the fan")]
+        >>> dh.DistillationDataset(pairs, [0.9, None], None, student.tokenizer, task="regression")[1]["label_mask"]
+        tensor([False])
     """
 
     def __init__(
         self,
-        texts: Sequence[str],
-        labels: Sequence[int] | None,
+        texts: Sequence[TextInput],
+        labels: Sequence[Any] | None,
         teacher_logits: Tensor | None,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int | None = None,
         *,
         teacher_features: TeacherFeatures | None = None,
+        task: str = "single_label",
     ) -> None:
+        if task not in TASKS_OF_TEXTS:
+            raise ValueError(
+                f"task must be one of {TASKS_OF_TEXTS}, got {task!r}; the labels of tokens need a data set of words"
+            )
         if labels is None and teacher_logits is None and teacher_features is None:
             raise ValueError("there is nothing to learn from; give hard labels, teacher logits or teacher features")
+        labels = rows_of(labels)
         for name, values in (("labels", labels), ("teacher_logits", teacher_logits)):
             if values is not None and len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts, but {len(values)} {name}")
         if teacher_logits is not None:
-            _check_teacher_logits(teacher_logits)
-        n_classes = None if teacher_logits is None else teacher_logits.shape[1]
-        self.labels = [IGNORE_INDEX] * len(texts) if labels is None else class_indices(labels, n_classes)
+            teacher_logits = checked_teacher_logits(teacher_logits, task)
+        self.task = str(task)
+        n_columns = None if teacher_logits is None else teacher_logits.shape[1]
+        self.labels = labels_of_task(task, labels, len(texts), n_columns)
+        self._lacks_scores = isinstance(self.labels, Tensor) and bool(self.labels.isnan().any())
         self.token_ids = encode_texts(tokenizer, texts, max_length)
         self.teacher_logits = None if teacher_logits is None else teacher_logits.detach().float().cpu()
         self.tokenizer = tokenizer
@@ -79,10 +100,13 @@ class DistillationDataset(Dataset):
             self._starts = teacher_features.token_starts()
 
     def __repr__(self) -> str:
-        n_labels = sum(label != IGNORE_INDEX for label in self.labels)
+        n_labels = sum(rows_with_labels(self.labels))
         parts = [f"{len(self):,} texts", f"{n_labels:,} hard label{'s' * (n_labels != 1)}"]
+        if self.task != "single_label":
+            parts = [self.task, parts[0], f"{n_labels:,} with hard labels"]
         if self.teacher_logits is not None:
-            parts.append(f"teacher logits of {self.teacher_logits.shape[1]} classes")
+            outputs = "classes" if self.task == "single_label" else "columns"
+            parts.append(f"teacher logits of {self.teacher_logits.shape[1]} {outputs}")
         if self.teacher_features is not None:
             parts.append(f"teacher features {', '.join(self.teacher_features.tensors)}")
         return f"DistillationDataset({', '.join(parts)})"
@@ -92,6 +116,11 @@ class DistillationDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, list[int] | int | Tensor]:
         item: dict[str, list[int] | int | Tensor] = {"input_ids": self.token_ids[index], "labels": self.labels[index]}
+        segments = segments_of(self.token_ids[index])
+        if segments is not None:
+            item["token_type_ids"] = segments
+        if self._lacks_scores:
+            item["label_mask"] = ~self.labels[index].isnan()  # type: ignore[union-attr]
         if self.teacher_logits is not None:
             item["teacher_logits"] = self.teacher_logits[index]
         if self.teacher_features is not None:
@@ -104,6 +133,11 @@ class DistillationCollator:
 
     Args:
         tokenizer: the student's own.
+        side: where padding stands, whatever the tokenizer says: "right", as in prediction, since most models number
+            their positions from the first column; "left" for a model that reads its class off the last column (XLNet).
+
+    Raises:
+        ValueError: another side.
 
     Example:
         >>> tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
@@ -113,43 +147,59 @@ class DistillationCollator:
         (torch.Size([2, 8]), tensor([4, 8]))
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, side: str = "right") -> None:
+        if side not in ("left", "right"):
+            raise ValueError(f"side must be 'left' or 'right', got {side!r}")
         self.tokenizer = tokenizer
+        self.side = side
 
     def __call__(self, items: list[dict]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask` (batch, longest), `labels` (batch,), `teacher_logits` (batch, classes).
 
-        The teacher's features, if the items have any, are under the keys of `targets.features.pad_features`.
+        Several labels or scores are (batch, columns). `label_mask` (batch, columns) is False where a score is missing,
+        and `token_type_ids` (batch, longest) tell the two texts of a pair apart. The teacher's features, if the items
+        have any, are under the keys of `targets.features.pad_features`.
         """
-        batch = pad_batch([item["input_ids"] for item in items], self.tokenizer)
-        batch["labels"] = torch.tensor([item["labels"] for item in items])
-        if "teacher_logits" in items[0]:
-            batch["teacher_logits"] = torch.stack([item["teacher_logits"] for item in items])
-        return batch | pad_features(items, self.tokenizer.padding_side)
+        token_ids = [
+            TokenIds(item["input_ids"], item["token_type_ids"]) if "token_type_ids" in item else item["input_ids"]
+            for item in items
+        ]
+        batch = pad_batch(token_ids, self.tokenizer, side=self.side)
+        labels = [item["labels"] for item in items]
+        batch["labels"] = torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
+        for name in ("label_mask", "teacher_logits"):
+            if name in items[0]:
+                batch[name] = torch.stack([item[name] for item in items])
+        return batch | pad_features(items, self.side)
 
 
-def _check_teacher_logits(logits: Tensor) -> None:
+def checked_teacher_logits(logits: Tensor, task: str) -> Tensor:
+    """The logits of all texts as (texts, columns)."""
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"teacher_logits must be a torch tensor, got {type(logits).__name__}; convert it with `torch.as_tensor`"
         )
+    if task == "regression":
+        logits = as_columns(logits)
     if logits.dim() != 2 or not logits.is_floating_point():
+        columns = {"single_label": "classes", "multi_label": "labels", "regression": "columns"}[task]
         raise ValueError(
-            f"teacher_logits must be floats of shape (texts, classes), got {tuple(logits.shape)} of {logits.dtype}"
+            f"teacher_logits must be floats of shape (texts, {columns}), got {tuple(logits.shape)} of {logits.dtype}"
         )
-    if logits.shape[1] < 2:
+    if task == "single_label" and logits.shape[1] < 2:
         raise ValueError(
             f"teacher_logits of shape {tuple(logits.shape)} have a single column, over which a softmax is always 1, so"
-            " that nothing could be learned. If the column is a score, match it by a mean squared error in a loop of"
-            " your own; if it is the answer to a yes-or-no question, give the logits of both classes,"
+            " that nothing could be learned. If the column is a score, say task='regression'; if it is the answer to a"
+            " yes-or-no question, say task='multi_label', or give the logits of both classes,"
             " `torch.cat([torch.zeros_like(logits), logits], dim=1)`"
         )
     check_finite(logits, "label this text again")
+    return logits
 
 
 def _check_teacher_features(features: TeacherFeatures, token_ids: list[list[int]]) -> None:
     for row, (own, others) in enumerate(zip(token_ids, features.token_ids, strict=False)):
-        if own != others:
+        if own != others or segments_of(own) != segments_of(others):
             raise ValueError(
                 f"row {row}: the student reads {len(own)} tokens, and the teacher's features are of {len(others)} other"
                 " tokens; use the same texts, the teacher's tokenizer and the same max_length"
@@ -164,49 +214,3 @@ def _check_teacher_features(features: TeacherFeatures, token_ids: list[list[int]
                 f"row {row}: the teacher's feature {name!r} is not finite; compute the features again, in float32 if"
                 " they were kept in half precision"
             )
-
-
-def class_indices(labels: Sequence[int], n_classes: int | None) -> list[int]:
-    """Labels as ints, each a class index or `IGNORE_INDEX`.
-
-    Args:
-        labels: ints, or integers of NumPy, pandas or PyTorch.
-        n_classes: the number of classes; None if it is unknown.
-
-    Raises:
-        TypeError: one string.
-        ValueError: anything but a class index, with the row and the remedy.
-    """
-    if isinstance(labels, str | bytes):
-        raise TypeError(f"labels must be a sequence of class indices, got one {type(labels).__name__}")
-    return [_class_index(row, label, n_classes) for row, label in enumerate(labels)]
-
-
-def _class_index(row: int, label: Any, n_classes: int | None) -> int:
-    value = label.item() if hasattr(label, "item") and getattr(label, "ndim", 1) == 0 else label
-    # By name: pandas is not imported for its missing values.
-    missing = value is None or type(value).__name__ in ("NAType", "NaTType")
-    if missing or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(
-            f"row {row}: the label is missing ({label!r}); mark a text without a label with {IGNORE_INDEX}"
-        )
-    if isinstance(value, bool):
-        raise ValueError(f"row {row}: the label {label!r} is no class index; pass int(label) if False is class 0")
-    if isinstance(value, float):
-        raise ValueError(
-            f"row {row}: the label {label!r} is a float, which is no class index; pass integers. A score can't be"
-            " learned as a class, and a soft label belongs in teacher_logits"
-        )
-    if isinstance(value, str):
-        raise ValueError(f"row {row}: the label {label!r} is a name; pass its index, `label_names.index(label)`")
-    if not isinstance(value, int):
-        raise ValueError(
-            f"row {row}: the label {label!r} is no class index. A text has one class here; several labels for a text"
-            " are a multi-label task, which this data set does not hold"
-        )
-    if value != IGNORE_INDEX and (value < 0 or (n_classes is not None and value >= n_classes)):
-        known = "a class index" if n_classes is None else f"one of the teacher's {n_classes} classes"
-        raise ValueError(
-            f"row {row}: label {value} is neither {known} nor {IGNORE_INDEX}, which marks a text without a label"
-        )
-    return value

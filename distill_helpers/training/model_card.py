@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from distill_helpers.data.markdown import markdown_code, markdown_text
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.text_models import label_names_of
+from distill_helpers.models.parameter_counts import count_parameters
+from distill_helpers.models.pooled_encoders import is_pooled
+from distill_helpers.models.text_models import label_names_of, outputs_of
 from distill_helpers.training.validation_metrics import best_row
 
 if TYPE_CHECKING:
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
 __all__ = ["write_model_card"]
+
+# The names of the figures that are not their own names.
+_FIGURES = {
+    "agreement": "agreement with the teacher",
+    "nll": "NLL",
+    "kl": "KL from the teacher",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "bce": "binary cross-entropy",
+    "mse": "squared error",
+    "spearman": "Spearman correlation",
+    "teacher_mse": "squared error from the teacher",
+    "teacher_spearman": "Spearman correlation with the teacher",
+}
 
 
 def write_model_card(
@@ -36,7 +52,7 @@ def write_model_card(
     from huggingface_hub import ModelCard, ModelCardData
 
     best = history.iloc[best_row(history, metric)]
-    name = {"agreement": "agreement with the teacher", "nll": "NLL", "kl": "KL from the teacher"}.get(metric, metric)
+    name = _FIGURES.get(metric, metric)
     features_alone = " (features alone, the head is untrained)" if config.response_loss_weight == 0 else ""
     result = f"validation {name}{features_alone} | {best[f'eval_{metric}']:.4f}"
     settings = {
@@ -45,17 +61,24 @@ def write_model_card(
         "batch size": args.per_device_train_batch_size * args.gradient_accumulation_steps,
         "seed": args.seed,
     }
-    metadata = ModelCardData(
-        library_name="transformers", pipeline_tag="text-classification", tags=["knowledge-distillation"]
-    )
+    pipeline = "image-classification" if model.main_input_name == "pixel_values" else "text-classification"
+    if config.task == "token_classification":
+        pipeline = "token-classification"
+    kind, outputs = "classifier", ", ".join(map(markdown_text, label_names_of(model)))
+    outputs = f"{outputs_of(model)}:\n{outputs}"
+    if is_pooled(model):
+        pipeline, kind = "sentence-similarity", "sentence encoder"
+        outputs = f"embeddings of width {model.config.num_labels}"
+    taught = config.uses_teacher_logits or config.uses_features
+    tags = ["knowledge-distillation"] if taught else None
+    metadata = ModelCardData(library_name="transformers", pipeline_tag=pipeline, tags=tags)
     card = f"""---
 {metadata}
 ---
 
-# Distilled {markdown_text(model.config.model_type)} classifier
+# {"Distilled" if taught else "Fine-tuned"} {markdown_text(model.config.model_type)} {kind}
 
-{model.num_parameters():,} parameters, {model.config.num_labels} classes:
-{", ".join(map(markdown_text, label_names_of(model)))}.
+{count_parameters(model):,} parameters, {outputs}.
 
 Trained with `distill_helpers.train_student_with_distillation` on the objective below.
 

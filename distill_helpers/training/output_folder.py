@@ -13,14 +13,17 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel
 
+from distill_helpers.models.adapters import merged_copy
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.training.checkpoints import damaged_file, differences, hashes_of, read_record, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["finished_student", "locked", "move_finished", "refuse_other_models"]
+__all__ = ["finished_student", "locked", "move_finished", "refuse_other_models", "save_student"]
 
+# The folder of an adapter, beside the whole student.
+_ADAPTER = "adapter"
 # The file that is written last. It says which run's result the folder holds, and what the files' hashes are.
 _FINISHED = "finished-run.key"
 _ANOTHER_WAY = "choose another output_dir, or pass resume=False, which trains anew and replaces it"
@@ -90,8 +93,19 @@ def finished_student(
         return model.to(student.model.device).eval(), history
     # An adapter of PEFT goes back into the base that the caller has.
     adapted: Any = student.model
-    adapted.load_adapter(str(output_dir), adapted.active_adapter)
+    adapted.load_adapter(str(output_dir / _ADAPTER), adapted.active_adapter)
     return adapted.eval(), history
+
+
+def save_student(model: Any, folder: Path) -> None:
+    """Save a student so that the folder can be loaded alone.
+
+    An adapter of PEFT is saved merged into its base, whose weights are nowhere else, and by itself in a folder below.
+    """
+    if not isinstance(model, PreTrainedModel):
+        model.save_pretrained(folder / _ADAPTER)
+        model = merged_copy(model)
+    model.save_pretrained(folder)
 
 
 def refuse_other_models(output_dir: Path, run: dict[str, Any]) -> None:

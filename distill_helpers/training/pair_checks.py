@@ -2,125 +2,202 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from torch import nn
 
-from distill_helpers.models.architectures import embedding_weight
-from distill_helpers.models.batching import OTHER_TOKENIZER
+from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.models.batching import evaluation_mode
 from distill_helpers.models.prediction_tasks import prediction_task
 from distill_helpers.models.text_models import LanguageModel, TextClassifier
+from distill_helpers.training.findings import Finding, Pair, raise_for_errors, warn_of_the_rest
+from distill_helpers.training.token_checks import (
+    chat_templates,
+    embedding_rows,
+    end_tokens,
+    pad_tokens,
+    padded_rows,
+    vocabularies,
+)
+from distill_helpers.training.trainable_weights import half_precision, shared_weights
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+__all__ = ["PAIR_CHECKS", "check_live_pair", "check_pair"]
 
-__all__ = ["PAIR_CHECKS", "Finding", "Pair", "check_pair", "half_precision", "shared_weights"]
-
-#: Rendered by both chat templates to compare them.
-_CONVERSATION = [
-    {"role": "user", "content": "Where is my parcel?"},
-    {"role": "assistant", "content": "It arrives on Monday."},
-    {"role": "user", "content": "Thank you."},
-]
+PairCheck = Callable[[Pair, Pair], Iterator[Finding]]
+# What only matters where the student learns from the teacher's outputs, and not from its features alone.
+_OF_OUTPUTS = ("padded rows", "label order", "problem type", "chat templates", "end of text")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, or may be.
+def check_pair(teacher: Pair, student: Pair, config: DistillationConfig | None = None) -> list[Finding]:
+    """Run every check that needs no forward pass. Takes milliseconds.
 
     Args:
-        check: the name of the check that found it.
-        severity: "error" if the training would learn the wrong thing or stop; "warning" if that may be meant.
-        reason: what was found, with the names and numbers.
-        remedy: what to do.
-    """
-
-    check: str
-    severity: Literal["error", "warning"]
-    reason: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.check}: {self.reason}; {self.remedy}"
-
-
-Pair = TextClassifier | LanguageModel
-PairCheck = Callable[[Pair, Pair], Iterator[Finding]]
-
-
-def check_pair(teacher: Pair, student: Pair) -> list[Finding]:
-    """Run every check that needs no forward pass. Takes milliseconds; the trainers call it with a live teacher.
+        teacher, student: two classifiers or two language models. What concerns tokens is left out where a tokenizer is
+            None, as that of a model of images is.
+        config: the objective. Without soft targets, nothing is said of what only the outputs have to agree on.
 
     Raises:
-        TypeError: a classifier together with a language model, or anything else than these two.
+        TypeError: a classifier together with a language model, or anything but these two.
     """
     for model in (teacher, student):
         if not isinstance(model, TextClassifier | LanguageModel):
             raise TypeError(f"teacher and student must be TextClassifier or LanguageModel, got {type(model).__name__}")
     if type(teacher) is not type(student):
         raise TypeError(f"the teacher is a {type(teacher).__name__}, the student a {type(student).__name__}")
-    return [finding for check in PAIR_CHECKS.values() for finding in check(teacher, student)]
+    checks = dict(PAIR_CHECKS)
+    if config is not None and not config.uses_teacher_logits:
+        checks = {name: check for name, check in checks.items() if name not in _OF_OUTPUTS}
+        checks["label order"] = _only_permuted  # the evaluation compares the two models' answers all the same
+    return [finding for check in checks.values() for finding in check(teacher, student)]
 
 
-def _vocabularies(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    if not isinstance(student, LanguageModel) or teacher.tokenizer is student.tokenizer:
+def check_live_pair(
+    teacher: Any,
+    model: nn.Module,
+    tokenizer: Any,
+    config: DistillationConfig,
+    *,
+    ignored: Collection[str] = (),
+    warn: bool = True,
+) -> None:
+    """What the trainers refuse, or warn of, where a teacher runs beside its student and reads the same tokens.
+
+    The teacher is judged as the trainers run it, without dropout.
+
+    Args:
+        teacher: a model with its tokenizer or processor. None is fine: there is nothing to check.
+        model: the student.
+        tokenizer: the tokenizer of the student's batches. What concerns tokens is left out if it is None, or no
+            tokenizer.
+        config: the objective.
+        ignored: names of checks whose findings the caller has seen to.
+        warn: warn of what is no error.
+
+    Raises:
+        ValueError: every error, with its remedy.
+    """
+    if teacher is None:
         return
-    own, others = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
-    if own != others:
-        differ = sum(others.get(token) != index for token, index in own.items())
-        yield Finding(
-            "vocabularies",
-            "error",
-            f"{differ:,} of the student's {len(own):,} tokens have another number in the teacher's vocabulary of"
-            f" {len(others):,}",
-            OTHER_TOKENIZER,
-        )
+    kind = LanguageModel if isinstance(teacher, LanguageModel) else TextClassifier
+    pair = kind(teacher.model, _if_tokenizer(teacher[1])), kind(model, _if_tokenizer(tokenizer))  # type: ignore[arg-type]
+    with evaluation_mode(teacher.model):
+        findings = check_pair(*pair, config)
+    if kind is TextClassifier and _have_tokenizers(*pair):
+        # Classifiers may have vocabularies of their own, but not where one batch goes through both.
+        findings += vocabularies(*pair, remedy=_ONE_TOKENIZER)
+    findings = [finding for finding in findings if finding.check not in ignored]
+    raise_for_errors(findings)
+    if warn:
+        warn_of_the_rest(findings)
 
 
-def _padded_rows(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    if not isinstance(student, LanguageModel):
-        return
-    rows = {name: _n_outputs(pair.model) for name, pair in (("teacher", teacher), ("student", student))}
-    n_tokens = len(student.tokenizer)
-    if rows["teacher"] != rows["student"] and min(rows.values()) >= n_tokens:
-        padded = ", ".join(f"the {name}'s has {n:,} rows, {n - n_tokens:,} of them padding" for name, n in rows.items())
-        yield Finding(
-            "padded rows",
-            "warning",
-            f"the heads have different sizes for {n_tokens:,} tokens: {padded}",
-            f"pass vocab_size={n_tokens}, so that only rows of tokens are compared",
-        )
+_ONE_TOKENIZER = (
+    "use the teacher's tokenizer for both (no trimmed vocabulary), or cached teacher_logits without feature terms"
+)
 
 
-def _embedding_rows(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    for name, pair in (("teacher", teacher), ("student", student)):
-        rows = len(embedding_weight(pair.model))
-        highest = max(pair.tokenizer.get_vocab().values())
-        if highest >= rows:
-            yield Finding(
-                "embedding rows",
-                "error",
-                f"the {name}'s tokenizer has token {highest:,}, and its embedding only {rows:,} rows",
-                "call `model.resize_token_embeddings(len(tokenizer))`, or load the model's own tokenizer",
-            )
+def _if_tokenizer(processor: Any) -> Any:
+    return processor if hasattr(processor, "get_vocab") else None
+
+
+def _have_tokenizers(*pairs: Pair) -> bool:
+    return all(pair.tokenizer is not None for pair in pairs)
+
+
+def _of_language_models(check: Callable[[Pair, Pair], Iterator[Finding]]) -> PairCheck:
+    """A check of the tokens of two language models."""
+
+    def checked(teacher: Pair, student: Pair) -> Iterator[Finding]:
+        if isinstance(student, LanguageModel) and _have_tokenizers(teacher, student):
+            yield from check(teacher, student)
+
+    return checked
+
+
+def _of_each(check: Callable[[str, Pair], Iterator[Finding]]) -> PairCheck:
+    """A check of the tokens of one model, of both."""
+
+    def checked(teacher: Pair, student: Pair) -> Iterator[Finding]:
+        for name, pair in (("teacher", teacher), ("student", student)):
+            if pair.tokenizer is not None and hasattr(pair.model, "config"):
+                yield from check(name, pair)
+
+    return checked
+
+
+def _class_names(teacher: Pair, student: Pair) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The names of the classes of both models, where both have classes with names that differ."""
+    if isinstance(student, LanguageModel):
+        return None
+    if not all(hasattr(getattr(pair.model, "config", None), "id2label") for pair in (teacher, student)):
+        return None
+    others, own = teacher.label_names, student.label_names  # type: ignore[union-attr]
+    if _plain(others) == _plain(own) or len(others) == len(own) == 1:
+        return None
+    return others, own
 
 
 def _label_order(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    if not isinstance(teacher, TextClassifier) or not isinstance(student, TextClassifier):
+    if (names := _class_names(teacher, student)) is not None:
+        yield from (_other_order if _same_classes(*names) else _other_classes)(*names)
+
+
+def _only_permuted(teacher: Pair, student: Pair) -> Iterator[Finding]:
+    if (names := _class_names(teacher, student)) is not None and _same_classes(*names):
+        yield from _other_order(*names)
+
+
+def _other_order(others: tuple[str, ...], own: tuple[str, ...]) -> Iterator[Finding]:
+    first = next(i for i, (a, b) in enumerate(zip(_plain(others), _plain(own), strict=True)) if a != b)
+    yield Finding(
+        "label order",
+        "error",
+        f"the teacher has the student's classes in another order: class {first} is {others[first]!r} for the"
+        f" teacher and {own[first]!r} for the student",
+        _SAME_NAMES,
+    )
+
+
+def _other_classes(others: tuple[str, ...], own: tuple[str, ...]) -> Iterator[Finding]:
+    nameless = [_is_nameless(names) for names in (others, own)]
+    if len(others) == len(own) and any(nameless):
+        which = "teacher" if nameless[0] else "student"
+        yield Finding(
+            "label order",
+            "warning",
+            f"the {which}'s classes are called LABEL_0 and so on, so nothing says that both models have their classes"
+            " in the same order",
+            _SAME_NAMES,
+        )
         return
-    others, own = teacher.label_names, student.label_names
-    if others == own:
-        return
-    if sorted(others) == sorted(own):
-        first = next(i for i, (a, b) in enumerate(zip(others, own, strict=True)) if a != b)
-        reason = f"class {first} is {others[first]!r} for the teacher and {own[first]!r} for the student"
-    else:
-        missing = sorted(set(others) - set(own)) or sorted(set(own) - set(others))
-        reason = f"the teacher has {len(others)} classes, the student {len(own)}; only one of them has {missing[:3]}"
-    yield Finding("label order", "error", reason, "give the student the teacher's `label_names` in the teacher's order")
+    missing = sorted(set(others) - set(own)) or sorted(set(own) - set(others))
+    yield Finding(
+        "label order",
+        "error",
+        f"the teacher has {len(others)} classes, the student {len(own)}; only one of them has {missing[:3]}",
+        _SAME_NAMES,
+    )
+
+
+_SAME_NAMES = "give the student the teacher's `label_names` in the teacher's order"
+
+
+def _plain(names: Collection[str]) -> list[str]:
+    """The names without what does not tell classes apart, unless that would make two of them one."""
+    plain = [re.sub(r"[\W_]+", " ", name).strip().casefold() for name in names]
+    return plain if len(set(plain)) == len(names) else list(names)
+
+
+def _same_classes(others: tuple[str, ...], own: tuple[str, ...]) -> bool:
+    return sorted(_plain(others)) == sorted(_plain(own))
+
+
+def _is_nameless(names: Collection[str]) -> bool:
+    """Whether these are the names that transformers gives to classes without names."""
+    return list(names) == [f"LABEL_{index}" for index in range(len(names))]
 
 
 def _problem_types(teacher: Pair, student: Pair) -> Iterator[Finding]:
@@ -128,6 +205,8 @@ def _problem_types(teacher: Pair, student: Pair) -> Iterator[Finding]:
         return
     tasks = []
     for name, pair in (("teacher", teacher), ("student", student)):
+        if not hasattr(pair.model, "config"):
+            return
         try:
             tasks.append(prediction_task(pair.model))
         except ValueError as error:
@@ -139,63 +218,6 @@ def _problem_types(teacher: Pair, student: Pair) -> Iterator[Finding]:
             f"the teacher's task is {tasks[0]}, the student's {tasks[1]}: their logits mean different things",
             "set the student's `config.problem_type` to the teacher's, and use the same class of model",
         )
-
-
-def _chat_templates(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    if not isinstance(student, LanguageModel):
-        return
-    templates = [teacher.tokenizer.chat_template, student.tokenizer.chat_template]
-    if not all(templates):
-        if any(templates):
-            name = "teacher" if templates[0] else "student"
-            yield Finding(
-                "chat templates",
-                "warning",
-                f"only the {name} has a chat template",
-                "render every prompt with that one template, for both models",
-            )
-        return
-    rendered = [_render(pair.tokenizer) for pair in (teacher, student)]
-    if rendered[0] != rendered[1]:
-        at = next((i for i, (a, b) in enumerate(zip(*rendered, strict=False)) if a != b), min(map(len, rendered)))
-        here = [text[max(0, at - 10) : at + 20] for text in rendered]
-        yield Finding(
-            "chat templates",
-            "error",
-            f"the two templates render one conversation differently from character {at}: the teacher's"
-            f" {here[0]!r}, the student's {here[1]!r}",
-            "render the prompts once, with the teacher's template, or set `student.tokenizer.chat_template` to it",
-        )
-
-
-def _end_tokens(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    ends = [pair.tokenizer.eos_token for pair in (teacher, student)]
-    if isinstance(student, LanguageModel) and ends[0] != ends[1]:
-        yield Finding(
-            "end of text",
-            "error",
-            f"the teacher ends its texts with {ends[0]!r}, the student's tokenizer with {ends[1]!r}",
-            "set `student.tokenizer.eos_token` to the teacher's, or the student learns never to stop",
-        )
-
-
-def _pad_tokens(teacher: Pair, student: Pair) -> Iterator[Finding]:
-    for name, pair in (("teacher", teacher), ("student", student)):
-        own, in_config = pair.tokenizer.pad_token_id, _text_config(pair.model).pad_token_id
-        if own is None:
-            yield Finding(
-                "padding token",
-                "error",
-                f"the {name}'s tokenizer has no padding token",
-                "set `tokenizer.pad_token = tokenizer.eos_token`",
-            )
-        elif in_config is not None and own != in_config:
-            yield Finding(
-                "padding token",
-                "error" if isinstance(pair, TextClassifier) else "warning",
-                f"the {name}'s tokenizer pads with {own}, and its configuration says {in_config}",
-                "set `model.config.pad_token_id = tokenizer.pad_token_id`; decoders look for the last token by it",
-            )
 
 
 def _dropout(teacher: Pair, student: Pair) -> Iterator[Finding]:
@@ -239,12 +261,14 @@ def _dtypes(teacher: Pair, student: Pair) -> Iterator[Finding]:
 def _shared_modules(teacher: Pair, student: Pair) -> Iterator[Finding]:
     shared = shared_weights(student.model, teacher.model)
     if shared:
+        (name, teachers_name), n_more = shared[0], len(shared) - 1
         yield Finding(
             "shared weights",
             "error",
-            f"{len(shared)} weights of the student are the teacher's own, {shared[0][0]} among them:"
-            " training the student changes its teacher",
-            "copy them: `copy.deepcopy(student.model)`, or make the student with `create_student`",
+            f"the student's {name} and the teacher's {teachers_name} are the same tensor in memory"
+            + (f", and so are {n_more} more" if n_more else "")
+            + ": training the student would change its teacher",
+            "copy them (`copy.deepcopy(student.model)`), freeze them, or make the student with `create_student`",
         )
 
 
@@ -260,54 +284,17 @@ def _frozen_student(teacher: Pair, student: Pair) -> Iterator[Finding]:
 
 #: The checks by name, in the order in which they run.
 PAIR_CHECKS: dict[str, PairCheck] = {
-    "vocabularies": _vocabularies,
-    "padded rows": _padded_rows,
-    "embedding rows": _embedding_rows,
+    "vocabularies": _of_language_models(vocabularies),
+    "padded rows": _of_language_models(padded_rows),
+    "embedding rows": _of_each(embedding_rows),
     "label order": _label_order,
     "problem type": _problem_types,
-    "chat templates": _chat_templates,
-    "end of text": _end_tokens,
-    "padding token": _pad_tokens,
+    "chat templates": _of_language_models(chat_templates),
+    "end of text": _of_language_models(end_tokens),
+    "padding token": _of_each(pad_tokens),
     "dropout": _dropout,
     "adapters": _adapters,
     "dtypes": _dtypes,
     "shared weights": _shared_modules,
     "trainable weights": _frozen_student,
 }
-
-
-def half_precision(student: nn.Module) -> list[str]:
-    """The types of trainable weights in which small steps are lost, sorted.
-
-    At a learning rate of 1e-5, ten steps of AdamW leave 84% of bf16 weights unchanged: the steps are below rounding.
-    """
-    return sorted({str(p.dtype) for p in student.parameters() if p.requires_grad and p.dtype.itemsize < 4})
-
-
-def shared_weights(student: nn.Module, teacher: nn.Module) -> list[tuple[str, str]]:
-    """The student's trainable weights that are the teacher's own: the name in the student and that in the teacher."""
-    in_teacher = {_memory(parameter): name for name, parameter in teacher.named_parameters()}
-    return [
-        (name, in_teacher[_memory(parameter)])
-        for name, parameter in student.named_parameters()
-        if parameter.requires_grad and parameter.numel() and _memory(parameter) in in_teacher
-    ]
-
-
-def _memory(parameter: nn.Parameter) -> tuple[Any, int]:
-    # Two parameters may be views of one tensor. A tensor without memory (meta, quantised, offloaded) is only itself.
-    address = parameter.data_ptr()
-    return (parameter.device, address) if address else (None, id(parameter))
-
-
-def _n_outputs(model: Any) -> int:
-    head = model.get_output_embeddings()
-    return head.weight.shape[0] if head is not None else _text_config(model).vocab_size
-
-
-def _text_config(model: Any) -> Any:
-    return model.config.get_text_config()
-
-
-def _render(tokenizer: PreTrainedTokenizerBase) -> str:
-    return str(tokenizer.apply_chat_template(_CONVERSATION, tokenize=False, add_generation_prompt=True))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,19 @@ from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.batching import encode_texts, pad_batch
 from distill_helpers.models.prediction_tasks import prediction_task
 from distill_helpers.models.text_models import LanguageModel
-from distill_helpers.training.batch_checks import BATCH_CHECKS, check_forward, check_labels, check_positions
-from distill_helpers.training.pair_checks import PAIR_CHECKS, Finding, Pair, check_pair
+from distill_helpers.models.word_pieces import encode_words
+from distill_helpers.training.batch_checks import (
+    BATCH_CHECKS,
+    check_forward,
+    check_labels,
+    check_lengths,
+    check_padding,
+)
+from distill_helpers.training.findings import Finding, Pair, raise_for_errors
+from distill_helpers.training.pair_checks import PAIR_CHECKS, check_pair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PreflightReport", "preflight"]
 
@@ -43,8 +55,7 @@ class PreflightReport:
 
     def raise_for_errors(self) -> None:
         """Raise ValueError with every error and its remedy, if there is one."""
-        if self.errors:
-            raise ValueError("\n".join(map(str, self.errors)))
+        raise_for_errors(self.findings)
 
     def __repr__(self) -> str:
         if not self.findings:
@@ -55,7 +66,7 @@ class PreflightReport:
 def preflight(
     teacher: Pair,
     student: Pair,
-    batch: Mapping[str, Any] | Sequence[str],
+    batch: Mapping[str, Any] | Sequence[str] | Sequence[Sequence[str]],
     config: DistillationConfig | None = None,
 ) -> PreflightReport:
     """Look for what makes a distillation learn the wrong thing in silence. Neither model is changed.
@@ -70,7 +81,7 @@ def preflight(
     Args:
         teacher, student: two classifiers or two language models. Each is used where it is, in the mode in which it is.
         batch: a few rows as the collator makes them (`input_ids`, `attention_mask`, and, if you have them, `labels` and
-            `teacher_logits`), or a few texts.
+            `teacher_logits`), or a few texts; for token classifiers, the words of a few texts.
         config: the objective; default soft targets alone at a temperature of 1.
 
     Returns:
@@ -94,7 +105,7 @@ def preflight(
     findings = check_pair(teacher, student)
     batches = _batches(teacher, student, batch)
     for name, pair, own in zip(("teacher", "student"), (teacher, student), batches, strict=True):
-        findings += check_positions(name, pair, own)
+        findings += [*check_padding(name, pair), *check_lengths(name, pair, own)]
     findings += (wrong := list(check_labels(batches[1], student)))
     if any(finding.severity == "error" for finding in wrong):  # the loss would refuse these labels
         for own in batches:
@@ -111,11 +122,13 @@ def preflight(
 
 
 def _batches(
-    teacher: Pair, student: Pair, batch: Mapping[str, Any] | Sequence[str]
+    teacher: Pair, student: Pair, batch: Mapping[str, Any] | Sequence[Any]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What each model reads. Texts are tokenised by each model's own tokenizer."""
     if not isinstance(batch, Mapping):
-        own = [pad_batch(encode_texts(pair.tokenizer, batch), pair.tokenizer) for pair in (teacher, student)]
+        if not isinstance(student, LanguageModel) and prediction_task(student.model) == "token_classification":
+            return _words_of(teacher, batch), _words_of(student, batch)
+        own = [pad_batch(encode_texts(pair.tokenizer, batch), _padding(pair)) for pair in (teacher, student)]
         if isinstance(student, LanguageModel):
             ids, mask = own[1]["input_ids"], own[1]["attention_mask"]
             own[1]["labels"] = ids.masked_fill(mask == 0, IGNORE_INDEX)
@@ -125,6 +138,25 @@ def _batches(
     both = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     both.setdefault("attention_mask", torch.ones_like(both["input_ids"]))
     return both, dict(both)
+
+
+def _words_of(pair: Pair, texts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+    """Texts of words as the model's own tokens, without labels, and which token stands for a word."""
+    encoded = encode_words(pair.tokenizer, texts)
+    batch = pad_batch(encoded.token_ids, pair.tokenizer, side="right")
+    batch["counts"] = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for row, places in enumerate(encoded.first_pieces):
+        batch["counts"][row, places] = True
+    return batch
+
+
+def _padding(pair: Pair) -> PreTrainedTokenizerBase:
+    """A tokenizer that can pad. Language models do not read which token pads: the mask hides it."""
+    if not isinstance(pair, LanguageModel) or pair.tokenizer.pad_token_id is not None:
+        return pair.tokenizer
+    tokenizer = copy.deepcopy(pair.tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    return tokenizer
 
 
 def _response_alone(config: DistillationConfig, causal: bool) -> DistillationConfig:

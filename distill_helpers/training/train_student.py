@@ -7,14 +7,15 @@ import copy
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback
 
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import load_text_classifier, pick_device
+from distill_helpers.models.image_models import ImageClassifier
+from distill_helpers.models.loading import load_text_classifier
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.training.checkpoints import (
     ASSEMBLY,
@@ -24,70 +25,29 @@ from distill_helpers.training.checkpoints import (
     is_claimed,
     newest_checkpoint,
 )
-from distill_helpers.training.checks import check_datasets, check_settings, check_task, choose_metric
-from distill_helpers.training.dataset import DistillationCollator, DistillationDataset
+from distill_helpers.training.checks import check_settings, choose_metric
+from distill_helpers.training.constant_answers import warn_if_nothing_was_learned
+from distill_helpers.training.distilled_student import DistilledStudent
 from distill_helpers.training.model_card import write_model_card
-from distill_helpers.training.output_folder import finished_student, locked, move_finished, refuse_other_models
+from distill_helpers.training.output_folder import (
+    finished_student,
+    locked,
+    move_finished,
+    refuse_other_models,
+    save_student,
+)
 from distill_helpers.training.projectors import remove_projectors
+from distill_helpers.training.run_setup import check_run, collator_for, history_of, training_arguments
+from distill_helpers.training.token_dataset import TrainingSet
 from distill_helpers.training.trainer import DistillationTrainer
-from distill_helpers.training.validation_metrics import selection_metric, warn_if_nothing_was_learned
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = ["DistilledStudent", "train_student_with_distillation"]
-
-
-class DistilledStudent(NamedTuple):
-    """What `train_student_with_distillation` returns.
-
-    Attributes:
-        model: the student of the best epoch, in evaluation mode.
-        tokenizer: the student's tokenizer.
-        history: one row for each epoch: `epoch`, the training loss and its terms, and the validation figures
-            `eval_loss`, `eval_accuracy`, `eval_nll` (with hard labels; nats), `eval_agreement` and `eval_kl` (with
-            teacher logits; KL(teacher ‖ student) at T = 1, nats). `eval_loss` depends on temperature and alpha; the
-            others can be compared between all runs.
-        output_dir: the folder with model, tokenizer, model card and `history.csv`.
-
-    Example:
-        Fine-tune a classifier on hard labels alone, which is the way to a teacher of your own:
-
-        >>> few = dh.load_help_desk().train.subset(range(0, 2500, 100))
-        >>> start = dh.load_course_model("help-desk-student", device="cpu")
-        >>> data = dh.DistillationDataset(few.texts, few.labels, None, start.tokenizer, max_length=32)
-        >>> hard_labels_alone = dh.DistillationConfig(alpha=0.0)
-        >>> result = dh.train_student_with_distillation(
-        ...     start, data, data, hard_labels_alone, n_epochs=1, output_dir="teacher", device="cpu", progress=False
-        ... )
-        >>> result
-        DistilledStudent(TextClassifier(BertForSequenceClassification, 5 classes, 1,060,357 parameters, cpu),
-        1 epoch, saved in teacher)
-        >>> result.classifier.predict(["my mac shows a grey screen"]).label[0]
-        'comp.sys.mac.hardware'
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    history: pd.DataFrame
-    output_dir: Path
-
-    @property
-    def classifier(self) -> TextClassifier:
-        """The student with its tokenizer, as the other functions of the package take it."""
-        return TextClassifier(self.model, self.tokenizer)
-
-    def __repr__(self) -> str:
-        n_epochs = len(self.history)
-        epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
-        return f"DistilledStudent({self.classifier!r}, {epochs}, saved in {self.output_dir})"
+__all__ = ["train_student_with_distillation"]
 
 
 def train_student_with_distillation(
-    student_model_name: str | Path | TextClassifier,
-    train_dataset: DistillationDataset,
-    val_dataset: DistillationDataset,
+    student_model_name: str | Path | TextClassifier | ImageClassifier,
+    train_dataset: TrainingSet,
+    val_dataset: TrainingSet,
     distillation_config: DistillationConfig | None = None,
     n_epochs: int = 5,
     learning_rate: float = 1e-3,
@@ -104,7 +64,7 @@ def train_student_with_distillation(
     resume: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
-    teacher: TextClassifier | None = None,
+    teacher: TextClassifier | ImageClassifier | None = None,
     metric_for_best_model: str | None = None,
 ) -> DistilledStudent:
     """Train a student on soft targets, hard labels and features, and return the student of its best epoch.
@@ -112,6 +72,9 @@ def train_student_with_distillation(
     The optimizer is AdamW with warm-up, a cosine decay to 0 and gradients clipped at norm 1. The best epoch is the one
     with the highest validation accuracy and, among epochs of equal accuracy, the lowest validation NLL; see
     `metric_for_best_model`. A warning says if that student is no better than the most frequent class.
+
+    The student may choose one of several classes, give several labels, or give scores, of texts or of pairs of texts.
+    The data sets and the configuration say so by their `task`, and must agree with the student.
 
     A run that was killed goes on from its last whole checkpoint and ends with the same weights, bit for bit. The
     student of a call that was finished in `output_dir` before is read back, with a warning that says so. A finished
@@ -121,13 +84,13 @@ def train_student_with_distillation(
     Under `torchrun` or `accelerate launch`, `batch_size` is that of each process. Two processes with 16 messages each
     train the same student as one process with 32, up to rounding, and log the same figures.
 
-    This is also the way to fine-tune a teacher: `DistillationConfig(alpha=0.0)` trains on hard labels alone, without
-    any teacher (the example of `DistilledStudent` does so).
+    `DistillationConfig(alpha=0.0)` trains on hard labels alone, without any teacher. `fine_tune_teacher` does so, from
+    texts and labels, with the defaults of a pretrained model.
 
     Args:
         student_model_name: a `TextClassifier` (from `students`; the function trains a copy), or a folder or Hub name as
-            `load_text_classifier` takes it.
-        train_dataset, val_dataset: tokenised with the student's own tokenizer.
+            `load_text_classifier` takes it; an `ImageClassifier` for images.
+        train_dataset, val_dataset: made with the student's own tokenizer or processor.
         distillation_config: what the student learns from; default `DistillationConfig()`.
         n_epochs: passes over the training set.
         learning_rate: the peak. The default suits a small student from scratch; for a pretrained model try 5e-5.
@@ -151,7 +114,9 @@ def train_student_with_distillation(
             "nll" need hard labels, and leave out messages without one. "agreement" with the teacher (ties: the lower
             KL) and "kl" need teacher logits. "loss" is the training's own loss, which depends on temperature and alpha.
             By default, features alone go by "loss", labelled messages by "accuracy", messages without any label by
-            "agreement".
+            "agreement". Several labels go by "micro_f1" (ties: the lower "bce"), or "macro_f1", "bce", "agreement" and
+            "kl"; scores go by "mse", or "spearman", "teacher_mse" and "teacher_spearman". Without any label, the
+            default is "agreement" or "teacher_mse".
 
     Returns:
         The best student, its history, and the folder in which the student was saved.
@@ -178,47 +143,35 @@ def train_student_with_distillation(
     """
     config = DistillationConfig() if distillation_config is None else distillation_config
     check_settings(n_epochs, learning_rate, batch_size, warmup_ratio, gradient_accumulation_steps)
-    if isinstance(student_model_name, TextClassifier):
+    if isinstance(student_model_name, TextClassifier | ImageClassifier):
         # The caller's student stays as it was, so that the same call can be made again after an interruption.
-        student = student_model_name._replace(model=copy.deepcopy(student_model_name.model))
+        student: Any = student_model_name._replace(model=copy.deepcopy(student_model_name.model))
     else:
         student = load_text_classifier(student_model_name, device="cpu")
-    check_task("student", student.model, config)
-    check_datasets(student, train_dataset, val_dataset, config, teacher)
+    reader = student[1]  # a tokenizer or a processor
+    check_run(student, train_dataset, val_dataset, config, teacher, group_by_length=group_by_length)
     metric = choose_metric(metric_for_best_model, val_dataset, config, teacher)
-    trainer_metric, greater_is_better = selection_metric(metric)
     output_dir = Path(output_dir)
     checkpoints = output_dir / "checkpoints"
 
-    args = TrainingArguments(
-        output_dir=str(checkpoints),
-        num_train_epochs=n_epochs,
+    args = training_arguments(
+        checkpoints,
+        metric,
+        n_epochs=n_epochs,
         learning_rate=learning_rate,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=2 * batch_size,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        train_sampling_strategy="group_by_length" if group_by_length else "random",
-        warmup_steps=warmup_ratio,
-        lr_scheduler_type="cosine",
+        batch_size=batch_size,
+        warmup_ratio=warmup_ratio,
+        device=device,
         weight_decay=weight_decay,
-        max_grad_norm=1.0,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=trainer_metric,
-        greater_is_better=greater_is_better,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        group_by_length=group_by_length,
         seed=seed,
-        data_seed=seed,
         report_to=report_to,
-        disable_tqdm=not progress,
-        use_cpu=pick_device(device).type == "cpu",
-        dataloader_pin_memory=pick_device(device).type == "cuda",
+        progress=progress,
     )
     run = describe_run(student.model, train_dataset, val_dataset, args, config, teacher)
     if resume and (finished := finished_student(output_dir, run, student)) is not None:
-        return DistilledStudent(finished[0], student.tokenizer, finished[1], output_dir)
+        return DistilledStudent(finished[0], reader, finished[1], output_dir)
     processes = PartialState()
     with contextlib.ExitStack() as stack:
         if processes.is_main_process:
@@ -238,8 +191,8 @@ def train_student_with_distillation(
             args,
             train_dataset=train_dataset,
             eval_dataset=val_dataset,
-            data_collator=DistillationCollator(student.tokenizer),
-            processing_class=student.tokenizer,
+            data_collator=collator_for(student, config),
+            processing_class=reader,
             callbacks=[KeepWhole(checkpoints, processes.wait_for_everyone), *callbacks],
             teacher=teacher,
         )
@@ -248,13 +201,13 @@ def train_student_with_distillation(
         trainer.train(resume_from_checkpoint=newest)
         processes.wait_for_everyone()  # each of them has read the best checkpoint, which is deleted below
 
-        history = _history(trainer.state.log_history, config)
+        history = history_of(trainer.state.log_history, config)
         model = student.model.eval()  # the Trainer has loaded the best weights into it
         remove_projectors(model)
         if processes.is_main_process:
             # Not trainer.save_model, which adds a pickle of the arguments.
-            model.save_pretrained(checkpoints / ASSEMBLY)
-            student.tokenizer.save_pretrained(checkpoints / ASSEMBLY)
+            save_student(model, checkpoints / ASSEMBLY)
+            reader.save_pretrained(checkpoints / ASSEMBLY)
             history.to_csv(checkpoints / ASSEMBLY / "history.csv", index=False)
             write_model_card(checkpoints / ASSEMBLY, model, config, history, args, metric)
             move_finished(checkpoints / ASSEMBLY, output_dir, run)
@@ -262,15 +215,4 @@ def train_student_with_distillation(
         processes.wait_for_everyone()
     if config.response_loss_weight > 0 and processes.is_main_process:
         warn_if_nothing_was_learned(student.label_names, val_dataset, history, metric)
-    return DistilledStudent(model, student.tokenizer, history, output_dir)
-
-
-def _history(log_history: list[dict[str, float]], config: DistillationConfig) -> pd.DataFrame:
-    """The Trainer's log as a table with one row for each epoch."""
-    import pandas as pd
-
-    terms = ("soft_target_loss", "task_loss", *config.feature_weights)
-    columns = ("epoch", "loss", *terms, *(f"eval_{name}" for name in ("loss", "accuracy", "nll", "agreement", "kl")))
-    epochs = pd.DataFrame(log_history).groupby("epoch", as_index=False).last()
-    # A state that was read from a checkpoint has its entries sorted by name; the columns have one order all the same.
-    return epochs[[name for name in columns if name in epochs]]
+    return DistilledStudent(model, reader, history, output_dir)

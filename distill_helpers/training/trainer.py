@@ -15,17 +15,21 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.distillation_loss import DistillationLoss, count_items
-from distill_helpers.models.batching import check_vocabulary, evaluation_mode
+from distill_helpers.models.batching import evaluation_mode, inputs_for
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.features import Features
+from distill_helpers.models.image_models import ImageClassifier
 from distill_helpers.models.text_models import LanguageModel, TextClassifier
 from distill_helpers.targets.features import take_features
-from distill_helpers.training.checks import check_models, check_task
+from distill_helpers.training.checkpoints import names_in_memory
+from distill_helpers.training.checks import check_dataset_task, check_lengths, check_padding_side, check_task
+from distill_helpers.training.image_dataset import check_image_pair
+from distill_helpers.training.item_counts import counted_items, repeated_rows
+from distill_helpers.training.pair_checks import check_live_pair
 from distill_helpers.training.projectors import feature_terms_for
-from distill_helpers.training.validation_metrics import validation_metrics
+from distill_helpers.training.task_validation import TASK_VALIDATION
 
 __all__ = ["DistillationTrainer"]
 
@@ -37,8 +41,9 @@ _COUNTS = "counts"
 class DistillationTrainer(Trainer):
     """transformers' `Trainer` with `DistillationLoss`. It can do everything that the Trainer can do.
 
-    Batches hold `teacher_logits` and, where feature terms are on, the teacher's features, as `DistillationDataset` and
-    `DistillationCollator` make them. Whatever the batches lack comes from the live `teacher`.
+    Batches hold `labels`, `teacher_logits` and, where feature terms are on, the teacher's features, as
+    `DistillationDataset` and `DistillationCollator` make them. Whatever the batches lack from a teacher comes from the
+    live `teacher`. The labels are those of the configuration's `task`; a `label_mask` is False where one is missing.
 
     Where the widths of the models differ, the projectors are a part of the student during training: they are in its
     optimizer and in its checkpoints. `remove_projectors` removes them again.
@@ -47,15 +52,17 @@ class DistillationTrainer(Trainer):
         model: the student.
         distillation_config: what the student learns from.
         args: the Trainer's own arguments; `args.seed` is also the seed of the projectors.
-        teacher: runs beside the student for what the batches lack. Its tokenizer must be the student's, since both
-            models read the same tokens. The teacher is moved to the Trainer's device and never trained. It runs without
-            dropout, and keeps the mode (training or evaluation) in which it came.
+        teacher: runs beside the student for what the batches lack. Its tokenizer, or its image processor, must be the
+            student's, since both models read the same tokens or pixel values. The teacher is moved to the Trainer's
+            device and never trained. It runs without dropout, and keeps the mode (training or evaluation) in which it
+            came.
         **kwargs: further arguments of the Trainer.
 
     Raises:
-        ValueError: feature terms without a teacher or its cached features, another vocabulary, models that do not fit
-            the configuration or each other (one column, multi-label, shared weights, classes in another order). During
-            training and evaluation: a loss that is not finite.
+        ValueError: feature terms without a teacher or its cached features, a model of another task than the
+            configuration's, a text (with its row) that is longer than a model has positions, or whatever `check_pair`
+            finds wrong with student and teacher: another vocabulary, classes in another order, shared weights … What
+            it only doubts is a warning. During training and evaluation: a loss that is not finite.
 
     Example:
         Two steps with a live teacher, which gives the logits and the features; the log has every term of the loss:
@@ -81,39 +88,39 @@ class DistillationTrainer(Trainer):
         ['epoch', 'grad_norm', 'hidden_loss', 'learning_rate', 'loss', 'soft_target_loss', 'step', 'task_loss']
     """
 
+    #: Checks of the pair that a subclass makes in its own way.
+    _checked_elsewhere: tuple[str, ...] = ()
+
     def __init__(
         self,
         model: PreTrainedModel,
         distillation_config: DistillationConfig,
         args: TrainingArguments,
         *,
-        teacher: TextClassifier | LanguageModel | None = None,
+        teacher: TextClassifier | ImageClassifier | LanguageModel | None = None,
         **kwargs: Any,
     ) -> None:
         # The Trainer would drop columns that the student's forward() does not name, such as teacher_logits.
         args.remove_unused_columns = False
-        # The figures of classes. Other tasks have metrics of their own, which the caller passes.
-        of_classes = distillation_config.task in ("single_label", "token_classification")
-        kwargs.setdefault("compute_metrics", validation_metrics if of_classes else None)
+        kwargs.setdefault("compute_metrics", TASK_VALIDATION[distillation_config.task].metrics)
         check_task("student", model, distillation_config)
+        for name in ("train_dataset", "eval_dataset"):
+            check_dataset_task(name, kwargs.get(name), distillation_config)
         if teacher is not None:
             check_task("teacher", teacher.model, distillation_config)
-            check_models(model, teacher.model)
-        terms = feature_terms_for(model, distillation_config, teacher, kwargs.get("train_dataset"), args.seed)
+        tokenizer, ignored = kwargs.get("processing_class"), self._checked_elsewhere
+        check_live_pair(teacher, model, tokenizer, distillation_config, ignored=ignored, warn=args.should_log)
+        check_image_pair(teacher, model, tokenizer, distillation_config)
+        check_padding_side(kwargs.get("data_collator"), model)
+        check_lengths({name: kwargs.get(name) for name in ("train_dataset", "eval_dataset")}, model, teacher)
+        with_features: Any = teacher  # those of images have no feature terms
+        terms = feature_terms_for(model, distillation_config, with_features, kwargs.get("train_dataset"), args.seed)
         super().__init__(model=model, args=args, **kwargs)
         # The loss is divided by the items of the whole accumulated batch already; the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True
         self.label_names = ["labels"]
         self.loss_fn = DistillationLoss(distillation_config, terms)
-        self.teacher = None
-        if teacher is not None:
-            check_vocabulary(
-                teacher.tokenizer,
-                kwargs.get("processing_class"),
-                "use the teacher's tokenizer for both (no trimmed vocabulary), or cached teacher_logits without feature"
-                " terms",
-            )
-            self.teacher = teacher.model.to(args.device)  # type: ignore[arg-type]
+        self.teacher = None if teacher is None else teacher.model.to(args.device)  # type: ignore[arg-type]
         self._evaluated = torch.zeros(2, dtype=torch.float64)  # the sum of the loss over its items, and their number
         self._term_sums: dict[str, Tensor] = {}
         self._term_steps = 0
@@ -127,7 +134,10 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         inputs = dict(inputs)
         labels, teacher_logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
-        counts = inputs.pop(_COUNTS, None) if model.training else self._counts(labels, self._n_repeated(len(labels)))
+        label_mask = inputs.pop("label_mask", None)
+        counts = inputs.pop(_COUNTS, None)
+        if not model.training:
+            counts = self._counts(labels, counts)
         teacher_features = take_features(inputs)
         terms = self.loss_fn.feature_terms
         lacks_logits = teacher_logits is None and (
@@ -138,10 +148,11 @@ class DistillationTrainer(Trainer):
             names = None if terms is None else terms.teacher_names
             # Without dropout, in whatever mode the teacher has been handed over.
             with torch.no_grad(), evaluation_mode(self.teacher), _capture(self.teacher, names) as captured:
-                live_logits = self.teacher(**inputs).logits
+                live_logits = self.teacher(**inputs_for(self.teacher, inputs)).logits
             teacher_logits = live_logits if teacher_logits is None else teacher_logits
             teacher_features = captured if teacher_features is None else teacher_features
         student: Any = self.accelerator.unwrap_model(model)
+        inputs = inputs_for(student, inputs)
         logits: list[Tensor] = []
 
         def values_of(forward: Callable[..., Any]) -> dict[str, Tensor]:
@@ -157,6 +168,7 @@ class DistillationTrainer(Trainer):
                 student_features=student_features,
                 teacher_features=teacher_features,
                 attention_mask=inputs.get("attention_mask"),
+                label_mask=label_mask,
             )
 
         values = self._inside_the_wrapper(model, inputs, values_of)
@@ -168,6 +180,8 @@ class DistillationTrainer(Trainer):
         outputs = {"logits": logits[0]}
         if self._measures and teacher_logits is not None and teacher_logits.shape == logits[0].shape:
             outputs["teacher_logits"] = teacher_logits
+            if counts is not None and counts.dim() == 2:  # the Trainer hands on nothing but outputs and labels
+                outputs[_COUNTS] = counts.long()
         return loss, outputs
 
     def _inside_the_wrapper(
@@ -219,7 +233,7 @@ class DistillationTrainer(Trainer):
         batches = self._prepared(batches)
         if batches and not self.loss_fn.config.causal:
             labels = batches[-1]["labels"]
-            counts = self._counts(labels, self._n_repeated(len(labels)))
+            counts = self._counts(labels, batches[-1].get(_COUNTS))
             if counts is not None:
                 batches[-1] = {**batches[-1], _COUNTS: counts}
         count = torch.zeros((), dtype=torch.long, device=device)
@@ -233,31 +247,18 @@ class DistillationTrainer(Trainer):
         return batches, count
 
     def _n_repeated(self, n_rows: int) -> int:
-        """How many of the last rows of the last batch are repetitions, with which several processes fill it up."""
-        state = self.accelerator.gradient_state
-        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return 0
-        first = self.accelerator.process_index * n_rows
-        return n_rows - min(max(state.remainder - first, 0), n_rows)
+        return repeated_rows(self.accelerator, n_rows)
 
     def _n_items(self, labels: Tensor) -> Tensor:
         return count_items(labels, self.loss_fn.config.causal, self.loss_fn.config.task)
 
-    def _counts(self, labels: Tensor, n_repeated: int) -> Tensor | None:
-        """The mask of the items that count; None where all of them do."""
-        if n_repeated == 0:
-            return None
-        if labels.dim() == 1 or self.loss_fn.config.task in ("multi_label", "regression"):
-            counts = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
-        else:
-            counts = labels != IGNORE_INDEX
-        counts[len(labels) - n_repeated :] = False
-        return counts
+    def _counts(self, labels: Tensor, given: Tensor | None) -> Tensor | None:
+        return counted_items(labels, self._n_repeated(len(labels)), given, self.loss_fn.config.task)
 
     @property
     def _measures(self) -> bool:
         """Whether evaluation compares the student with its teacher. A metric of the caller's sees the logits alone."""
-        return self.compute_metrics is validation_metrics
+        return self.compute_metrics is TASK_VALIDATION[self.loss_fn.config.task].metrics
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         self._evaluated = torch.zeros(2, dtype=torch.float64)
@@ -277,6 +278,11 @@ class DistillationTrainer(Trainer):
     def _prepared(self, batches: list) -> list:
         """The batches of a step on which the student is trained. Subclasses may change them here."""
         return batches
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        # Of a checkpoint; the caller's own files keep the names under which others look for the weights.
+        with names_in_memory(self.model) if _internal_call else contextlib.nullcontext():
+            super().save_model(output_dir, _internal_call)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         # Chosen by dimensions and not by name, since lists of names miss the norms of Llama and others.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,29 +9,35 @@ from scipy.special import log_softmax
 from transformers import EvalPrediction
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.training.dataset import DistillationDataset
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SELECTIONS", "best_row", "selection_metric", "validation_metrics", "warn_if_nothing_was_learned"]
+__all__ = ["SELECTIONS", "best_row", "selection_metric", "validation_metrics"]
 
-#: What `metric_for_best_model` may be. Each entry is the order of two epochs: columns of the history, with True where
-#: higher is better. The second column breaks ties of the first.
+#: What `metric_for_best_model` may be, over all tasks (`task_validation` has those of each). Each entry is the order of
+#: two epochs: columns of the history, with True where higher is better. The second column breaks ties of the first.
 SELECTIONS: dict[str, tuple[tuple[str, bool], ...]] = {
     "accuracy": (("eval_accuracy", True), ("eval_nll", False)),
     "agreement": (("eval_agreement", True), ("eval_kl", False)),
     "nll": (("eval_nll", False),),
     "kl": (("eval_kl", False),),
     "loss": (("eval_loss", False),),
+    "micro_f1": (("eval_micro_f1", True), ("eval_bce", False)),
+    "macro_f1": (("eval_macro_f1", True), ("eval_bce", False), ("eval_nll", False)),  # NLL: of tokens
+    "bce": (("eval_bce", False),),
+    "mse": (("eval_mse", False),),
+    "spearman": (("eval_spearman", True),),
+    "teacher_mse": (("eval_teacher_mse", False),),
+    "teacher_spearman": (("eval_teacher_spearman", True),),
 }
 
 
 def selection_metric(choice: str) -> tuple[str, bool]:
     """The name under which the Trainer finds this choice among the metrics, and whether higher is better.
 
-    The Trainer compares single numbers. `accuracy_then_nll` and `agreement_then_kl` are numbers that order epochs as
-    the two columns do.
+    The Trainer compares single numbers. `accuracy_then_nll` and its like are numbers that order epochs as the two
+    columns do.
     """
     columns = [name.removeprefix("eval_") for name, _ in SELECTIONS[choice]]
     return "_then_".join(columns), SELECTIONS[choice][0][1]
@@ -52,7 +55,8 @@ def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
     Args:
         prediction: `predictions` holds the student's logits (messages, classes) or (sequences, positions, classes), or
-            a tuple of these and the teacher's logits of the same shape. `label_ids` holds the labels, with
+            a tuple of these and the teacher's logits of the same shape, and, for positions, perhaps the mask that is 1
+            where a position counts, with a label or without. `label_ids` holds the labels, with
             `IGNORE_INDEX` for a message without a label, and for a position that does not count.
 
     Returns:
@@ -65,61 +69,41 @@ def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """
     labels = np.asarray(prediction.label_ids)
     given: Any = prediction.predictions
-    student, teacher = given if isinstance(given, tuple) else (given, None)
+    student, teacher, *counts = given if isinstance(given, tuple) else (given, None)
     items = np.ones_like(labels, dtype=bool) if labels.ndim == 1 else labels != IGNORE_INDEX
+    if counts:
+        items |= np.asarray(counts[0]) == 1
     rows = np.nonzero(items)[0]
     with np.errstate(invalid="ignore"):  # what is not finite is looked for below
         log_q = log_softmax(np.asarray(student, dtype=np.float64)[items], axis=-1)
     labels = labels[items]
-    if not np.isfinite(log_q).all():
-        row = rows[np.nonzero(~np.isfinite(log_q).all(axis=-1))[0][0]]
-        raise ValueError(
-            f"the student's logits of validation row {row} are not finite; the training has diverged: lower the"
-            " learning rate, or train in float32"
-        )
+    check_finite_rows(log_q, rows)
     metrics: dict[str, float] = {}
     labelled = labels != IGNORE_INDEX
     if labelled.any():
         right, nll = (log_q.argmax(-1) == labels)[labelled], -log_q[labelled, labels[labelled]].mean()
         metrics |= {"accuracy": float(right.mean()), "nll": float(nll)}
-        metrics["accuracy_then_nll"] = _in_one_number(metrics["accuracy"], metrics["nll"], len(right))
+        metrics["accuracy_then_nll"] = in_one_number(metrics["accuracy"], metrics["nll"], len(right))
     if teacher is not None and len(labels):
         log_p = log_softmax(np.asarray(teacher, dtype=np.float64)[items], axis=-1)
         same = log_q.argmax(-1) == log_p.argmax(-1)
         kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean()
         metrics |= {"agreement": float(same.mean()), "kl": float(kl)}
-        metrics["agreement_then_kl"] = _in_one_number(metrics["agreement"], metrics["kl"], len(same))
+        metrics["agreement_then_kl"] = in_one_number(metrics["agreement"], metrics["kl"], len(same))
     return metrics
 
 
-def warn_if_nothing_was_learned(
-    label_names: Sequence[str], validation: DistillationDataset, history: pd.DataFrame, choice: str
-) -> None:
-    """Warn if the student of the best epoch is right no more often than the most frequent class alone would be.
-
-    Labelled messages are judged by their labels, messages that have only a teacher by the teacher's predictions. A
-    student whose head was not trained (`choice` "loss" of features alone) is not for this function.
-    """
-    labels = [label for label in validation.labels if label != IGNORE_INDEX]
-    column, figure = "eval_accuracy", "accuracy"
-    if not labels and validation.teacher_logits is not None:
-        labels = validation.teacher_logits.argmax(dim=-1).tolist()
-        column, figure = "eval_agreement", "agreement with the teacher"
-    if not labels or column not in history:
-        return
-    reached = float(history[column].iloc[best_row(history, choice)])
-    (most_frequent, n_most_frequent), *others = Counter(labels).most_common()
-    # Of a set with one class, nothing can be learned from the figure.
-    if others and reached <= n_most_frequent / len(labels) + 1e-9:
-        warnings.warn(
-            f"the student has not learned to tell the classes apart: its validation {figure} is {reached:.1%}, and"
-            f" always answering {label_names[most_frequent]!r} would reach {n_most_frequent / len(labels):.1%}. Try"
-            " more epochs, a smaller batch size (more steps), or another learning rate",
-            stacklevel=3,
+def check_finite_rows(logits: np.ndarray, rows: np.ndarray) -> None:
+    """Raise ValueError, with its number among `rows`, if a row of the student's logits is not finite."""
+    if not np.isfinite(logits).all():
+        row = rows[np.nonzero(~np.isfinite(logits).all(axis=-1))[0][0]]
+        raise ValueError(
+            f"the student's logits of validation row {row} are not finite; the training has diverged: lower the"
+            " learning rate, or train in float32"
         )
 
 
-def _in_one_number(share: float, loss: float, n: int) -> float:
+def in_one_number(share: float, loss: float, n: float) -> float:
     """Orders by a share of `n` messages; of equal shares, the one with the lower loss is higher.
 
     Two different shares are at least 1/n apart, and the second term is at most 1/n.

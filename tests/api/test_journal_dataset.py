@@ -231,6 +231,7 @@ def test_a_student_learns_from_samples(make_classifier, messages, tmp_path):
     assert (second == (torch.tensor(messages.labels) + 1) % 5).float().mean() > 0.7
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_hard_labels(make_classifier, messages, tmp_path):
     tokenizer = make_classifier().tokenizer
     train = dataset_from_journal(with_samples(messages), messages.label_names, tokenizer, targets="hard")

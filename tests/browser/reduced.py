@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import functools
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class Reduced:
     quiz: int
 
 
+@functools.cache  # a cell is asked for again for each later cell
 def reads_and_binds(source: str) -> tuple[set[str], set[str]]:
     """Find the names that a cell takes from elsewhere (built-in ones included), and the names that it binds.
 
@@ -112,4 +114,4 @@ def _widget(source: str, cell: int) -> Widget:
             ):
                 controls = ast.Call(ast.Name("dict", ast.Load()), [], keywords)
                 return Widget(cell, name, ast.unparse(render), ast.unparse(controls))
-    raise ValueError(f"no line `name = live(render, …)` in:\n{source}")
+    raise ValueError(f"write the widget of this cell as `name = live(render, **controls)`:\n{source}")

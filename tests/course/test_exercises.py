@@ -56,6 +56,7 @@ def test_the_solution_is_right_and_says_why(number: str) -> None:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.slow
 def test_an_empty_answer_is_not_attempted(number: str) -> None:
     def empty(*_args: object, **_options: object) -> None: ...
 
@@ -82,6 +83,7 @@ def test_a_wrong_answer_is_told_what_is_wrong(number: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.slow
 def test_three_wrong_answers_or_more_and_not_one_message_for_all(number: str) -> None:
     answers = functions(WRONG_ANSWERS / f"{number.replace('.', '_')}.py").values()
     assert len(answers) >= 3

@@ -69,6 +69,7 @@ def test_attention_shown_is_the_models_own(small_tokenizer) -> None:
     assert shares_of(render_attention(MESSAGE, 1, 3, model=model)) == expected
 
 
+@pytest.mark.slow
 def test_a_long_message_is_cut_and_one_word_is_enough(small_tokenizer) -> None:
     model = tiny_classifier(small_tokenizer)
     assert "28 tokens; entropy" in render_attention("window " * 60, 0, 0, model=model)

@@ -50,6 +50,7 @@ def test_parameters_are_those_of_a_bert(shape: Shape) -> None:
     assert parameter_counts(shape) == (count(model.embeddings), count(model.encoder))
 
 
+@pytest.mark.slow
 def test_our_teacher_has_the_shape_that_is_written_down() -> None:
     teacher = load_course_model("help-desk-teacher", device="cpu").model
     embeddings, in_layers = parameter_counts(PUBLISHED["our teacher"])

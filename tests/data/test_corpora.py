@@ -72,6 +72,7 @@ def test_help_desk_validation_keeps_the_shares_of_the_queues(help_desk, raw_help
         assert abs(help_desk.validation.labels.count(label) - everything[queue] * 400 / 2917) < 1
 
 
+@pytest.mark.slow
 def test_the_seed_moves_help_desk_validation_and_never_its_test_set(help_desk):
     again, other = load_help_desk(seed=0), load_help_desk(seed=1)
     assert again == help_desk
@@ -80,6 +81,7 @@ def test_the_seed_moves_help_desk_validation_and_never_its_test_set(help_desk):
 
 
 @pytest.mark.parametrize(("n_words", "minimum"), [(26, 8), (10, 10)])
+@pytest.mark.slow
 def test_messages_and_windows_have_the_lengths_that_were_asked_for(n_words, minimum):
     splits = load_help_desk(n_words=n_words, min_window_words=minimum)
     for part in (splits.train, splits.validation, splits.test):
@@ -146,6 +148,7 @@ def test_windows_follow_each_other_without_gap_or_overlap(n, n_words, data):
 # 20 Newsgroups
 
 
+@pytest.mark.slow
 def test_newsgroups_have_the_published_sizes_and_twenty_classes():
     splits = load_newsgroups()
     assert len(splits.train) + len(splits.validation) == 11_293
@@ -157,6 +160,7 @@ def test_newsgroups_have_the_published_sizes_and_twenty_classes():
     assert rows_of(splits.test) == [(text.strip(), group) for group, text in raw_messages("test")]
 
 
+@pytest.mark.slow
 def test_the_seed_moves_newsgroups_validation_and_never_its_test_set():
     first, other = load_newsgroups(validation_size=50, seed=0), load_newsgroups(validation_size=50, seed=1)
     assert len(first.validation) == 50
@@ -165,6 +169,7 @@ def test_the_seed_moves_newsgroups_validation_and_never_its_test_set():
 
 
 @pytest.mark.parametrize("size", [0, 19, 11_293])
+@pytest.mark.slow
 def test_newsgroups_refuse_a_validation_size_that_does_not_fit(size):
     with pytest.raises(ValueError, match=f"cannot split {size} off 11293"):
         load_newsgroups(validation_size=size)

@@ -51,6 +51,7 @@ def real_messages():
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.999, 0.9, 0.5])
+@pytest.mark.slow
 def test_the_copy_of_a_real_message_always_goes(real_messages, threshold):
     for text in real_messages:
         assert deduplicate([text, text], threshold) == [0]

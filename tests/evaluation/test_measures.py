@@ -259,6 +259,29 @@ def test_latency_is_in_milliseconds_for_one_message(classifier, messages):
     assert 0.05 < latency <= elapsed / 10
 
 
+def test_latency_is_that_of_evaluation_and_the_model_keeps_its_mode(classifier, messages, monkeypatch):
+    modes, forward = [], classifier.model.forward
+
+    def watched(**inputs):
+        modes.append((classifier.model.training, inputs["input_ids"].shape[1]))
+        return forward(**inputs)
+
+    monkeypatch.setattr(classifier.model, "forward", watched)
+    classifier.model.train()
+    measure_latency(classifier, messages.texts, n_messages=5, warmup=1, max_length=7)
+    assert classifier.model.training
+    classifier.model.eval()
+    assert {training for training, _ in modes} == {False}
+    assert max(length for _, length in modes) == 7
+
+
+def test_latency_refuses_a_text_longer_than_the_positions_before_it_runs(classifier, messages, monkeypatch):
+    limit = classifier.model.config.max_position_embeddings
+    monkeypatch.setattr(classifier.model, "forward", None)
+    with pytest.raises(ValueError, match=rf"row 1: .* tokens, and the model has {limit} positions"):
+        measure_latency(classifier, ["no sound", "no sound " * limit], max_length=10_000)
+
+
 def test_throughput_is_in_messages_per_second(classifier, messages):
     start = time.perf_counter()
     throughput = measure_throughput(classifier, messages.texts, batch_size=8, max_texts=32)

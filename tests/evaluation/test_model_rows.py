@@ -14,7 +14,9 @@ from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.evaluation.task_metrics import multi_label_metrics, regression_metrics
 from distill_helpers.models.loading import base_encoder_path
 from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.models.word_predictions import predict_word_logits
 from distill_helpers.students.vocabulary import trim_vocabulary
+from distill_helpers.training.token_dataset import TokenClassificationDataset
 
 TEXTS = ["no sound", "a grey screen on my mac", "the printer prints nothing", "windows", "sound and screen"]
 
@@ -135,13 +137,13 @@ def test_data_of_another_task_are_refused(tokenizer, names, problem, data, optio
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (LabelledTexts(TEXTS, [0] * 5, ("O", "B")), {}, "got LabelledTexts.*which token"),
+        (LabelledTexts(TEXTS, [0] * 5, ("O", "B")), {}, r"row 0: the text is one str.*`text.split\(\)`"),
         (SimpleNamespace(label_names=("B", "O")), {}, "data's classes are"),
         ([], {}, "one item or more"),
         ([{"input_ids": [2, 3]}], {}, "row 0: the item needs input_ids and labels"),
         ([{"input_ids": [2, 3], "labels": [0]}], {}, "row 0: 2 input_ids and 1 labels"),
         ([{"input_ids": [2, 3], "labels": [0, 2]}], {}, "label 2 is neither one of the 2 classes"),
-        ([{"input_ids": [2, 3], "labels": [0, 1]}], {"timing": True}, "tokenised already"),
+        ([{"input_ids": [2, 3], "labels": [0, 1]}], {"max_length": 9}, "tokenised already"),
         ([{"input_ids": [2, 3], "labels": [0, 1]}], {"batch_size": 0}, "batch_size.*got 0"),
         ([{"input_ids": [2] * 41, "labels": [0] * 41}], {}, "row 0: the text has 41 tokens"),
     ],
@@ -149,3 +151,20 @@ def test_data_of_another_task_are_refused(tokenizer, names, problem, data, optio
 def test_items_that_do_not_fit_a_token_classifier_are_refused(tokenizer, data, options, message):
     with pytest.raises(ValueError, match=message):
         evaluate(model_of(tokenizer, ("O", "B"), kind=BertForTokenClassification), data, **options)
+
+
+def test_a_token_classifier_is_judged_on_words_with_a_label_each(tokenizer):
+    model = model_of(tokenizer, ("O", "B", "I"), kind=BertForTokenClassification)
+    words = [text.split() for text in TEXTS]
+    labels = [[(row + i) % 3 if i % 4 else IGNORE_INDEX for i in range(len(w))] for row, w in enumerate(words)]
+    data = SimpleNamespace(texts=words, labels=labels)
+    row = evaluate(model, data, teacher_logits=predict_word_logits(model, words))
+    items = TokenClassificationDataset(words, labels, None, tokenizer)
+    assert row.pop("agreement") == 1
+    assert row == pytest.approx(evaluate(model, items), abs=1e-9)
+    with pytest.raises(ValueError, match=r"row 0: \d+ words need a list of as many labels, got \[0\]"):
+        evaluate(model, SimpleNamespace(texts=words, labels=[[0], *labels[1:]]))
+    with pytest.raises(ValueError, match=r"lie beyond the model's max_length"):
+        evaluate(model, data, max_length=4)
+    with pytest.raises(ValueError, match="timing reads whole texts"):
+        evaluate(model, data, timing=True)

@@ -30,6 +30,7 @@ def saved(figure):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_a_history_is_drawn_with_its_losses_apart_from_the_validation():
     figure = plot_history(HISTORY)
     losses, validation = figure.axes
@@ -106,6 +107,7 @@ def test_rows_are_bars_of_the_mean_with_the_deviation_over_seeds(value, heights,
 
 
 @pytest.mark.parametrize("name", ["$\\frac{$", "<script>alert(1)</script>", "5 $ and 6 $"])
+@pytest.mark.slow
 def test_hostile_names_are_shown_as_they_are(name):
     rows = plot_compare({name: [{"accuracy": 0.5}], "b": [{"accuracy": 0.25}]})
     assert rows.get_suptitle() == f"accuracy from 0.25 (b) to 0.5 ({name})"

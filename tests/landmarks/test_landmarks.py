@@ -91,6 +91,7 @@ def test_the_repr_of_the_settings_is_one_line_with_what_differs_from_the_default
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_every_recipe_runs_on_an_encoder_and_on_a_decoder(name, teacher, data, training):
     before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
     result = RECIPES[name](teacher, data, training)
@@ -105,6 +106,7 @@ def test_every_recipe_runs_on_an_encoder_and_on_a_decoder(name, teacher, data, t
     assert set(load_file(training.output_dir / "model.safetensors")) == set(fresh.model.state_dict())
 
 
+@pytest.mark.slow
 def test_every_recipe_makes_its_transfer_texts_where_the_data_have_none(teacher, data, training, stages):
     prune_and_heal(teacher, dataclasses.replace(data, transfer=()), training)
     ((_, train),) = stages
@@ -112,6 +114,7 @@ def test_every_recipe_makes_its_transfer_texts_where_the_data_have_none(teacher,
     assert train.labels[len(data.train.texts) :] == [-100] * training.n_transfer
 
 
+@pytest.mark.slow
 def test_distilbert_starts_from_alternating_layers_and_has_three_parts(teacher, data, training, stages):
     distilbert(teacher, data, training)
     ((config, _),) = stages
@@ -140,6 +143,7 @@ def test_distilberts_ablations_leave_a_part_out(teacher, data, training, stages,
         assert getattr(config, name) == pytest.approx(value)
 
 
+@pytest.mark.slow
 def test_distilbert_from_random_weights_knows_nothing_of_the_teacher(teacher, data, training):
     slow = dataclasses.replace(training, learning_rate=1e-12)
     kept = distilbert(teacher, data, slow).model.state_dict()
@@ -151,6 +155,7 @@ def test_distilbert_from_random_weights_knows_nothing_of_the_teacher(teacher, da
     assert all(not torch.allclose(kept[name], random.model.state_dict()[name], atol=1e-3) for name in weights)
 
 
+@pytest.mark.slow
 def test_tinyberts_two_stages(teacher, data, training, stages):
     tinybert(teacher, data, training, hidden_size=16)
     (first, read), (second, _) = stages
@@ -166,6 +171,7 @@ def test_tinyberts_two_stages(teacher, data, training, stages):
     assert (second.temperature, second.alpha, second.uses_features) == (1.0, 1.0, False)
 
 
+@pytest.mark.slow
 def test_tinyberts_ablations(teacher, data, training, stages):
     tinybert(teacher, data, training, hidden_size=16, attention=False, augmentation=False)
     (first, read), (_, read_too) = stages
@@ -177,6 +183,7 @@ def test_tinyberts_ablations(teacher, data, training, stages):
     assert [config.uses_features for config, _ in stages] == [False]
 
 
+@pytest.mark.slow
 def test_minilm_compares_only_the_last_layer(teacher, data, training, stages):
     minilm(teacher, data, training)
     (first, _), (second, read) = stages
@@ -187,6 +194,7 @@ def test_minilm_compares_only_the_last_layer(teacher, data, training, stages):
     assert -100 not in read.labels
 
 
+@pytest.mark.slow
 def test_minilm_v2_takes_other_heads_and_version_1_does_not(teacher, data, training, stages):
     minilm(teacher, data, training, version=2, hidden_size=16, n_heads=2, relation_heads=8)
     config = stages[0][0]
@@ -200,6 +208,7 @@ def test_minilm_v2_takes_other_heads_and_version_1_does_not(teacher, data, train
         minilm(teacher, data, training, version=3)
 
 
+@pytest.mark.slow
 def test_the_data_driven_student_learns_labels_and_never_what_the_filters_dropped(teacher, data, training, stages):
     good = "my new graphics card shows nothing but a black picture on this old computer"
     leaked = data.test.texts[0]
@@ -254,6 +263,7 @@ def test_the_baseline_starts_where_it_is_told_to(monkeypatch, teacher, data, tra
     assert all(torch.equal(a, b) for a, b in pairs) == (not random_weights)
 
 
+@pytest.mark.slow
 def test_a_live_teacher_and_cached_features_train_the_same_student(data, training, base_tokenizer):
     teacher = tiny_teacher("bert", base_tokenizer)
     kept = distilbert(teacher, data, training).model.state_dict()

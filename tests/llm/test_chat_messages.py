@@ -17,6 +17,13 @@ MARKED = (
 )
 #: As templates of reasoning models: what the assistant wrote before is shortened once the conversation goes on.
 FORGETFUL = PLAIN.replace("{{ m.content }}", "{{ m.content if loop.last or m.role == 'user' else m.content[:4] }}")
+#: As Qwen3's: reasoning stands before the answer, but only in turns after the last message of the user.
+THINKING = (
+    "{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}"
+    "{% endif %}{% endfor %}{% for m in messages %}<turn>{{ m.role }}\n{% if m.role == 'assistant' and"
+    " loop.index0 > ns.last %}<think>\n{{ m.reasoning_content or '' }}\n</think>\n\n{% endif %}{{ m.content }}</turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+)
 CONVERSATION = [
     {"role": "user", "content": "where is my order"},
     {"role": "assistant", "content": "no sound"},
@@ -96,6 +103,55 @@ def test_they_are_cut_and_go_through_collator_and_targets(
 def test_what_cannot_be_learnt_is_refused_with_its_row(make_tokenizer, template, row, message):
     with pytest.raises(ValueError, match=message):
         CompletionDataset.from_messages([ONE_TURN, row], make_tokenizer(template=template))
+
+
+def test_a_template_that_drops_earlier_reasoning_is_learnt_turn_by_turn(make_tokenizer):
+    tokenizer = make_tokenizer(template=THINKING)
+    reasoned = [dict(message) for message in CONVERSATION]
+    reasoned[1]["reasoning_content"] = "mac or PC?"
+    with pytest.raises(ValueError, match=r"row 1: .* up to message 1 .*pass split_turns=True"):
+        CompletionDataset.from_messages([ONE_TURN, reasoned], tokenizer)
+    one = CompletionDataset.from_messages([ONE_TURN], tokenizer)
+    assert learnt_text(one, 0) == "<think>\n\n</think>\n\nno sound</turn>"
+    data = CompletionDataset.from_messages([ONE_TURN, reasoned], tokenizer, split_turns=True)
+    assert [learnt_text(data, row) for row in range(len(data))] == [
+        "<think>\n\n</think>\n\nno sound</turn>",
+        "<think>\nmac or PC?\n</think>\n\nno sound</turn>",
+        "<think>\n\n</think>\n\n my mac</turn>",
+    ]
+    for row, n in enumerate((2, 2, 4)):
+        assert data.token_ids[row] == tokenizer.apply_chat_template(reasoned[:n] if row else ONE_TURN)["input_ids"]
+    assert "mac or PC?" not in tokenizer.decode(data.token_ids[2])  # what the model sees when it writes the turn
+
+
+def test_a_marked_template_says_what_of_an_earlier_turn_is_left(make_tokenizer):
+    """What the template cuts from earlier turns is neither read nor learnt."""
+    marked = MARKED.replace(
+        "{{ m.content }}</turn>{% endgen", "{{ m.content if loop.last else m.content[:2] }}</turn>{% endgen"
+    )
+    data = CompletionDataset.from_messages([CONVERSATION], make_tokenizer(template=marked))
+    assert learnt_text(data, 0) == "no</turn> my mac</turn>"
+    turns = CompletionDataset.from_messages([CONVERSATION], make_tokenizer(template=marked), split_turns=True)
+    assert [learnt_text(turns, row) for row in (0, 1)] == ["no sound</turn>", " my mac</turn>"]
+
+
+@pytest.mark.parametrize("template", [PLAIN, MARKED], ids=["plain", "marked"])
+def test_turns_apart_are_the_turns_together(make_tokenizer, template):
+    tokenizer = make_tokenizer(begin=True, template=template)
+    whole = CompletionDataset.from_messages([CONVERSATION], tokenizer)
+    turns = CompletionDataset.from_messages([CONVERSATION], tokenizer, split_turns=True)
+    assert turns.token_ids[1] == whole.token_ids[0]
+    assert turns.n_tokens[0] + turns.n_tokens[1] == whole.n_tokens[0]
+
+
+def test_text_before_the_assistant_that_depends_on_later_turns_is_refused(make_tokenizer):
+    counted = "{{ messages | length }} messages\n" + PLAIN
+    with pytest.raises(ValueError, match=r"row 0: .* up to message 1"):
+        CompletionDataset.from_messages([CONVERSATION], make_tokenizer(template=counted))
+    early = PLAIN.replace("{{ bos_token }}", "{{ 'asked ' if add_generation_prompt else '' }}")
+    for split_turns in (False, True):
+        with pytest.raises(ValueError, match=r"row 0: .* up to message 1"):
+            CompletionDataset.from_messages([ONE_TURN], make_tokenizer(template=early), split_turns=split_turns)
 
 
 def test_a_conversation_whose_answer_is_cut_off_is_refused(make_tokenizer):

@@ -67,6 +67,7 @@ def relative(actual, expected):
     share=st.sampled_from([0.3, 0.7, 1.0]),
 )
 @settings(deadline=None, max_examples=150, derandomize=True)
+@pytest.mark.slow
 def test_loss_and_gradients_are_those_of_autograd_in_fp64(
     seed, shape, vocabulary, widths, divergence, temperature, chunk_size, trained, share
 ):

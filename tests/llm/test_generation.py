@@ -90,6 +90,7 @@ def test_an_error_leaves_the_settings_as_they_were(with_settings, prompts, monke
     assert model.model.training
 
 
+@pytest.mark.slow
 def test_everything_that_writes_is_free_of_them(with_settings, completions, help_desk, pairs):
     hostile = {name: SETTINGS[name] for name in ("repetition_penalty", "min_new_tokens", "suppress_tokens", "top_p")}
     batch = CompletionCollator(completions.tokenizer)([completions[row] for row in (0, 3, 5)])

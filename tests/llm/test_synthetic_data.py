@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from distill_helpers import LabelledTexts
 from distill_helpers.llm import synthetic_data
 from distill_helpers.llm.synthetic_data import list_prompt, lower_case_words, write_messages
-from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.language_model_loading import load_language_model
 from distill_helpers.models.text_models import LanguageModel
 
 SCREEN, PRINTER = "comp.graphics", "comp.windows.x"
@@ -91,6 +91,7 @@ def test_messages_are_a_function_of_the_seed_and_the_rest_of_the_program_is_not(
     assert torch.rand(1) == after
 
 
+@pytest.mark.slow
 def test_temperature_and_top_k_are_obeyed(write):
     assert write(temperature=1e-4) == write(temperature=1e-4, top_k=1) == write(top_k=1)
     assert write() != write(top_k=1)

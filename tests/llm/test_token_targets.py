@@ -42,6 +42,7 @@ def outcomes_in_fp64(logits, ids, temperature):
     chunk_size=st.sampled_from([None, 1, 3, 100]),
 )
 @settings(deadline=None, max_examples=100, derandomize=True)
+@pytest.mark.slow
 def test_top_k_targets_with_a_bucket_are_a_divergence_of_k_plus_1_outcomes(
     seed, n_tokens, k, divergence, temperature, chunk_size
 ):

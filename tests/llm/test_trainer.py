@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import TrainerCallback, TrainingArguments
+from training_runs import arguments
+from transformers import TrainerCallback
 
 from distill_helpers import DistillationConfig
 from distill_helpers.llm import (
@@ -20,21 +21,6 @@ from distill_helpers.losses.causal_alignment import causal_shift
 from distill_helpers.models.text_models import LanguageModel
 
 SOFT = DistillationConfig(temperature=1.0, alpha=1.0)
-
-
-def arguments(folder, **changes):
-    settings = {
-        "max_steps": 4,
-        "per_device_train_batch_size": 3,
-        "learning_rate": 3e-3,
-        "lr_scheduler_type": "constant",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "save_strategy": "no",
-        "use_cpu": True,
-        "seed": 0,
-    }
-    return TrainingArguments(str(folder), **settings | changes)
 
 
 def trainer_of(student, data, folder, config=SOFT, *, teacher=None, callbacks=(), extra=None, **changes):
@@ -65,6 +51,7 @@ def assert_differ(one, other):
     assert any(not torch.allclose(tensor, other[name], atol=1e-5) for name, tensor in one.items())
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_to_its_teacher(make_language_model, completions, tmp_path):
     student, teacher = make_language_model(0), make_language_model(1, hidden_size=48)
     trainer = trainer_of(student.model, completions, tmp_path, teacher=teacher, max_steps=40)
@@ -142,6 +129,7 @@ class StopAfter(TrainerCallback):
 
 
 @pytest.mark.parametrize("extra", [{}, {"on_policy_fraction": 0.5, "max_new_tokens": 6}])
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
     make_language_model, completions, tmp_path, extra
 ):
@@ -163,6 +151,7 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
     assert_same(student.state_dict(), whole, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_on_policy_trains_on_what_the_student_writes(make_language_model, completions, tmp_path):
     teacher = make_language_model(1)
     seen = []

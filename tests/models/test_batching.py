@@ -2,10 +2,12 @@
 
 import copy
 import sys
+import warnings
 
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModel,
     BertConfig,
     BertForSequenceClassification,
@@ -22,7 +24,6 @@ from transformers import (
 
 from distill_helpers.models.batching import (
     check_batch_size,
-    check_pad_token,
     check_positions,
     encode_texts,
     evaluation_mode,
@@ -31,6 +32,7 @@ from distill_helpers.models.batching import (
     position_limit,
     to_device,
 )
+from distill_helpers.models.pad_tokens import check_pad_token
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 
 
@@ -100,6 +102,30 @@ def test_a_text_that_is_longer_than_the_learned_positions_is_refused_with_row_an
             check_positions(model, [[5], [5] * (limit + 1)])
         with pytest.raises((IndexError, RuntimeError)):
             model(torch.full((1, limit + 1), 5))
+
+
+@pytest.mark.parametrize("kind", ["openai-gpt", "nystromformer", "gpt_neo", "bart", "mpnet", "roformer", "canine"])
+def test_the_limit_is_the_longest_text_that_the_model_can_read(kind):
+    widths = {"hidden_size": 8, "n_embd": 8, "d_model": 8, "embedding_size": 8, "intermediate_size": 8}
+    heads = {"num_attention_heads": 1, "n_head": 1, "num_heads": 1, "encoder_attention_heads": 1}
+    layers = {"num_hidden_layers": 1, "n_layer": 1, "num_layers": 1, "encoder_layers": 1, "decoder_layers": 1}
+    own = {
+        "nystromformer": {"num_landmarks": 2, "segment_means_seq_len": 2},
+        "gpt_neo": {"attention_types": [[["global"], 1]]},
+        "canine": {"num_hash_functions": 2, "downsampling_rate": 2, "local_transformer_stride": 4},
+    }
+    size = {} if kind == "canine" else {"vocab_size": 40}
+    positions = {"max_position_embeddings": 14, "n_positions": 14}
+    options = widths | heads | layers | size | positions | {"decoder_attention_heads": 1} | own.get(kind, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **options)).eval()
+    limit = position_limit(model)
+    assert 12 <= limit <= 14
+    with torch.no_grad():
+        model(input_ids=torch.full((1, limit), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.full((1, limit + 1), 5))
 
 
 # Padding

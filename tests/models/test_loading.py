@@ -17,7 +17,8 @@ from distill_helpers import TextClassifier, load_course_model, load_text_classif
 from distill_helpers.data.installed_files import file_sha256, installed_file
 from distill_helpers.models import loading as models
 from distill_helpers.models.architectures import embedding_weight
-from distill_helpers.models.loading import base_encoder_path, language_model_path, load_language_model, pick_device
+from distill_helpers.models.language_model_loading import load_language_model
+from distill_helpers.models.loading import base_encoder_path, language_model_path, pick_device
 from distill_helpers.models.manifest import write_manifest
 from distill_helpers.models.text_models import predict_logits
 
@@ -155,6 +156,7 @@ def test_a_trained_head_does_not_live_on_under_new_names(make_classifier, tmp_pa
     assert all(torch.equal(tensor, body[name]) for name, tensor in loaded[0].bert.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_new_head_is_a_function_of_the_seed():
     def head(seed):
         return load_text_classifier(base_encoder_path(), label_names=NAMES, device="cpu", seed=seed).model.classifier
@@ -444,6 +446,14 @@ def test_an_adapter_without_peft_says_what_to_install(tmp_path):
     with pytest.raises(
         ImportError, match=r'adapter .* needs the package peft; run `pip install "distill-helpers\[lora\]"`'
     ):
+        load_text_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "fault"), [("", "Expecting value"), ("{", "Expecting"), ("[]", "it holds a list")])
+def test_a_damaged_adapter_is_named(tmp_path, text, fault):
+    (tmp_path / "adapter_config.json").write_text(text)
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(ValueError, match=rf"adapter_config\.json is damaged.*{fault}"):
         load_text_classifier(tmp_path)
 
 

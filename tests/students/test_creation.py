@@ -103,6 +103,7 @@ def test_a_student_end_to_end(make_student, base_classifier, texts, tmp_path):
     assert torch.equal(predict_logits(load_text_classifier(tmp_path, device="cpu"), texts[:5]), logits[:5])
 
 
+@pytest.mark.slow
 def test_its_embeddings_are_the_teachers_unless_they_are_declined(make_student, base_classifier, texts):
     student, random = make_student(), make_student(teacher_embeddings=False)
     tokenizer, kept = trim_vocabulary(base_classifier.tokenizer, texts, 500)

@@ -1,11 +1,13 @@
 """Pruning: importances checked by hand, and cuts that provably change nothing, or exactly the right thing."""
 
+import copy
 from itertools import pairwise
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, NAMES, assert_untouched, hooks_of, snapshot, tiny_teacher
+from tiny_models import ARCHITECTURES, NAMES, assert_untouched, hooks_of, snapshot, tiny_model, tiny_teacher
 from torch.nn import functional
+from transformers import OPTConfig
 
 from distill_helpers.models.architectures import (
     embedding_weight,
@@ -15,8 +17,9 @@ from distill_helpers.models.architectures import (
 )
 from distill_helpers.models.batching import encode_texts
 from distill_helpers.models.loading import load_text_classifier
-from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.models.text_models import TextClassifier, label_options, predict_logits
 from distill_helpers.students.pruning import feed_forward_importance, layer_importance, prune
+from distill_helpers.targets.features import precompute_teacher_features
 
 TEXTS = ["the screen is black", "windows", "my mac does not start since the update of last week", "a card", "no sound"]
 
@@ -302,3 +305,42 @@ def test_importance_reads_texts_up_to_max_length_alone(small_tokenizer, measure)
     ):
         torch.testing.assert_close(torch.as_tensor(cut), torch.as_tensor(short), atol=1e-6, rtol=1e-6)
         assert not torch.allclose(torch.as_tensor(cut), torch.as_tensor(whole), atol=1e-4)
+
+
+def decoder(kind, tokenizer):
+    """A decoder with 40 learned positions, and a tokenizer that would let 200 tokens pass."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = 200
+    if kind == "gpt2":
+        return tiny_teacher("gpt2", tokenizer)
+    config = OPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=40,
+        pad_token_id=tokenizer.pad_token_id,
+        **label_options(NAMES),
+    )
+    return TextClassifier(tiny_model(config), tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_texts_longer_than_the_learned_positions_are_refused_with_their_row(small_tokenizer, kind, monkeypatch):
+    teacher = decoder(kind, small_tokenizer)
+    texts = ["no sound", "grey screen", "no sound " * 60]
+    assert len(layer_importance(teacher, texts, max_length=40)) == 4
+    assert len(transformer_layers(prune(teacher, texts, n_layers=2, max_length=40).model)) == 2
+    names = ["hidden.0", "hidden.3"]
+    features = precompute_teacher_features(teacher, texts, names, max_length=40, device="cpu", progress=False)
+    assert max(map(len, features.token_ids)) == 40
+    monkeypatch.setattr(teacher.model.base_model, "forward", None)  # nothing runs
+    for refused in (
+        lambda: layer_importance(teacher, texts),
+        lambda: prune(teacher, texts, n_layers=2),
+        lambda: precompute_teacher_features(teacher, texts, names, device="cpu", progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"row 2: the text has .* tokens, and the model has 40 positions"):
+            refused()

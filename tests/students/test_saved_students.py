@@ -10,9 +10,11 @@ from architectures_table import (
     WAYS,
     difference_after_loading,
     difference_by_batch,
+    own_classifier,
     small_tokenizer,
     tiny_classifier,
     tiny_decoder,
+    trimmed_student,
 )
 from peft import LoraConfig, get_peft_model
 
@@ -25,7 +27,6 @@ DECODERS = list(ARCHITECTURES)[list(ARCHITECTURES).index("GPT-2") :]
 REFUSED = {
     ("ModernBERT", "cut_layers 1, 2"): "'model.layers.0.attn_norm' is a LayerNorm, then a Identity",
     ("T5 encoder", "cut_layers 1, 2"): "has_relative_attention_bias",
-    ("T5 encoder", "create_student"): "task is token_classification",
     ("ModernBERT", "prune neurons"): "feed-forward part of ModernBertEncoderLayer is not known",
     ("GPT-2", "prune neurons"): "feed-forward part of GPT2Block is not known",
     ("GPT-2", "narrow_student"): "GPT2Config has none of",
@@ -58,6 +59,18 @@ def test_a_classifier_is_what_was_made_or_is_refused(tokenizer, name, way, tmp_p
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_language_model_is_what_was_made_or_is_refused(tokenizer, name, way, tmp_path):
     assert_saved_as_made(name, way, tiny_decoder(name, tokenizer), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_student_with_a_trimmed_vocabulary_of_its_teachers_kind_is_what_was_made(name, tmp_path):
+    teacher = own_classifier(name)
+    student = trimmed_student(teacher)
+    assert len(student.tokenizer) < len(teacher.tokenizer)
+    assert student.model.config.vocab_size == len(student.tokenizer)
+    assert difference_after_loading(student, tmp_path) == 0
+    if name != "T5 encoder":
+        assert difference_by_batch(student) < 1e-5
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "T5 encoder"])

@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from sklearn.decomposition import PCA
 from tiny_models import distances, same_weights, student_of
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import BPE
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
+from tokenizers import AddedToken
+from transformers import AutoTokenizer, BertTokenizer
 
 from distill_helpers.models.architectures import embedding_weight
 from distill_helpers.students.vocabulary import project_embeddings, trim_vocabulary
@@ -87,6 +86,7 @@ def test_a_german_word_without_its_entry_is_spelled_out(base_tokenizer):
 
 @given(size=st.integers(150, 900), start=st.integers(0, 100))
 @settings(deadline=None, max_examples=15)
+@pytest.mark.slow
 def test_the_entries_used_most_are_kept(base_tokenizer, help_desk, size, start):
     corpus = help_desk.train.texts[start : start + 40]
     tokenizer, _ = trim_vocabulary(base_tokenizer, corpus, size)
@@ -132,12 +132,6 @@ def test_the_length_limit_is_inherited(base_tokenizer, trimmed):
 def test_a_vocabulary_too_small_for_the_characters_is_refused(base_tokenizer):
     with pytest.raises(ValueError, match=f"size must be at least {ALWAYS_KEPT} .*, got 100"):
         trim_vocabulary(base_tokenizer, ["one"], 100)
-
-
-def test_a_tokenizer_that_is_not_wordpiece_is_refused():
-    bpe = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocab={"a": 0, "b": 1}, merges=[])))
-    with pytest.raises(TypeError, match="WordPiece"):
-        trim_vocabulary(bpe, ["a b"], 500)
 
 
 # project_embeddings
@@ -203,6 +197,14 @@ def test_the_sign_of_a_component_is_fixed_by_its_largest_entry(make_classifier):
 def test_sizes_that_do_not_fit_are_refused(make_classifier, width, entries, kept, message):
     with pytest.raises(ValueError, match=message):
         project_embeddings(student_of(width, entries), make_classifier().model, kept)
+
+
+def test_rows_that_the_teacher_does_not_have_are_named(make_classifier):
+    teacher = make_classifier().model
+    with pytest.raises(ValueError, match=r"kept_ids names row 400, and the teacher's embedding has 400 rows"):
+        project_embeddings(student_of(2, 3), teacher, [5, 400, 401])
+    with pytest.raises(ValueError, match=r"names row -1"):
+        project_embeddings(student_of(2, 3), teacher, [5, -1, 3])
 
 
 # Added tokens

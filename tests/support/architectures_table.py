@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import transformers as tr
 from peft import LoraConfig, get_peft_model
+from trained_tokenizers import trained_tokenizer
 
 import distill_helpers as dh
 from distill_helpers.models.architectures import transformer_layers
@@ -68,6 +69,25 @@ ARCHITECTURES = {
     ),
 }
 
+#: The kind of tokenizer that an architecture comes with, of `trained_tokenizers.KINDS`.
+OWN_TOKENIZERS = {
+    "BERT": "BERT",
+    "RoBERTa": "RoBERTa",
+    "DeBERTa-v2": "DeBERTa-v2",
+    "ModernBERT": "GPT-2",
+    "ELECTRA": "BERT",
+    "DistilBERT": "BERT",
+    "T5 encoder": "T5",
+    "GPT-2": "GPT-2",
+    "GPT-NeoX": "GPT-2",
+    "Llama": "Llama 2",
+    "Qwen3": "Qwen",
+    "Qwen3-MoE": "Qwen",
+    "Gemma 3": "Llama 2",
+    "Phi": "GPT-2",
+    "DeepSeek-V3": "Llama 3",
+}
+
 
 def tiny_classifier(name, tokenizer):
     """A classifier with random weights; of a T5 encoder, a token classifier, for there is no other."""
@@ -100,8 +120,14 @@ def merged(teacher):
     return teacher._replace(model=get_peft_model(copy.deepcopy(teacher.model), config).merge_and_unload().eval())
 
 
+def inputs_of(teacher):
+    """The texts; for a teacher that classifies tokens, their words."""
+    tokens = dh.prediction_task(teacher.model) == dh.PredictionTask.TOKEN_CLASSIFICATION
+    return [text.split() for text in TEXTS] if tokens else TEXTS
+
+
 WAYS = {
-    "create_student": lambda t: dh.create_student(t, TEXTS, vocab_size=200, hidden_size=16),
+    "create_student": lambda t: dh.create_student(t, inputs_of(t), vocab_size=200, hidden_size=16),
     "cut_layers 0, 3": lambda t: dh.cut_layers(t, [0, 3]),
     "cut_layers 1, 2": lambda t: dh.cut_layers(t, [1, 2]),
     "narrow_student": lambda t: dh.narrow_student(t, hidden_size=16, n_layers=3),
@@ -109,6 +135,16 @@ WAYS = {
     "prune neurons": lambda t: dh.prune(t, TEXTS, feed_forward_size=24),
     "merged adapter": merged,
 }
+
+
+def own_classifier(name):
+    """A classifier with random weights and the kind of tokenizer that its architecture comes with."""
+    return tiny_classifier(name, trained_tokenizer(OWN_TOKENIZERS[name]))
+
+
+def trimmed_student(teacher):
+    """A student whose vocabulary is about half of the teacher's."""
+    return dh.create_student(teacher, inputs_of(teacher), vocab_size=len(teacher.tokenizer) // 2, hidden_size=16)
 
 
 def logits_of(pair, texts=TEXTS):
@@ -127,7 +163,8 @@ def difference_after_loading(student, folder):
     elif type(student.model).__name__.endswith("ForSequenceClassification"):
         loaded = dh.load_text_classifier(folder, device="cpu")
     else:
-        loaded = TextClassifier(type(student.model).from_pretrained(folder).eval(), student.tokenizer)
+        tokenizer = tr.AutoTokenizer.from_pretrained(folder)
+        loaded = TextClassifier(type(student.model).from_pretrained(folder).eval(), tokenizer)
     return float((logits_of(loaded) - logits_of(student)).abs().max())
 
 
@@ -150,7 +187,7 @@ def small_tokenizer():
 
 def cell(way, teacher):
     try:
-        student = WAYS[way](teacher)
+        student = way(teacher)
     except (TypeError, ValueError) as error:
         return f"refused: {type(error).__name__}: {str(error)[:60]}…"
     with tempfile.TemporaryDirectory() as folder:
@@ -161,15 +198,16 @@ def main() -> None:
     tr.logging.set_verbosity_error()
     tr.logging.disable_progress_bar()
     tokenizer = small_tokenizer()
-    print("|", " | ".join(["architecture", "batch and padding", *WAYS]), "|")
-    print("|---" * (len(WAYS) + 2), "|", sep="")
+    print("|", " | ".join(["architecture", "batch and padding", *WAYS, "own vocabulary, trimmed"]), "|")
+    print("|---" * (len(WAYS) + 3), "|", sep="")
     for name in ARCHITECTURES:
         for teacher in filter(None, (tiny_classifier(name, tokenizer), tiny_decoder(name, tokenizer))):
             classifies = isinstance(teacher, TextClassifier)
             whole_texts = type(teacher.model).__name__.endswith("ForSequenceClassification")
             spread = f"{difference_by_batch(teacher):.0e}" if whole_texts else "–"
             ways = [w for w in WAYS if classifies or w not in ("create_student", "narrow_student")]
-            cells = [cell(way, teacher) if way in ways else "–" for way in WAYS]
+            cells = [cell(WAYS[way], teacher) if way in ways else "–" for way in WAYS]
+            cells.append(cell(trimmed_student, own_classifier(name)) if classifies else "–")
             print("|", " | ".join([type(teacher.model).__name__, spread, *cells]), "|", flush=True)
 
 

@@ -13,7 +13,12 @@ from training_runs import flat, train
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 import distill_helpers as dh
-from distill_helpers.llm import CompletionDataset, LLMDistillationTrainer
+from distill_helpers.llm import (
+    CompletionCollator,
+    CompletionDataset,
+    LLMDistillationTrainer,
+    precompute_token_targets,
+)
 
 WORLD = int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -51,11 +56,16 @@ def of_a_classifier(folder, *, n_texts, resume=True, alpha=0.6, **choices):
     return flat(result.model), result.history.to_dict("records")
 
 
-def of_a_language_model(folder, *, tie):
-    """A small Llama that learns from a live teacher."""
+def of_a_language_model(folder, *, tie=True, n_texts=48, n_eval=48, cached=False, packed_length=None):
+    """A small Llama that learns from a live teacher, or from the teacher's targets on disk."""
     tokenizer = dh.load_course_model("help-desk-student", device="cpu").tokenizer
     texts = dh.load_help_desk().train.subset(range(0, 480, 10)).texts
-    data = CompletionDataset.from_pairs([text[:20] for text in texts], [text[:60] for text in texts], tokenizer)
+    sets = [
+        CompletionDataset.from_pairs(
+            [text[:20] for text in part], [text[: 30 + i] for i, text in enumerate(part)], tokenizer
+        )
+        for part in (texts[:n_texts], texts[:n_eval])
+    ]
 
     def model(seed):
         torch.manual_seed(seed)
@@ -72,7 +82,8 @@ def of_a_language_model(folder, *, tie):
 
     args = TrainingArguments(
         output_dir=str(folder / "llm"),
-        max_steps=4,
+        num_train_epochs=2,
+        per_device_eval_batch_size=16 // WORLD,
         per_device_train_batch_size=16 // WORLD,
         learning_rate=1e-3,
         logging_steps=1,
@@ -81,14 +92,22 @@ def of_a_language_model(folder, *, tie):
         use_cpu=True,
         disable_tqdm=True,
     )
-    student = model(0)
+    student, teacher = model(0), dh.LanguageModel(model(1), tokenizer)
+    if cached:
+        options = {"k": 50, "temperature": 2.0, "device": "cpu", "progress": False}
+        rank = os.environ.get("RANK", "0")
+        sets = [
+            data.with_targets(precompute_token_targets(teacher, data, cache_dir=folder / f"targets-{rank}", **options))
+            for data in sets
+        ]
     trainer = LLMDistillationTrainer(
         student,
-        dh.DistillationConfig(alpha=0.5),
+        dh.DistillationConfig(temperature=2.0, alpha=0.5),
         args,
-        train_dataset=data,
-        eval_dataset=data,
-        teacher=dh.LanguageModel(model(1), tokenizer),
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
+        teacher=None if cached else teacher,
+        data_collator=CompletionCollator(tokenizer, packed_length=packed_length),
     )
     trainer.train()
     log = [
@@ -110,6 +129,11 @@ RUNS = {
     ),
     "untied head": lambda folder: of_a_language_model(folder, tie=False),
     "tied head": lambda folder: of_a_language_model(folder, tie=True),
+    "sequences that do not fill the last batch": lambda folder: of_a_language_model(folder, n_texts=43, n_eval=21),
+    "sequences for one process alone": lambda folder: of_a_language_model(folder, n_texts=36, n_eval=33, cached=True),
+    "packed sequences": lambda folder: of_a_language_model(
+        folder, n_texts=43, n_eval=21, cached=True, packed_length=40
+    ),
 }
 
 

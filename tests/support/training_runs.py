@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from distill_helpers import DistillationDataset, load_text_classifier, train_student_with_distillation
 from distill_helpers.data.installed_files import file_sha256
@@ -18,6 +18,22 @@ TRACKERS = {"wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptu
 def train(student, sets, folder, config=None, **settings):
     settings = {"n_epochs": 1, "batch_size": 16, "device": "cpu", "progress": False} | settings
     return train_student_with_distillation(student, *sets, config, output_dir=folder, **settings)
+
+
+def arguments(folder, **changes):
+    """Of four steps that log, save and report nothing."""
+    settings = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 3,
+        "learning_rate": 3e-3,
+        "lr_scheduler_type": "constant",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "seed": 0,
+    }
+    return TrainingArguments(str(folder), **settings | changes)
 
 
 def flat(model):

@@ -188,6 +188,7 @@ def test_the_size_is_that_of_the_dtype(bert, texts):
     assert compute(bert, texts, max_bytes=size // 2, storage_dtype=torch.float16).nbytes == size // 2
 
 
+@pytest.mark.slow
 def test_the_size_stands_in_the_progress_bar(bert, texts, capfd):
     compute(bert, texts * 50, ("hidden.3",), progress=True, batch_size=250)
     said = capfd.readouterr().err

@@ -1,5 +1,6 @@
 """The student's training set: tokenised once, padded to the batch, unlabelled where there is no label."""
 
+import copy
 import math
 
 import numpy as np
@@ -12,8 +13,9 @@ from transformers import AutoTokenizer
 from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.models.architectures import ModelShape
-from distill_helpers.models.batching import encode_texts
+from distill_helpers.models.batching import encode_texts, evaluation_mode
 from distill_helpers.models.loading import base_encoder_path
+from distill_helpers.models.text_models import predict_logits
 from distill_helpers.targets.features import TeacherFeatures
 from distill_helpers.training.dataset import DistillationCollator, DistillationDataset
 
@@ -173,8 +175,8 @@ def poisoned(row, value):
         (["a", "b", "c"], np.array([True, False, True]), None, "row 0: the label .*True.* is no class index"),
         (["a", "b", "c"], torch.tensor([True, False, True]), None, "row 0: the label .* is no class index"),
         (["a", "b", "c"], [0, "1", 2], None, r"row 1: the label '1' is a name; pass its index"),
-        (["a", "b", "c"], [0, [0, 2], 2], None, "row 1: the label .* several labels for a text are a multi-label task"),
-        (["a", "b", "c"], torch.zeros(3, 4, dtype=torch.long), None, "row 0: the label .* multi-label task"),
+        (["a", "b", "c"], [0, [0, 2], 2], None, "row 1: the label .* several labels for a text need task='multi_lab"),
+        (["a", "b", "c"], torch.zeros(3, 4, dtype=torch.long), None, "row 0: the label .* need task='multi_label'"),
         (["a", "b", "c"], [0, 1, -2], None, "row 2: label -2 is neither a class index nor -100"),
         (["a", "b", "c"], [0, 1, 2], poisoned(1, math.nan), "row 1.*not finite"),
         (["a", "b", "c"], None, poisoned(2, math.inf), "row 2.*not finite"),
@@ -206,3 +208,22 @@ def test_features_that_are_not_finite_are_refused_with_the_row(tokenizer, value)
     features = TeacherFeatures({"hidden.1": tensor}, token_ids, ModelShape(2, 4, 1), 1.0, False)
     with pytest.raises(ValueError, match=r"row 1: the teacher's feature 'hidden\.1' is not finite"):
         DistillationDataset(texts, None, None, tokenizer, teacher_features=features)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_student_learns_from_the_positions_at_which_it_predicts(make_classifier, side):
+    """BERT numbers positions from the first column: with padding on the left, training would read other ones."""
+    student, tokenizer = make_classifier(), copy.deepcopy(make_classifier().tokenizer)
+    tokenizer.padding_side = side
+    texts = ["no sound", "the screen of my mac stays grey after the update"]
+    data = DistillationDataset(texts, [0, 1], None, tokenizer)
+    batch = DistillationCollator(tokenizer)([data[0], data[1]])
+    batch.pop("labels")
+    with torch.no_grad(), evaluation_mode(student.model):
+        logits = student.model(**batch).logits
+    torch.testing.assert_close(logits, predict_logits(student, texts), atol=1e-6, rtol=0)
+
+
+def test_only_two_sides_are_there(tokenizer):
+    with pytest.raises(ValueError, match="side must be 'left' or 'right', got 'both'"):
+        DistillationCollator(tokenizer, side="both")

@@ -14,6 +14,8 @@ CONFIG = DistillationConfig(
     temperature=3.0, alpha=0.25, divergence="generalized_jsd", divergence_options={"beta": 0.125}
 )
 
+HARD = DistillationConfig(alpha=0.0)
+
 
 @pytest.fixture
 def history():
@@ -74,6 +76,14 @@ def test_a_tie_goes_to_the_lower_nll_and_then_to_the_earlier_epoch(
     args = TrainingArguments(output_dir=str(tmp_path / "c"), num_train_epochs=3, report_to="none", use_cpu=True)
     path = write_model_card(tmp_path, make_classifier().model, CONFIG, history, args, "accuracy")
     assert row(path.read_text(encoding="utf-8"), "best epoch") == f"{best} of 3"
+
+
+def test_a_model_that_had_no_teacher_is_not_called_distilled(tmp_path, make_classifier, history):
+    args = TrainingArguments(str(tmp_path / "checkpoints"))
+    for config, title in ((CONFIG, "# Distilled bert classifier"), (HARD, "# Fine-tuned bert classifier")):
+        card = write_model_card(tmp_path, make_classifier().model, config, history, args, "accuracy").read_text()
+        assert title in card
+        assert ("knowledge-distillation" in card) == (config is CONFIG)
 
 
 def test_the_settings_are_those_of_the_run(card_path):

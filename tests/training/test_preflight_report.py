@@ -7,12 +7,13 @@ import torch
 from byte_tokenizer import byte_tokenizer
 from peft import LoraConfig, get_peft_model
 from tiny_models import NAMES, tiny_config, tiny_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.batching import encode_texts, pad_batch
 from distill_helpers.models.text_models import LanguageModel, TextClassifier, predict_logits
+from distill_helpers.training.batch_checks import check_lengths
 from distill_helpers.training.preflight_report import PreflightReport, preflight
 
 TEXTS = ["my screen stays black", "how do i send the second parcel back to you", "thank you very much", "no sound"]
@@ -176,7 +177,6 @@ def no_gradient(teacher, student, batch):
         (other_label_order, "label order"),
         (other_classes, "label order"),
         (other_problem_type, "problem type"),
-        (other_pad_id, "padding token"),
         (half_precision, "dtypes"),
         (frozen, "trainable weights"),
         (shared_layer, "shared weights"),
@@ -199,6 +199,51 @@ def test_a_fault_of_a_pair_of_classifiers_is_named(small_tokenizer, fault, check
     assert all(f.reason and f.remedy for f in report.findings)
     with pytest.raises(ValueError, match=f"error: {check}: "):
         report.raise_for_errors()
+
+
+def test_a_padding_token_that_the_configuration_denies_is_named(small_tokenizer):
+    teacher, student = classifier(small_tokenizer), classifier(small_tokenizer, 1)
+    other_pad_id(teacher, student, {})
+    (finding,) = preflight(teacher, student, TEXTS).findings
+    assert (finding.check, finding.severity) == ("padding token", "warning")  # BERT does not look for it
+    decoders = [TextClassifier(tiny_model(tiny_config("gpt2", 400, 1), seed), small_tokenizer) for seed in (0, 1)]
+    assert preflight(*decoders, TEXTS).findings == ()
+    other_pad_id(*decoders, {})
+    (finding,) = preflight(*decoders, TEXTS).findings
+    assert (finding.check, finding.severity) == ("padding token", "error")
+    assert (
+        "pads with token 0, but by its configuration this GPT2ForSequenceClassification looks for 7" in finding.reason
+    )
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("roberta", 510), ("bert", 512)])
+def test_positions_are_those_that_the_model_has_learned(small_tokenizer, kind, limit):
+    size = {"vocab_size": 400, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = AutoConfig.for_model(kind, **size, intermediate_size=8, pad_token_id=0, num_labels=3)
+    config.max_position_embeddings = limit + (1 if kind == "roberta" else 0)  # a row for padding
+    pair = TextClassifier(AutoModelForSequenceClassification.from_config(config).eval(), small_tokenizer)
+    ids = torch.full((2, limit + 1), 7)
+    mask = torch.ones_like(ids)
+    mask[0, 5:] = 0
+    found = list(check_lengths("student", pair, {"input_ids": ids, "attention_mask": mask}))
+    assert [(f.check, f.severity) for f in found] == [("positions", "error")]
+    assert f"row 1 has {limit + 1} tokens, and the student has {limit} positions" in found[0].reason
+    mask[1, limit:] = 0
+    assert list(check_lengths("student", pair, {"input_ids": ids, "attention_mask": mask})) == []
+
+
+def test_positions_that_are_not_learned_only_warn(byte_level):
+    pair = language_model(byte_level, max_position_embeddings=8)
+    ids = torch.full((1, 9), 7)
+    (finding,) = check_lengths("student", pair, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    assert finding.severity == "warning"
+
+
+def test_language_models_without_a_padding_token_can_be_checked_on_texts(byte_level):
+    tokenizer = with_another(byte_level, pad_token=None)
+    report = preflight(language_model(byte_level), LanguageModel(language_model(byte_level, 1).model, tokenizer), TEXTS)
+    assert {"padding token"} <= named(report)
+    assert report.errors == ()
 
 
 def test_each_finding_of_dropout_is_seen_in_two_passes_too(small_tokenizer):
@@ -338,8 +383,10 @@ def test_two_kinds_of_models_and_an_empty_batch_are_refused(small_tokenizer, byt
 def test_the_report_says_each_finding_on_a_line(small_tokenizer):
     teacher, student = classifier(small_tokenizer), classifier(small_tokenizer, 1)
     other_pad_id(teacher, student, {})
+    frozen(teacher, student, {})
     report = preflight(teacher, student, TEXTS)
     assert isinstance(report, PreflightReport)
-    assert "\n  error: padding token: the student's tokenizer pads with 0, and its configuration says 7; set " in repr(
+    assert "\n  error: trainable weights: no weight of the student is trainable; call " in repr(report)
+    assert "\n  warning: padding token: the student's tokenizer pads with 0, and its configuration says 7; " in repr(
         report
     )

@@ -46,6 +46,7 @@ def epoch_loss(student, data, config):
 # The gradient
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_batch_in_the_whole_training(make_classifier, make_sets, tmp_path):
     results = [
         train(
@@ -65,6 +66,7 @@ def test_training_changes_every_matrix(make_classifier, make_sets, tmp_path):
     assert [name for name in before if "weight" in name and torch.equal(before[name], after[name])] == []
 
 
+@pytest.mark.slow
 def test_with_alpha_0_the_teacher_does_not_matter(make_classifier, make_sets, tmp_path):
     config = DistillationConfig(alpha=0.0)
     runs = [
@@ -78,6 +80,7 @@ def test_with_alpha_0_the_teacher_does_not_matter(make_classifier, make_sets, tm
     assert not torch.equal(flat(runs[0].model), flat(labels.model))
 
 
+@pytest.mark.slow
 def test_with_alpha_1_the_labels_do_not_matter(make_classifier, make_sets, tmp_path):
     config = DistillationConfig(alpha=1.0)
     unlabelled = make_sets()
@@ -93,6 +96,7 @@ def test_with_alpha_1_the_labels_do_not_matter(make_classifier, make_sets, tmp_p
     assert not torch.equal(flat(runs[0].model), flat(teacher.model))
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(make_classifier, make_sets, tmp_path):
     runs = [
         train(make_classifier(dropout=0.1), make_sets(), tmp_path / str(i), seed=seed)
@@ -114,6 +118,7 @@ class RecordRates(TrainerCallback):
         self.rates.append(optimizer.param_groups[0]["lr"])
 
 
+@pytest.mark.slow
 def test_the_rate_rises_for_the_warm_up_share_and_falls_to_zero(make_classifier, make_sets, tmp_path):
     recorder = RecordRates()
     train(
@@ -175,6 +180,7 @@ def test_logged_terms_are_those_of_the_loss(make_classifier, make_sets, tmp_path
     assert row["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_weighted_sum_of_its_terms_in_every_epoch(make_classifier, make_sets, tmp_path):
     history = train(
         make_classifier(dropout=0.1), make_sets(), tmp_path, DistillationConfig(alpha=0.3), n_epochs=3, batch_size=10
@@ -265,6 +271,7 @@ def test_a_student_that_gets_everything_wrong_is_saved_too(make_classifier, cont
     assert torch.equal(flat(load_text_classifier(tmp_path, device="cpu").model), flat(result.model))
 
 
+@pytest.mark.slow
 def test_a_folder_can_be_the_student(make_classifier, make_sets, tmp_path):
     student = make_classifier(seed=5)
     student.model.save_pretrained(tmp_path / "student")
@@ -276,6 +283,7 @@ def test_a_folder_can_be_the_student(make_classifier, make_sets, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_without_progress_nothing_is_printed_and_with_it_something_is(make_classifier, make_sets, tmp_path, capfd):
     train(make_classifier(), make_sets(), tmp_path / "a", n_epochs=1)
     assert capfd.readouterr().out == ""
@@ -374,6 +382,7 @@ def interrupted(inputs, output, step=MID_THIRD_EPOCH):
     return output / "checkpoints"
 
 
+@pytest.mark.slow
 def test_batches_by_length_pad_less_and_show_every_message(make_classifier, make_sets, tmp_path, monkeypatch):
     seen = []
     collate = DistillationCollator.__call__
@@ -423,6 +432,7 @@ def flip_a_byte_in_the_middle(path):
 @pytest.mark.parametrize(
     "name", ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
 )
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     inputs, uninterrupted, interrupted_in_the_third_epoch, tmp_path, damage, name
 ):
@@ -492,6 +502,7 @@ def test_checkpoints_of_another_student_or_other_data_are_refused(make_classifie
         train(student, sets, unfinished, DistillationConfig(alpha=alpha), n_epochs=2)
 
 
+@pytest.mark.slow
 def test_resume_false_deletes_them(make_classifier, make_sets, unfinished, tmp_path):
     shutil.copytree(unfinished, tmp_path / "again")
     recorder = RecordRates()
@@ -501,6 +512,7 @@ def test_resume_false_deletes_them(make_classifier, make_sets, unfinished, tmp_p
     assert torch.equal(flat(again.model), flat(fresh.model))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_read_back_with_a_word_and_made_again_on_demand(make_classifier, make_sets, tmp_path):
     student, sets = make_classifier(), make_sets()
     first = train(student, sets, tmp_path, n_epochs=1)

@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import hooks_of
 from training_runs import StopAt, flat, train, weights_sha256
-from transformers import LlamaConfig, LlamaForSequenceClassification, TrainingArguments
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    TrainingArguments,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+)
 
 from distill_helpers import (
     DistillationCollator,
@@ -31,6 +37,7 @@ from distill_helpers.models.batching import encode_texts, pad_batch
 from distill_helpers.models.capture import capture_features
 from distill_helpers.models.text_models import label_options, predict_logits
 from distill_helpers.training import projectors, trainer as distillation_trainer
+from distill_helpers.training.run_setup import collator_for
 
 
 def make_trainer(
@@ -219,6 +226,22 @@ def test_a_teacher_with_its_classes_in_another_order_is_refused(make_classifier,
         make_trainer(make_classifier(), make_sets()[0], tmp_path, DistillationConfig(), teacher=teacher)
 
 
+def test_a_collator_that_pads_on_the_other_side_is_refused(make_classifier, make_sets, tmp_path):
+    data, _ = make_sets()
+    options = {"train_dataset": data, "args": TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)}
+    collator = DistillationCollator(data.tokenizer, side="left")
+    with pytest.raises(ValueError, match=r"pads on the left, .* write DistillationCollator\(tokenizer, side='right'\)"):
+        DistillationTrainer(make_classifier().model, DistillationConfig(), data_collator=collator, **options)
+    config = XLNetConfig(vocab_size=400, d_model=16, n_layer=1, n_head=2, d_inner=16, num_labels=5)
+    last_column = XLNetForSequenceClassification(config)
+    DistillationTrainer(last_column, DistillationConfig(), data_collator=collator, **options)
+    assert collator_for(TextClassifier(last_column, data.tokenizer), DistillationConfig()).side == "left"
+    with pytest.raises(ValueError, match="the collator pads on the right"):
+        DistillationTrainer(
+            last_column, DistillationConfig(), data_collator=DistillationCollator(data.tokenizer), **options
+        )
+
+
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
 @pytest.mark.parametrize("who", ["student", "teacher"])
 def test_models_of_other_tasks_are_refused(make_classifier, make_sets, tmp_path, problem, who):
@@ -336,6 +359,7 @@ def test_each_term_changes_the_weights_in_the_first_step(models, make_sets, kind
     assert (on[: len(off)] - off).abs().max() > 1e-5
 
 
+@pytest.mark.slow
 def test_a_term_that_is_off_costs_nothing_and_leaves_every_bit_as_it_is(models, make_sets, tmp_path, monkeypatch):
     teacher, _ = models()
     data = make_sets()[0]
@@ -372,6 +396,7 @@ def test_without_teacher_logits_the_live_teacher_gives_the_same_weights(models, 
 
 
 @pytest.mark.parametrize("width", [None, 32], ids=["projected", "equal widths"])
+@pytest.mark.slow
 def test_live_and_cached_features_give_the_same_weights(models, make_sets, make_feature_sets, tmp_path, kind, width):
     (teacher, student), config = models(kind, width), DistillationConfig(**EVERYTHING)
     before = copy.deepcopy(teacher.model.state_dict())
@@ -399,6 +424,7 @@ def test_fp16_features_change_little(models, make_feature_sets, tmp_path):
 
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (1, 8)])
+@pytest.mark.slow
 def test_accumulation_does_not_change_feature_losses(models, make_sets, tmp_path, kind, batch_size, accumulation):
     config, data = DistillationConfig(**EVERYTHING), make_sets()[0]
     runs = []
@@ -569,6 +595,7 @@ def test_checkpoints_of_other_features_or_another_teacher_are_refused(models, ma
             train(student, sets, tmp_path, **{"config": config, "n_epochs": 2} | settings)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_cached_features_are_refused(models, make_feature_sets, tmp_path):
     config = DistillationConfig(intermediate_layers=True)
     teacher, student = models()
@@ -599,6 +626,7 @@ def evaluated(student, teacher, texts, config):
 
 
 @pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.slow
 def test_features_alone_choose_the_epoch_by_the_validation_loss(
     models, make_feature_sets, tmp_path, help_desk, labelled
 ):
@@ -636,6 +664,7 @@ def test_features_alone_choose_the_epoch_by_the_validation_loss(
     assert all(torch.equal(weights[name], before[name]) for name in head)  # features have no say there
 
 
+@pytest.mark.slow
 def test_features_alone_need_no_logits_and_bring_the_student_nearer(models, make_sets, tmp_path, help_desk, kind):
     config = DistillationConfig(**EVERYTHING, response_loss_weight=0)
     teacher, student = models(kind, width=32)

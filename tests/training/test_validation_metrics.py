@@ -11,13 +11,14 @@ from transformers import EvalPrediction
 
 from distill_helpers import DistillationConfig, DistillationDataset, classification_metrics
 from distill_helpers.models.text_models import predict_logits
-from distill_helpers.training import train_student, trainer as trainer_module
+from distill_helpers.training import train_student
+from distill_helpers.training.constant_answers import warn_if_nothing_was_learned
+from distill_helpers.training.task_validation import TASK_VALIDATION
 from distill_helpers.training.validation_metrics import (
     SELECTIONS,
     best_row,
     selection_metric,
     validation_metrics,
-    warn_if_nothing_was_learned,
 )
 
 
@@ -83,9 +84,7 @@ HISTORY = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize(
-    ("choice", "row"), [("accuracy", 2), ("nll", 2), ("agreement", 1), ("kl", 3), ("loss", 3)], ids=SELECTIONS
-)
+@pytest.mark.parametrize(("choice", "row"), [("accuracy", 2), ("nll", 2), ("agreement", 1), ("kl", 3), ("loss", 3)])
 def test_the_best_row_of_a_history(choice, row):
     assert best_row(HISTORY, choice) == row
 
@@ -114,7 +113,8 @@ def figures_of(monkeypatch, **columns):
             found["agreement_then_kl"] = found["agreement"] + 1 / (1 + found["kl"]) / 21
         return found
 
-    monkeypatch.setattr(trainer_module, "validation_metrics", invented)
+    of_classes = TASK_VALIDATION["single_label"]._replace(metrics=invented)
+    monkeypatch.setitem(TASK_VALIDATION, "single_label", of_classes)
     return epochs
 
 
@@ -155,6 +155,7 @@ def test_the_best_epoch_is_the_one_that_the_metric_says(
     assert best_epoch(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_resumed_run_breaks_ties_as_an_uninterrupted_one(make_classifier, make_sets, tmp_path, monkeypatch):
     columns = {"accuracy": [0.9, 0.9, 0.9], "nll": [0.3, 0.77, 0.24]}
     figures_of(monkeypatch, **columns)
@@ -169,6 +170,7 @@ def test_a_resumed_run_breaks_ties_as_an_uninterrupted_one(make_classifier, make
     assert best_epoch(tmp_path / "parts") == 3
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_was_moved_finds_its_best_epoch(make_classifier, make_sets, tmp_path, monkeypatch):
     columns = {"accuracy": [0.9, 0.5, 0.4], "nll": [0.3, 0.77, 0.24]}
     figures_of(monkeypatch, **columns)
@@ -202,7 +204,7 @@ def test_validation_without_labels_goes_by_the_teacher(make_classifier, make_set
 @pytest.mark.parametrize(
     ("choice", "change", "message"),
     [
-        ("f1", {}, r"must be one of \['accuracy', 'agreement', 'nll', 'kl', 'loss'\] or None, got 'f1'"),
+        ("f1", {}, r"must be one of \['accuracy', 'nll', 'agreement', 'kl', 'loss'\] or None, got 'f1'"),
         ("accuracy", {"labels": [-100] * 21}, "is 'accuracy', but val_dataset has no hard labels"),
         ("nll", {"labels": [-100] * 21}, "is 'nll', but val_dataset has no hard labels"),
         ("agreement", {"teacher_logits": None}, "is 'agreement', but val_dataset has no teacher logits"),
@@ -229,9 +231,9 @@ def test_a_part_of_the_labels_is_enough_where_the_metric_is_named(make_classifie
 # The warning
 
 
-def warned(labels, reached, teacher_logits=None, column="eval_accuracy"):
+def warned(labels, reached, teacher_logits=None, column="eval_accuracy", task="single_label"):
     data = DistillationDataset.__new__(DistillationDataset)
-    data.labels, data.teacher_logits = labels, teacher_logits
+    data.labels, data.teacher_logits, data.task = labels, teacher_logits, task
     history = pd.DataFrame({"epoch": [1.0], column: [reached]})
     choice = "accuracy" if column == "eval_accuracy" else "agreement"
     with warnings.catch_warnings(record=True) as seen:
@@ -255,6 +257,7 @@ def test_without_labels_the_teachers_predictions_judge():
     assert "agreement with the teacher is 50.0%, and always answering 'mac' would reach 66.7%" in message
 
 
+@pytest.mark.slow
 def test_a_training_warns_where_nothing_was_learned_and_not_for_features_alone(
     make_classifier, make_sets, tmp_path, recwarn
 ):

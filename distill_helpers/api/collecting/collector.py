@@ -137,6 +137,8 @@ class APIDistillationDataCollector:
         """Run `collect_distillation_data` and wait for its end. Call this one from a script or a notebook.
 
         An interrupt (Ctrl-C, or the notebook's stop button) ends the run cleanly: all answers so far are on the disk.
+        The provider may charge for the calls that were under way. The journal charges them to the budget at their
+        upper bound, and the next run asks them again.
 
         Args:
             input_texts: see `collect_distillation_data`.
@@ -174,7 +176,7 @@ class APIDistillationDataCollector:
             n_samples: answers to each text; more than one only at a temperature above 0.
             budget: the limit of all runs with this journal together. The run stops before a call could exceed it. What
                 the server does not report is counted at its upper bound (`worst_case_usage`): answers without usage,
-                malformed answers, and attempts that were cut off.
+                malformed answers, and attempts that were cut off, by an interrupt too.
             retry_failed: ask again wherever the journal has a failure.
             stop_after_failures: how many failures in a row, without an answer between them, mean that the teacher is
                 down. Then the run stops.

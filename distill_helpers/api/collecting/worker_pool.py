@@ -13,7 +13,7 @@ from distill_helpers.api.collecting.planned_requests import PlannedRequest
 from distill_helpers.api.costs.budget import Ledger
 from distill_helpers.api.costs.pricing import with_charged_usage
 from distill_helpers.api.journal.journal import Journal
-from distill_helpers.api.journal.records import Failure, JournalRecord, UnreadableRecordError
+from distill_helpers.api.journal.records import INTERRUPTED, Failure, JournalRecord, UnreadableRecordError
 from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
 from distill_helpers.api.teachers.connection import ATTEMPTS, Attempts, MalformedAnswerError, NoBudgetForRetryError
 from distill_helpers.api.teachers.server_reasons import server_reason
@@ -121,12 +121,20 @@ class WorkerPool:
             attempts = Attempts(reserve_retry)
             ATTEMPTS.set(attempts)
             try:
-                outcome, lost = await self._ask(request, planned, attempts)
+                record = partial(JournalRecord.of, request, planned.text, sample=planned.sample)
+                try:
+                    outcome, lost = await self._ask(request, planned, attempts)
+                except BaseException as error:  # an interrupt, or another worker's error, which cancels this one
+                    # A teacher that does not count its attempts may have sent one.
+                    lost = attempts.lost or int(attempts.sent == 0 and isinstance(error, asyncio.CancelledError))
+                    used = sum([most] * lost, Usage())
+                    if lost:
+                        self._scribe.write(record(Failure(INTERRUPTED), lost_usage=used))
+                    raise
                 if isinstance(outcome, TeacherAnswer):
                     outcome = with_charged_usage(outcome, most)
                     used = outcome.usage
                 lost_usage = sum([most] * lost, Usage())
-                record = partial(JournalRecord.of, request, planned.text, sample=planned.sample)
                 try:
                     self._scribe.write(record(outcome, lost_usage=lost_usage))
                 except UnreadableRecordError:  # a teacher of another dialect let it pass; it has been paid for

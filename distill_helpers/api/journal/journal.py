@@ -20,7 +20,7 @@ import msgspec
 from filelock import BaseFileLock, FileLock, Timeout
 
 from distill_helpers.api.journal.append_only_file import append_lines, numbered_lines, private_file, repair_last_line
-from distill_helpers.api.journal.records import JournalRecord, read_quickly
+from distill_helpers.api.journal.records import JournalRecord, is_interruption, read_quickly
 from distill_helpers.api.teachers.answers import Usage
 
 __all__ = ["Journal", "read_journal"]
@@ -35,7 +35,8 @@ _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 def read_journal(path: str | Path) -> list[JournalRecord]:
     """Read the latest record of each key, in the order in which the keys first appear.
 
-    The journal may be read while another process writes to it.
+    The journal may be read while another process writes to it. Calls that an interrupt cut off are left out: their
+    lines only say what a budget is charged for them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,7 +50,8 @@ def read_journal(path: str | Path) -> list[JournalRecord]:
         >>> {record.input_text: record.answer.text for record in read_journal("answers.jsonl")}
         {'no sound': 'PC', 'the dock is gone': 'Mac'}
     """
-    return list({record.key: record for record, _ in _read_lines(Path(path), JournalRecord.from_json)}.values())
+    records = (record for record, _ in _read_lines(Path(path), JournalRecord.from_json))
+    return list({record.key: record for record in records if not is_interruption(record)}.values())
 
 
 def _read_lines(path: Path, read: Callable[[bytes], _Read]) -> Iterator[tuple[_Read, bytes]]:
@@ -228,8 +230,10 @@ class Journal:
         """Note a `JournalRecord`, or what `read_quickly` makes of its line."""
         if self._lines.get(record.key) == line:
             return  # the same line twice, as after a copy, is one answer
-        self._lines[record.key] = line
         self._charge(record.lost_usage, self._charged[record.batch])
+        if is_interruption(record):
+            return  # paid for, perhaps, but still to be asked
+        self._lines[record.key] = line
         if record.answer is None:
             self._answered.discard(record.key)
         else:

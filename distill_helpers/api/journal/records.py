@@ -17,7 +17,20 @@ import msgspec
 
 from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
 
-__all__ = ["Failure", "JournalRecord", "UnreadableRecordError", "read_quickly", "request_key", "utc_now"]
+__all__ = [
+    "INTERRUPTED",
+    "Failure",
+    "JournalRecord",
+    "UnreadableRecordError",
+    "is_interruption",
+    "read_quickly",
+    "request_key",
+    "utc_now",
+]
+
+#: The cause of a call that was under way when its run was interrupted.
+INTERRUPTED = "Interrupted"
+
 
 #: Fields of a request that a record leaves out. "messages" holds the input again, and both are part of the key.
 _PROMPT = ("messages", "system")
@@ -183,6 +196,15 @@ class JournalRecord:
 
 
 _RECORDS = msgspec.json.Decoder(JournalRecord)
+
+
+def is_interruption(record: Any) -> bool:
+    """Whether a record only says what an interrupted call may have cost. Such a request is still to be asked.
+
+    Args:
+        record: a `JournalRecord`, or what `read_quickly` makes of its line.
+    """
+    return record.failure is not None and record.failure.cause == INTERRUPTED
 
 
 def _quick(kind: Any) -> Any:

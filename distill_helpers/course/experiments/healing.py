@@ -30,7 +30,7 @@ from distill_helpers.llm.on_policy import completed
 from distill_helpers.llm.token_target_store import TokenTargetStore, precompute_token_targets
 from distill_helpers.llm.trainer import LLMDistillationTrainer
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.language_model_loading import load_language_model
 from distill_helpers.models.text_models import LanguageModel
 from distill_helpers.students.pruning import prune
 

@@ -32,11 +32,11 @@ from distill_helpers.landmarks.stages import Training, alternating_student, hard
 from distill_helpers.landmarks.tinybert_recipe import tinybert
 from distill_helpers.llm.synthetic_data import SyntheticMessage, write_messages
 from distill_helpers.models.architectures import transformer_layers
-from distill_helpers.models.loading import load_language_model
+from distill_helpers.models.language_model_loading import load_language_model
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import narrow_student
 from distill_helpers.students.pruning import prune
-from distill_helpers.training.train_student import DistilledStudent
+from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = ["ABLATIONS", "BASELINES", "LOG", "SYSTEMS", "make_student", "run", "summary", "synthetic_messages"]
 

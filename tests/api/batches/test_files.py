@@ -395,6 +395,7 @@ def test_an_answer_supersedes_a_failure_and_never_the_other_way_round(tmp_path):
     assert merge_batch_results(OPENAI, results, journal, requests).failures == 0
 
 
+@pytest.mark.slow
 def test_every_sample_finds_its_place(tmp_path):
     """More records than are written at a time, in any order, some of them of an earlier batch."""
     journal = tmp_path / "journal.jsonl"

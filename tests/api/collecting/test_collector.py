@@ -32,7 +32,7 @@ from distill_helpers.api.costs.budget import Budget
 from distill_helpers.api.costs.price_table import PriceTable
 from distill_helpers.api.costs.pricing import worst_case_usage
 from distill_helpers.api.journal import journal as journal_module
-from distill_helpers.api.journal.journal import read_journal
+from distill_helpers.api.journal.journal import Journal, read_journal
 from distill_helpers.api.journal.records import Failure, request_key
 from distill_helpers.api.teachers.answers import TeacherAnswer, Usage
 from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
@@ -305,6 +305,7 @@ def test_what_may_have_been_charged_is_counted(
     assert record.lost_usage == sum([bound] * lost, Usage())
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_not_charged(tmp_path: Path) -> None:
     for teacher in (
         OpenAITeacher("m", api_key="k", base_url="http://127.0.0.1:9/v1", max_retries=1),
@@ -318,6 +319,7 @@ def test_a_server_that_is_not_there_is_not_charged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.slow
 def test_a_retry_needs_room_in_the_budget(server: FaultServer, dialect: str, tmp_path: Path) -> None:
     """Generated under a limit of two bounds: two attempts that were cut off, and no third."""
     text = "[half an answer] text"
@@ -472,6 +474,7 @@ def test_a_budget_in_tokens_is_never_passed_and_nearly_used(
     assert again.usage == collection.usage
 
 
+@pytest.mark.slow
 def test_a_budget_in_dollars(server: FaultServer, tmp_path: Path, prices: PriceTable) -> None:
     """At $1 for each of a million input and output tokens an answer costs $0.000015."""
     collector = APIDistillationDataCollector(server.openai(), prices=prices)
@@ -616,6 +619,82 @@ def test_an_interrupt_keeps_what_was_answered(start_fault_server: StartServer, t
     collect(server, "openai", texts, tmp_path / "j.jsonl", max_concurrent=20)
     assert sum(server.asked().values()) <= 504
     assert all(server.asked()[text] == 1 for text in answered)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["interrupt", "cancel", "another worker's error"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_calls_that_are_cut_off_are_charged_at_their_worst_and_asked_again(
+    start_fault_server: StartServer, dialect: str, how: str, tmp_path: Path
+) -> None:
+    """The server has written the answers, although nobody reads them."""
+    server, path, texts = start_fault_server(0.3), tmp_path / "j.jsonl", [f"text {i}" for i in range(12)]
+    collector = APIDistillationDataCollector(getattr(server, dialect)())
+    n_asked = 4
+
+    def wait() -> None:
+        while len(server.asked()) < n_asked:
+            time.sleep(0.005)
+
+    def interrupt() -> None:
+        wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def cancelled() -> None:
+        job = asyncio.create_task(collector.collect_distillation_data(texts, path, 4, progress=False))
+        await asyncio.to_thread(wait)
+        job.cancel()
+        await job
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if how == "cancel":
+            with pytest.raises(asyncio.CancelledError):
+                asyncio.run(cancelled())
+        elif how == "interrupt":
+            threading.Thread(target=interrupt, daemon=True).start()
+            with pytest.raises(KeyboardInterrupt):
+                collector.collect(texts, path, max_concurrent=4, progress=False)
+        else:
+            with pytest.raises(TeacherUnavailableError):
+                collector.collect([*texts[:4], "[401] text"], path, max_concurrent=5, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    worst = worst_case_usage(collector.teacher.request(texts[0]))
+    assert read_journal(path) == []
+    with Journal(path) as journal:
+        assert journal.usage() == sum([worst] * 4, Usage())
+        assert all(request_key(collector.teacher.request(text)) not in journal for text in texts)
+    room = 4 * (worst.input_tokens + worst.output_tokens)
+    with pytest.warns(UserWarning, match="the budget has no room"):
+        stopped = collector.collect(texts, path, progress=False, budget=Budget(tokens=room + 100))
+    assert (stopped.not_asked, stopped.set_aside, stopped.usage) == (12, Counter(), sum([worst] * 4, Usage()))
+    collection = collector.collect(texts, path, max_concurrent=12, progress=False)
+    assert [example.input_text for example in collection.examples] == texts
+    assert collection.usage.output_tokens == 4 * worst.output_tokens + 12 * 5
+    if how != "another worker's error":  # which may come before the last of the four has arrived
+        assert server.asked() == Counter(texts[:4]) + Counter(texts)
+
+
+class Uncounted(OpenAITeacher):
+    """A teacher of somebody's own that sends its request by other means, so that its attempts are not counted."""
+
+    async def ask(self, request: Mapping[str, Any]) -> TeacherAnswer:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+
+def test_a_cut_off_call_of_a_teacher_that_counts_no_attempts_is_charged(server: FaultServer, tmp_path: Path) -> None:
+    teacher = Uncounted("faulty-1", api_key=KEY, base_url=f"{server.url}/v1", max_tokens=50)
+    collector = APIDistillationDataCollector(teacher)
+
+    async def cancelled() -> None:
+        await asyncio.wait_for(collector.collect_distillation_data(["a"], tmp_path / "j", progress=False), 0.2)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(cancelled())
+    with Journal(tmp_path / "j") as journal:
+        assert journal.usage() == worst_case_usage(teacher.request("a"))
 
 
 def test_two_collections_do_not_share_a_journal(start_fault_server: StartServer, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from distill_helpers.api.teachers.answers import COMPLETE, TRUNCATED
 from distill_helpers.api.teachers.llama_server import local_server
 from distill_helpers.api.teachers.providers import AnthropicTeacher, OpenAITeacher
 from distill_helpers.models import loading
-from distill_helpers.models.loading import language_model_path, load_language_model
+from distill_helpers.models.language_model_loading import load_language_model
+from distill_helpers.models.loading import language_model_path
 
 pytestmark = pytest.mark.slow  # each loads the weights anew, or starts a process and waits for it
 
