@@ -18,13 +18,24 @@ What you need, by task:
 
     read messages                        `load_csv`, `load_hf_dataset`; the course's: `load_help_desk`, `load_banking77`
     load a teacher                       `load_text_classifier`, `load_language_model`
+    fine-tune a teacher on hard labels   `fine_tune_teacher`
     keep what the teacher says           `precompute_teacher_logits`, `precompute_teacher_features`
     make a student                       `create_student`, `narrow_student`, `cut_layers`, `prune`
     choose what the student learns from  `DistillationConfig`: temperature, alpha, divergence, features
+    find what is wrong before hours pass `preflight`
     train the student                    `train_student_with_distillation`, or `DistillationTrainer` (a `Trainer`)
     judge the student                    `evaluate`, `compare`, `fit_temperature`, `reliability_bins`
     write a loop of your own             `DistillationLoss`, `mean_divergence`, `forward_kl`, `fused_distillation_loss`
     look inside a model                  `capture_features`
+
+A text may be a pair of texts, `(premise, hypothesis)`. `prediction_task(model)` says what a model predicts; besides one
+class of several for each text, these tasks go through the same loss, trainer and evaluation:
+
+    several labels, or scores            `DistillationDataset(…, task="multi_label")`, `task="regression"`
+    a class for each word                `TokenClassificationDataset`, `precompute_teacher_word_logits`
+    sentence embeddings                  `SentenceEncoder`, `precompute_teacher_embeddings`, `fit_pca`
+    images                               `ImageDistillationDataset`, `precompute_teacher_image_logits`
+    several teachers                     `precompute_combined_logits`, `combine_teacher_logits`, `weights_by_label`
 
 Three packages have a page of their own: `help(distill_helpers.llm)` for causal language models,
 `help(distill_helpers.api)` for a teacher behind an API, and `help(distill_helpers.landmarks)` for DistilBERT, TinyBERT,

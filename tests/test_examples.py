@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 
 import pytest
 import torch
@@ -32,6 +33,12 @@ def examples() -> list[doctest.DocTest]:
     modules = [importlib.import_module(name) for name in MODULES]
     found = [test for module in modules for test in finder.find(module, globs=dict(NAMES)) if test.examples]
     return sorted(found, key=lambda test: test.name)
+
+
+def test_every_name_on_the_packages_page_is_public() -> None:
+    named = set(re.findall(r"`(\w+)[`(]", dh.__doc__ or "")) - {"Trainer", "help"}
+    assert "prediction_task" in named
+    assert named <= set(dh.__all__)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

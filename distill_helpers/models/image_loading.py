@@ -8,13 +8,23 @@ from typing import Any
 
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers.utils.versions import require_version
 
 from distill_helpers.models.image_models import ImageClassifier
 from distill_helpers.models.loading import cached_snapshot, pick_device, quiet_transformers
 from distill_helpers.models.stored_weights import check_loaded, check_weight_files
 from distill_helpers.models.text_models import label_options
 
-__all__ = ["load_image_classifier"]
+__all__ = ["check_transformers", "load_image_classifier"]
+
+
+def check_transformers() -> None:
+    """Raise ImportError for a transformers that is too old for images.
+
+    Up to 5.10 at least, its processors are loaded with torchvision alone, and up to 5.8 a vision transformer keeps its
+    layers elsewhere. 5.23 is the lowest version with which the tests of images pass.
+    """
+    require_version("transformers>=5.23", "Images need it; run `pip install -U transformers`.")
 
 
 def load_image_classifier(
@@ -42,6 +52,7 @@ def load_image_classifier(
     Raises:
         OSError: the source is neither a folder nor in the local cache, and downloads are not allowed; or it has no
             processor.
+        ImportError: transformers is older than 5.23.
         ValueError: `label_names` for a source that has a head of its own; a source whose files name files outside their
             folder, or that lacks weights of the model.
 
@@ -53,6 +64,7 @@ def load_image_classifier(
         >>> dh.load_image_classifier("my-model", device="cpu")
         ImageClassifier(ViTForImageClassification, 2 classes, 103,490 parameters, cpu)
     """
+    check_transformers()
     if not allow_download and not Path(source).is_dir():
         source = cached_snapshot(str(source))
     check_weight_files(source)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from distill_helpers.models.architectures import feed_forward_size_of, set_feed_forward_size, transformer_layers
+from distill_helpers.models.image_loading import check_transformers
 from distill_helpers.models.image_models import ImageClassifier
 from distill_helpers.models.layer_settings import keep_layers_in_config
 from distill_helpers.models.saved_structure import check_has_no_adapter, check_saved_structure, forget_source
@@ -42,6 +43,7 @@ def create_image_student(
         A model on the teacher's device and in its precision, and the teacher's own processor.
 
     Raises:
+        ImportError: transformers is older than 5.23.
         TypeError: a teacher that is no `ImageClassifier`, or no transformer with one width, such as a convolutional
             network; a student must then be brought.
         ValueError: a width or a number of layers below 1 or above the teacher's, or a width that the heads do not
@@ -55,6 +57,7 @@ def create_image_student(
         >>> dh.create_image_student(teacher, hidden_size=16, n_layers=1)
         ImageClassifier(ViTForImageClassification, 2 classes, 52,802 parameters, cpu)
     """
+    check_transformers()
     if not isinstance(teacher, ImageClassifier):
         raise TypeError(f"the teacher must be an ImageClassifier, got {type(teacher).__name__}")
     check_has_no_adapter(teacher.model)

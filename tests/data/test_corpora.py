@@ -96,6 +96,7 @@ def test_windows_are_unlabelled_and_unique(help_desk):
     assert len(set(help_desk.transfer)) == len(help_desk.transfer)
 
 
+@pytest.mark.slow
 def test_windows_are_cut_from_the_training_messages_and_from_nothing_else(help_desk, raw_help_desk):
     def windows_of(texts):
         words = [text.split() for text in texts]

@@ -331,6 +331,7 @@ def test_evaluate_truncates_to_max_length(classifier, messages):
     assert row["nll"] != evaluate(classifier, messages)["nll"]
 
 
+@pytest.mark.slow
 def test_evaluate_times_only_when_asked(classifier, messages):
     assert not {"latency_ms", "messages_per_s"} & set(evaluate(classifier, messages))
     row = evaluate(classifier, messages, timing=True)

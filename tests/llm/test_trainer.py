@@ -185,6 +185,7 @@ def test_on_policy_trains_on_what_the_student_writes(make_language_model, comple
     assert_differ(always, never)
 
 
+@pytest.mark.slow
 def test_hard_labels_need_no_teacher(make_language_model, completions, tmp_path):
     student = make_language_model(0).model
     trainer = trainer_of(student, completions, tmp_path, DistillationConfig(alpha=0.0), max_steps=30, logging_steps=10)
@@ -195,6 +196,7 @@ def test_hard_labels_need_no_teacher(make_language_model, completions, tmp_path)
     assert [row["task_loss"] for row in logged] == pytest.approx([row["loss"] for row in logged])
 
 
+@pytest.mark.slow
 def test_a_student_under_lora_trains_its_adapter_alone(make_language_model, completions, tmp_path):
     base = make_language_model(0).model
     student = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=True))

@@ -329,6 +329,7 @@ def test_one_model_is_captured_once_at_a_time(model):
     assert_nothing_left(model, before)
 
 
+@pytest.mark.slow
 def test_threads_capture_the_same_model_side_by_side(model):
     """A widget is drawn in a thread of its own while a cell trains: each records its own pass and no other's."""
     batches = [batch_of(lengths=lengths) for lengths in ((7, 3, 5), (4, 6), (2,))]

@@ -3,9 +3,18 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_images import DIGITS, digits, tiny_vit
+from tiny_images import DIGITS, NEW_ENOUGH, digits, tiny_vit
 
 import distill_helpers as dh
+
+pytestmark = NEW_ENOUGH
+
+
+def test_an_old_transformers_is_refused_and_not_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "5.6.0")
+    for use in (lambda: dh.load_image_classifier(tmp_path), lambda: dh.create_image_student(tiny_vit(), hidden_size=8)):
+        with pytest.raises(ImportError, match=r"(?s)transformers>=5\.23 is required .*Images need it"):
+            use()
 
 
 @pytest.fixture

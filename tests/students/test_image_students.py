@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from tiny_images import digits, tiny_vit
+from tiny_images import NEW_ENOUGH, digits, tiny_vit
 
 import distill_helpers as dh
+
+pytestmark = NEW_ENOUGH
 
 
 def reloaded(student, folder):

@@ -13,6 +13,7 @@ TEACHERS = ["BERT", "RoBERTa", "DeBERTa-v2", "ModernBERT", "GPT-2", "Llama", "Qw
 
 
 @pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.slow
 def test_each_row_of_the_students_embedding_comes_from_the_teachers_row_of_the_same_token(name):
     teacher = own_classifier(name)
     student = dh.create_student(teacher, messages(), vocab_size=400, hidden_size=32)

@@ -1,11 +1,16 @@
 """Tiny vision transformers, and images for them: scikit-learn's digits as uint8 arrays."""
 
+import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 import distill_helpers as dh
 from distill_helpers.models.text_models import label_options
 
+#: For tests of what older versions are refused for (`models.image_loading.check_transformers`).
+NEW_ENOUGH = pytest.mark.skipif(Version(transformers.__version__) < Version("5.23"), reason="too old for images")
 DIGITS = tuple(str(digit) for digit in range(10))
 
 

@@ -354,6 +354,7 @@ def whole_shard(make_classifier, texts, tmp_path_factory):
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 def test_no_flipped_bit_anywhere_in_a_shard_changes_a_logit(whole_shard, texts, data):
     teacher, cache, path, content, expected = whole_shard
     bit = data.draw(st.integers(0, 8 * len(content) - 1))

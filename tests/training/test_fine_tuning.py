@@ -36,6 +36,7 @@ def labelled(names=("mac", "windows"), labels=(0, 1, 0, 1)):
     return LabelledTexts(TEXTS, list(labels), tuple(names))
 
 
+@pytest.mark.slow
 def test_it_is_the_training_on_hard_labels_that_one_would_write(make_classifier, help_desk, tmp_path):
     data, start = help_desk.train.subset(range(0, 2500, 200)), make_classifier()
     before = copy.deepcopy(start.model.state_dict())

@@ -5,11 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_images import digits, processor, tiny_vit
+from tiny_images import NEW_ENOUGH, digits, processor, tiny_vit
 from transformers import TrainerCallback, TrainingArguments
 
 import distill_helpers as dh
 from distill_helpers.training.checkpoints import names_in_memory
+
+pytestmark = NEW_ENOUGH
 
 N = 24
 

@@ -275,6 +275,7 @@ def test_a_student_of_nan_is_named_by_its_row(measure):
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.slow
 def test_a_student_of_each_task_learns_is_saved_and_is_read_back(make_model, make_data, pairs, tmp_path, task):
     sets, student = make_data(task), make_model(task)
     before = evaluate_on(student, sets[0])

@@ -74,6 +74,7 @@ def test_a_live_teacher_teaches_what_its_kept_logits_teach(teacher, tmp_path) ->
         assert logs[0][name] == pytest.approx(logs[1][name], abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_step_is_a_mean_over_words_whatever_the_accumulation(teacher, tmp_path) -> None:
     logits = dh.precompute_teacher_word_logits(teacher, TEXTS, device="cpu", progress=False)
     weights = []
@@ -106,6 +107,7 @@ def test_the_figures_of_an_evaluation_are_those_of_the_words(teacher, tmp_path) 
     assert log["eval_loss"] == pytest.approx(0.6 * soft + 0.4 * float(hard), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_one_call_trains_a_student_with_another_tokenizer_than_its_teacher(tmp_path) -> None:
     teacher = tagger(TEACHER_TOKENIZER, seed=3)
     logits = dh.precompute_teacher_word_logits(teacher, TEXTS, device="cpu", progress=False)

@@ -538,6 +538,7 @@ def test_a_finished_run_is_read_back_with_a_word_and_made_again_on_demand(make_c
         ({"data": 5}, r"differs in teacher logits of the training texts, teacher logits of the validation texts;"),
     ],
 )
+@pytest.mark.slow
 def test_a_finished_student_of_another_run_is_not_replaced(
     make_classifier, make_sets, finished, tmp_path, settings, what
 ):
@@ -594,6 +595,7 @@ def test_a_model_from_elsewhere_is_not_replaced(make_classifier, make_sets, tmp_
     assert (tmp_path / name).read_bytes() == b"somebody's work"
 
 
+@pytest.mark.slow
 def test_a_finished_adapter_is_read_back_into_its_base(make_classifier, make_sets, tmp_path):
     from peft import LoraConfig, get_peft_model
 
@@ -624,6 +626,7 @@ def test_files_of_other_kinds_stay_beside_the_student(make_classifier, make_sets
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_interrupted_replacement_leaves_the_old_student_and_goes_on(make_classifier, make_sets, finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "finished")
     student, sets = make_classifier(), make_sets()

@@ -412,6 +412,7 @@ def test_live_and_cached_features_give_the_same_weights(models, make_sets, make_
     assert hooks_of(teacher.model) == hooks_of(student.model) == 0
 
 
+@pytest.mark.slow
 def test_fp16_features_change_little(models, make_feature_sets, tmp_path):
     (teacher, student), config = models(), DistillationConfig(**EVERYTHING)
     names = names_for(config, teacher, student)
@@ -576,6 +577,7 @@ def test_the_saved_student_is_a_plain_model(models, make_sets, tmp_path, help_de
     assert not result.history.isna().any(axis=None)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_features_or_another_teacher_are_refused(models, make_sets, make_feature_sets, tmp_path):
     config = DistillationConfig(intermediate_layers=True)
     teacher, student = models()

@@ -189,6 +189,7 @@ def test_a_run_whose_folder_was_moved_finds_its_best_epoch(make_classifier, make
 
 
 @pytest.mark.parametrize("choice", [None, "agreement", "kl", "loss"])
+@pytest.mark.slow
 def test_validation_without_labels_goes_by_the_teacher(make_classifier, make_sets, help_desk, tmp_path, choice):
     sets = make_sets()
     sets[1].labels = [-100] * 21
@@ -221,6 +222,7 @@ def test_a_metric_that_cannot_be_computed_is_refused(make_classifier, make_sets,
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_part_of_the_labels_is_enough_where_the_metric_is_named(make_classifier, make_sets, tmp_path):
     sets = make_sets()
     sets[1].labels[20] = -100

@@ -9,9 +9,9 @@ queue; this teacher has learned from the labels of all 2,517 messages, of which 
 cross-encoders from scratch, which read query and message together; they have one architecture, one start for each seed
 and equally many steps. `fair_arms` has the protocol.
 
-Distillation does not win here. With this budget no arm learns much: whether a message fits a query depends on both
-texts together, and 120 steps from scratch are too few to find that out. The table says how little the students reach
-beside their teacher, and is no evidence for soft targets.
+No arm learns much with this budget: whether a message fits a query depends on both texts together, which students from
+scratch do not find out from 80 messages. The table says how little they reach beside their teacher. It is no evidence
+for soft targets, nor against them.
 """
 
 from __future__ import annotations

@@ -586,6 +586,7 @@ class Clocked(OpenAITeacher):
         return await super().ask(request)
 
 
+@pytest.mark.slow
 def test_calls_do_not_start_together(server: FaultServer, tmp_path: Path) -> None:
     teacher = Clocked("faulty-1", api_key=KEY, base_url=f"{server.url}/v1", max_tokens=50)
     texts = [f"text {i}" for i in range(100)]
@@ -697,6 +698,7 @@ def test_a_cut_off_call_of_a_teacher_that_counts_no_attempts_is_charged(server: 
         assert journal.usage() == worst_case_usage(teacher.request("a"))
 
 
+@pytest.mark.slow
 def test_two_collections_do_not_share_a_journal(start_fault_server: StartServer, tmp_path: Path) -> None:
     server = start_fault_server(0.5)
     first = threading.Thread(target=collect, args=(server, "openai", ["a"], tmp_path / "j.jsonl"))
@@ -768,6 +770,7 @@ def test_killed_a_hundred_times_at_random_moments(start_fault_server: StartServe
     assert sum(server.asked().values()) <= n + kills * concurrent
 
 
+@pytest.mark.slow
 def test_no_key_and_no_text_in_anything_but_the_journal(
     server: FaultServer, tmp_path: Path, capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
