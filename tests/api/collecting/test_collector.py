@@ -629,8 +629,9 @@ def test_calls_that_are_cut_off_are_charged_at_their_worst_and_asked_again(
     start_fault_server: StartServer, dialect: str, how: str, tmp_path: Path
 ) -> None:
     """The server has written the answers, although nobody reads them."""
-    server, path, texts = start_fault_server(0.3), tmp_path / "j.jsonl", [f"text {i}" for i in range(12)]
-    collector = APIDistillationDataCollector(getattr(server, dialect)())
+    # So slow that on a busy machine too no answer comes before what cuts the calls off.
+    server, path, texts = start_fault_server(1.5), tmp_path / "j.jsonl", [f"text {i}" for i in range(12)]
+    collector = APIDistillationDataCollector(getattr(server, dialect)(timeout_s=20.0))
     n_asked = 4
 
     def wait() -> None:
