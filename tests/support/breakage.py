@@ -94,7 +94,21 @@ def _failing_in(copy: Path, fault: Fault, most: int, chosen: str) -> list[str]:
 # Most of a test run's time would be the import of these libraries. A server imports them once and forks for each fault;
 # the package itself it does not know.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["torch", "transformers.trainer", "peft", "sklearn", "pandas", "hypothesis", "pytest"])
+_FORKS.set_forkserver_preload(
+    [
+        *(
+            "torch",
+            "transformers.trainer",
+            "peft",
+            "sklearn.linear_model",
+            "pandas",
+            "scipy.stats",
+            "matplotlib.pyplot",
+        ),
+        *("openai", "anthropic", "hypothesis", "pytest", "nbval.plugin"),
+        *(f"transformers.models.{name}.modeling_{name}" for name in ("bert", "gpt2", "llama", "qwen3")),
+    ]
+)
 
 
 class _Failures:
