@@ -94,21 +94,10 @@ def _failing_in(copy: Path, fault: Fault, most: int, chosen: str) -> list[str]:
 # Most of a test run's time would be the import of these libraries. A server imports them once and forks for each fault;
 # the package itself it does not know.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        *(
-            "torch",
-            "transformers.trainer",
-            "peft",
-            "sklearn.linear_model",
-            "pandas",
-            "scipy.stats",
-            "matplotlib.pyplot",
-        ),
-        *("openai", "anthropic", "hypothesis", "pytest", "nbval.plugin"),
-        *(f"transformers.models.{name}.modeling_{name}" for name in ("bert", "gpt2", "llama", "qwen3")),
-    ]
-)
+_IMPORTED = "torch peft pandas scipy.stats sklearn.linear_model matplotlib.pyplot transformers.trainer"
+_IMPORTED += " openai anthropic pytest hypothesis nbval.plugin"
+_IMPORTED += "".join(f" transformers.models.{name}.modeling_{name}" for name in ("bert", "gpt2", "llama", "qwen3"))
+_FORKS.set_forkserver_preload(_IMPORTED.split())
 
 
 class _Failures:
