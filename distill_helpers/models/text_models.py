@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LanguageModel", "TextClassifier", "label_names_of", "label_options", "predict_logits"]
+__all__ = [
+    "LanguageModel",
+    "TextClassifier",
+    "check_label_names",
+    "label_names_of",
+    "label_options",
+    "predict_logits",
+]
 
 
 class TextClassifier(NamedTuple):
@@ -220,6 +227,12 @@ def label_options(names: Sequence[str], task: str = "single_label") -> dict[str,
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
     }
+
+
+def check_label_names(of_teacher: tuple[str, ...], yours: Sequence[str] | None) -> None:
+    """Raise ValueError if the names of your labels are not the teacher's, in the teacher's order. None passes."""
+    if yours is not None and tuple(yours) != of_teacher:
+        raise ValueError(f"the teacher's classes are {of_teacher}, yours {tuple(yours)}; reorder your labels")
 
 
 def label_names_of(model: PreTrainedModel) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from distill_helpers.models.image_models import (
     processor_settings,
 )
 from distill_helpers.models.loading import pick_device
+from distill_helpers.models.text_models import check_label_names
 from distill_helpers.targets.cache import compute_in_shards, model_key
 
 __all__ = ["precompute_teacher_image_logits"]
@@ -70,10 +71,7 @@ def precompute_teacher_image_logits(
     if not isinstance(teacher, ImageClassifier):
         raise TypeError(f"the teacher of images must be an ImageClassifier, got {type(teacher).__name__}")
     check_batch_size(batch_size)
-    if label_names is not None and tuple(label_names) != teacher.label_names:
-        raise ValueError(
-            f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
-        )
+    check_label_names(teacher.label_names, label_names)
     reader = PixelReader(teacher)
     reader.check(images)
     teacher.model.to(device=pick_device(device), dtype=dtype)  # type: ignore[call-arg]

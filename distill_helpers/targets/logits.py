@@ -19,7 +19,7 @@ from distill_helpers.models.batching import (
 )
 from distill_helpers.models.loading import load_text_classifier, pick_device
 from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
-from distill_helpers.models.text_models import TextClassifier, predict_logits
+from distill_helpers.models.text_models import TextClassifier, check_label_names, predict_logits
 from distill_helpers.targets.cache import cache_key, compute_in_shards
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ def precompute_teacher_logits(
     check_inputs(texts)
     teacher = teacher_classifier(teacher_model_name, tokenizer, device)
     check_teacher_task(teacher, task)
-    if label_names is not None and tuple(label_names) != teacher.label_names:
-        raise ValueError(
-            f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
-        )
+    check_label_names(teacher.label_names, label_names)
     length = resolve_max_length(teacher.tokenizer, max_length)
     if length > position_limit(teacher.model):  # before any work, and with the row among all texts
         check_positions(teacher.model, encode_texts(teacher.tokenizer, texts, length))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.models.batching import check_batch_size, check_positions, resolve_max_length
-from distill_helpers.models.text_models import TextClassifier
+from distill_helpers.models.text_models import TextClassifier, check_label_names
 from distill_helpers.models.word_pieces import EncodedWords, encode_words
 from distill_helpers.models.word_predictions import WordLogits, check_is_token_classifier, logits_of_encoded
 from distill_helpers.targets.cache import cache_key, compute_in_shards
@@ -79,10 +79,7 @@ def precompute_teacher_word_logits(
     check_batch_size(batch_size)
     teacher = teacher_classifier(teacher, tokenizer, device)
     check_is_token_classifier(teacher.model)
-    if label_names is not None and tuple(label_names) != teacher.label_names:
-        raise ValueError(
-            f"the teacher's classes are {teacher.label_names}, yours {tuple(label_names)}; reorder your labels"
-        )
+    check_label_names(teacher.label_names, label_names)
     length = resolve_max_length(teacher.tokenizer, max_length)
     encoded = encode_words(teacher.tokenizer, texts, length)
     check_positions(teacher.model, encoded.token_ids)

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.course.tasks import WORK
 from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.labelled_texts import LabelledTexts
@@ -238,7 +238,7 @@ def main() -> None:
         digits = ".1f" if figure == "neighbour_accuracy" else ".3f"
         formats = ("", digits, digits, f"+{digits}", digits, *("" for _ in table.columns[4:]))
         pages.append(f"{title}:\n\n{markdown_table(table, formats)}")
-    write_table(LOG, "\n\n".join(pages) + edge_note(read_log(LOG)))
+    write_fair_table(LOG, "\n\n".join(pages))
 
 
 if __name__ == "__main__":

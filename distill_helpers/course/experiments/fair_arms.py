@@ -20,9 +20,9 @@ from typing import Any
 
 import pandas as pd
 
-from distill_helpers.course.logs import read_log, run_missing
+from distill_helpers.course.logs import read_log, run_missing, write_table
 
-__all__ = ["Trained", "at_the_edge", "chosen_rates", "compare_arms", "edge_note", "fair_table"]
+__all__ = ["Trained", "at_the_edge", "chosen_rates", "compare_arms", "edge_note", "fair_table", "write_fair_table"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,11 @@ def edge_note(log: pd.DataFrame) -> str:
     edge = at_the_edge(log)
     note = f"More epochs, or a learning rate outside the grid, might still be better for: {'; '.join(edge)}."
     return f"\n\n{note}" if edge else ""
+
+
+def write_fair_table(log: str, table: str) -> None:
+    """Write a table made of a log, with the `edge_note` of the log below it, and print both."""
+    write_table(log, table + edge_note(read_log(log)))
 
 
 def fair_table(log: pd.DataFrame, figure: str, reference: str, *, scale: float = 1.0) -> pd.DataFrame:

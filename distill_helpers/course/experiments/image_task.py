@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
-from distill_helpers.course.logs import markdown_table, read_log, write_table
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.logs import markdown_table, read_log
 from distill_helpers.data.corpora import load_digits
 from distill_helpers.data.labelled_images import LabelledImages
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, stratified_split
@@ -198,7 +198,7 @@ def main() -> None:
     torch.set_num_threads(1)
     compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
     table = markdown_table(summary(), ("", ".1f", ".2f", ".1f", ".1f", "", "", "", "", "", ""))
-    write_table(LOG, table + edge_note(read_log(LOG)))
+    write_fair_table(LOG, table)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.evaluation.model_rows import evaluate
@@ -201,7 +201,7 @@ def main() -> None:
     compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:]))
-    write_table(LOG, markdown_table(table, formats) + edge_note(read_log(LOG)))
+    write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.data.corpora import load_grimm_tales
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.model_rows import evaluate
@@ -237,7 +237,7 @@ def main() -> None:
     compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-2]), ".1f", ".3f")
-    write_table(LOG, markdown_table(table, formats) + edge_note(read_log(LOG)))
+    write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":
