@@ -11,9 +11,18 @@ import torch
 from distill_helpers import DistillationConfig, DistillationLoss
 from distill_helpers.course.experiments import alpha, capacity, t_squared, withheld_digit
 from distill_helpers.course.experiments.__main__ import experiments, in_order, main
-from distill_helpers.course.experiments.digits import error_count, make_mlp, predict, teacher_for, train_mlp
+from distill_helpers.course.experiments.digit_arms import Curve, together, trained_side_by_side
+from distill_helpers.course.experiments.digits import (
+    error_count,
+    make_mlp,
+    predict,
+    side_by_side,
+    teacher_for,
+    train_mlp,
+)
 from distill_helpers.course.experiments.withheld_digit import best_bias, raise_bias, without_ranking
 from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.data.corpora import ImageSplits, load_digits
 
 EXPERIMENTS = Path(alpha.__file__).parent
 LOGS = {
@@ -183,7 +192,7 @@ def test_the_bench_uses_one_thread_and_gives_the_callers_back() -> None:
     class Counting(torch.nn.Linear):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             counts.append(torch.get_num_threads())
-            if len(images) == 1:
+            if images.shape[-2] == 1:
                 raise RuntimeError("stopped")
             return super().forward(images)
 
@@ -220,3 +229,54 @@ def test_the_share_of_wrong_labels_is_exact() -> None:
     assert int((alpha.corrupt(labels, 0.2, seed=0) != labels).sum()) == 20
     with pytest.raises(ValueError, match=r"got 1\.5"):
         alpha.corrupt(labels, 1.5, seed=0)
+
+
+def test_networks_side_by_side_learn_what_each_learns_alone() -> None:
+    seeds, images = (0, 1, 2), torch.rand(3, 40, 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(120).view(3, 40) % 10
+    networks = [make_mlp((8,), seed=seed) for seed in seeds]
+    model = side_by_side(networks)
+    torch.testing.assert_close(
+        predict(model, images), torch.stack([predict(m, i) for m, i in zip(networks, images, strict=True)])
+    )
+    train_mlp(model, images, labels, epochs=2, batch_size=40, max_grad_norm=0.05, seed=seeds)
+    for network, i, of_it in zip(networks, images, labels, strict=True):
+        train_mlp(network, i, of_it, epochs=2, batch_size=40, max_grad_norm=0.05)  # one batch: no order
+    torch.testing.assert_close(
+        predict(model, images), torch.stack([predict(m, i) for m, i in zip(networks, images, strict=True)])
+    )
+
+
+def test_a_student_of_the_digits_is_measured_at_its_best_epoch_and_reads_no_test_image_before() -> None:
+    seeds, config = (0, 1), DistillationConfig(alpha=0.0)
+    splits = [load_digits(seed=seed) for seed in seeds]
+    images, labels = (together(splits, f"train_{part}") for part in ("images", "labels"))
+    measured = []
+
+    def measure(logits: torch.Tensor, split: ImageSplits) -> dict[str, float]:
+        measured.append(split)
+        return {"errors": error_count(logits, split.test_labels)}
+
+    trained = trained_side_by_side(
+        seeds, (16,), images, labels, None, config, measure=measure, epochs=6, learning_rate=3e-3, n_figures=3
+    )
+    assert not measured
+    assert [len(trained[seed].validation) for seed in seeds] == [3, 3]
+    assert trained[1].budget["steps"] == 6 * 35
+    assert trained[1].measure_test()["errors"] < 250
+    assert len(measured) == 1
+    assert torch.equal(measured[0].test_labels, splits[1].test_labels)
+
+
+def test_each_network_gets_the_weights_of_its_own_best_epoch_back() -> None:
+    images, labels = torch.rand(2, 5, 64), torch.zeros(2, 5, dtype=torch.long)
+    model = side_by_side([make_mlp((), seed=0), make_mlp((), seed=1)])
+    curve = Curve(model, images, labels, every=1)
+    bias = model[0].bias
+    with torch.no_grad():
+        for epoch, (first, second) in enumerate([(3.0, 1.0), (1.0, 5.0), (2.0, 4.0)], start=1):
+            bias[:, 0, 0] = torch.tensor([first, second])
+            curve(epoch)
+    curve.restore()
+    assert bias[:, 0, 0].tolist() == [3.0, 5.0]
+    assert torch.stack(curve.figures).argmax(dim=0).tolist() == [0, 1]

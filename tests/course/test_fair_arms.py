@@ -9,7 +9,7 @@ from distill_helpers.course import logs
 from distill_helpers.course.experiments.fair_arms import (
     Trained,
     at_the_edge,
-    chosen_rates,
+    chosen_settings,
     compare_arms,
     edge_note,
     fair_table,
@@ -35,7 +35,7 @@ class Toy:
     def __init__(self, dies_at=None):
         self.calls, self.measured, self.dies_at = [], [], dies_at
 
-    def __call__(self, arm, learning_rate, seed):
+    def __call__(self, arm, seed, learning_rate):
         if self.dies_at == len(self.calls):
             raise KeyboardInterrupt
         self.calls.append((arm, learning_rate, seed))
@@ -45,59 +45,104 @@ class Toy:
             self.measured.append((arm, learning_rate, seed))
             return {"accuracy": TEST[arm][GRID.index(learning_rate)] + seed / 100}
 
-        return Trained((best - 0.2, best, best - 0.1), measure_test, {"texts": 64, "steps": 6})
+        return Trained((best - 0.2, best, best - 0.1), measure_test, {"texts": 64, "steps": 6, "seconds": 1.5})
 
 
 def test_every_arm_is_tried_on_the_whole_grid_and_measured_at_its_own_choice(log):
     toy = Toy()
-    compare_arms("toy", ARMS, GRID, toy, seeds=(0, 1), tuning_seeds=(100,))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, toy, seeds=(0, 1), tuning_seeds=(100,))
     assert set(toy.calls[:6]) == {(arm, rate, 100) for arm in ARMS for rate in GRID}
     chosen = {"hard labels": 3e-3, "distilled": 1e-2}
-    assert chosen_rates(log()) == chosen
+    assert chosen_settings(log())["learning_rate"].to_dict() == {(arm, s): chosen[arm] for s in (0, 1) for arm in ARMS}
     assert toy.calls[6:] == toy.measured == [(arm, chosen[arm], seed) for seed in (0, 1) for arm in ARMS]
 
 
 def test_a_choice_that_reads_test_items_would_be_another_one(log):
-    compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1))
-    assert chosen_rates(log())["distilled"] != GRID[TEST["distilled"].index(max(TEST["distilled"]))]
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
+    best_on_test = GRID[TEST["distilled"].index(max(TEST["distilled"]))]
+    assert chosen_settings(log()).loc["distilled", "learning_rate"].tolist() != [best_on_test] * 2
     assert log().query("phase == 'choice'")["accuracy"].isna().all()
 
 
+def by_its_split(arm, seed, learning_rate, epochs=2):
+    """Each seed's validation items favour another learning rate, and every one the longer training."""
+    best = (0.8 if learning_rate == GRID[seed % 2] else 0.5) + epochs / 100
+    return Trained((0.1, best), lambda: {"accuracy": learning_rate * epochs}, {"steps": epochs}, every=epochs // 2)
+
+
+def test_where_each_seed_splits_the_items_it_chooses_for_itself(log):
+    grid = {"learning_rate": GRID[:2], "epochs": (2, 8)}
+    compare_arms("toy", ARMS, grid, by_its_split, seeds=(0, 1, 2), tuning_seeds=None)
+    expected = {(arm, seed): {"learning_rate": GRID[seed % 2], "epochs": 8} for arm in ARMS for seed in (0, 1, 2)}
+    assert chosen_settings(log()).to_dict("index") == expected
+    row = fair_table(log(), "accuracy", ARMS[0]).loc[ARMS[1]]
+    assert (row["learning rate"], row["epochs"], row["best epoch"]) == ("0.001–0.003", "8", "8 of 8")
+    assert row["mean"] == pytest.approx(8 * (1e-3 + 3e-3 + 1e-3) / 3)
+
+
+def test_a_result_at_a_setting_that_was_not_chosen_is_refused(log):
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
+    better_on_test = log()
+    better_on_test.loc[better_on_test["phase"] == "result", "learning_rate"] = GRID[0]
+    with pytest.raises(ValueError, match="'hard labels' was measured with another setting than validation chose"):
+        fair_table(better_on_test, "accuracy", ARMS[0])
+
+
+def test_a_table_without_the_budget_of_an_arm_is_refused(log):
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
+    incomplete = log()
+    incomplete.loc[(incomplete["phase"] == "result") & (incomplete["arm"] == ARMS[1]), "steps"] = None
+    with pytest.raises(ValueError, match="does not say what 'distilled' spent"):
+        fair_table(incomplete, "accuracy", ARMS[0])
+    with pytest.raises(ValueError, match="does not say what 'hard labels' spent"):
+        fair_table(log().drop(columns=["texts", "steps", "seconds"]), "accuracy", ARMS[0])
+
+
+def test_a_setting_by_an_unknown_name_is_refused(log):
+    with pytest.raises(ValueError, match=r"a grid may vary learning_rate, .*; got rate"):
+        compare_arms("toy", ARMS, {"rate": GRID}, Toy())
+
+
+def test_where_lower_is_better_the_lower_wins(log):
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1, 2))
+    assert fair_table(log(), "accuracy", ARMS[0], better="lower").loc[ARMS[1], "won"] == "0 of 3"
+
+
 def test_an_interrupted_comparison_goes_on_and_ends_the_same(log, tmp_path):
-    compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
     whole = log()
     (tmp_path / "toy.jsonl").unlink()
     with pytest.raises(KeyboardInterrupt):
-        compare_arms("toy", ARMS, GRID, Toy(dies_at=7), seeds=(0, 1))
+        compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(dies_at=7), seeds=(0, 1))
     rest = Toy()
-    compare_arms("toy", ARMS, GRID, rest, seeds=(0, 1))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, rest, seeds=(0, 1))
     assert len(rest.calls) == 3
     pd.testing.assert_frame_equal(log(), whole)
 
 
 def test_an_arm_with_another_grid_is_refused(log, tmp_path):
-    compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
     lines = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
     without = [
         line for line in lines if (line["phase"], line["arm"], line["learning_rate"]) != ("choice", ARMS[0], 1e-2)
     ]
     with pytest.raises(ValueError, match=r"\['hard labels'\] were not tried on the grid of the other arms"):
-        chosen_rates(pd.DataFrame(without))
+        chosen_settings(pd.DataFrame(without))
 
 
 def test_a_seed_that_chooses_is_not_measured(log):
     with pytest.raises(ValueError, match=r"seeds \[1\] would choose and be measured"):
-        compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1), tuning_seeds=(1,))
+        compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1), tuning_seeds=(1,))
 
 
 @pytest.mark.parametrize("curve", [(), (0.5, float("nan"))])
 def test_a_curve_that_chooses_nothing_is_refused(log, curve):
     with pytest.raises(ValueError, match="must be finite"):
-        compare_arms("toy", ARMS, GRID, lambda *_: Trained(curve, dict, {}), seeds=(0, 1))
+        compare_arms("toy", ARMS, {"learning_rate": GRID}, lambda **_: Trained(curve, dict, {}), seeds=(0, 1))
 
 
 def test_the_table_has_paired_differences_and_the_budget(log):
-    compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1, 2))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1, 2))
     table = fair_table(log(), "accuracy", "hard labels", scale=100)
     assert list(table.index) == list(ARMS)
     row = table.loc["distilled"]
@@ -106,14 +151,16 @@ def test_the_table_has_paired_differences_and_the_budget(log):
     assert row["difference"] == pytest.approx(10.0)
     assert row["± 95%"] == pytest.approx(0.0, abs=1e-9)  # each seed moves both arms alike
     assert (row["won"], row["learning rate"], row["best epoch"]) == ("3 of 3", "0.01", "2 of 3")
-    assert (row["texts"], row["steps"]) == ("64", "6")
+    assert (row["texts"], row["steps"], row["seconds"]) == ("64", "6", "2")
     assert pd.isna(table.loc["hard labels", "difference"])
 
 
 def test_an_arm_at_the_end_of_its_grid_is_named(log):
-    compare_arms("toy", ARMS, GRID, Toy(), seeds=(0, 1))
+    compare_arms("toy", ARMS, {"learning_rate": GRID}, Toy(), seeds=(0, 1))
     assert at_the_edge(log()) == ["distilled"]
     assert edge_note(log()).strip().endswith("might still be better for: distilled.")
     inside = log()
-    inside.loc[(inside["arm"] == "distilled") & (inside["learning_rate"] == GRID[1]), "validation"] = 0.9
+    distilled = inside["arm"] == "distilled"
+    inside.loc[distilled & (inside["learning_rate"] == GRID[1]), "validation"] = 0.9
+    inside.loc[distilled & (inside["phase"] == "result"), "learning_rate"] = GRID[1]
     assert edge_note(inside) == ""

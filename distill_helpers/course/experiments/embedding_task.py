@@ -231,7 +231,7 @@ def main() -> None:
     seeds = range(5)
     references = [{"phase": "reference", "arm": arm, "seed": seed} for seed in seeds for arm in REFERENCES]
     run_missing(LOG, references, _reference)
-    compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student, seeds=seeds)
+    compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student, seeds=seeds)
     pages = []
     for figure, title in FIGURES.items():
         table = summary(figure)

@@ -1,28 +1,44 @@
 """How the arms of a comparison are compared: one protocol for every experiment that has arms.
 
-1. Every arm is trained at every learning rate of one grid, for the same longest number of epochs, on the same tuning
-   seeds. Validation alone chooses the arm's learning rate, and in each training the best epoch. Test items are not
-   read: what would measure them is not called.
-2. Every arm is then trained at its own learning rate on the same further seeds, and each student of the best epoch is
-   measured once on the test items.
+1. Every arm is trained with every setting of one grid: learning rates, and epochs or whatever else an arm is sensitive
+   to. Validation alone chooses the arm's setting, and in each training the best epoch. Test items are not read: what
+   would measure them is not called.
+2. Every arm is then measured with the setting that it chose, on the same seeds: once, the student of the best epoch.
 3. The table gives mean and spread of each arm, the differences to a reference arm seed by seed with their 95% interval,
    and what each arm was allowed to spend.
+
+The seeds that choose are others than the seeds that are measured. Where another seed splits the items anew, so that the
+test items of one seed are training items of another, each seed chooses for itself instead (`tuning_seeds=None`).
 
 Each training is one line of the experiment's log, with its validation curve and its budget.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from distill_helpers.course.logs import read_log, run_missing, write_table
 
-__all__ = ["Trained", "at_the_edge", "chosen_rates", "compare_arms", "edge_note", "fair_table", "write_fair_table"]
+__all__ = [
+    "TUNED",
+    "Trained",
+    "at_the_edge",
+    "chosen_settings",
+    "compare_arms",
+    "edge_note",
+    "fair_table",
+    "write_fair_table",
+]
+
+#: What a grid may vary, by the names that a log has for them.
+TUNED = ("learning_rate", "epochs", "batch_size", "weight_decay", "temperature", "alpha")
 
 
 @dataclass(frozen=True)
@@ -30,100 +46,146 @@ class Trained:
     """One finished training of an arm.
 
     Args:
-        validation: the figure that chooses, after each epoch; higher is better.
+        validation: the figure that chooses, along the training; higher is better.
         measure_test: measures the student of the best epoch on the test items. It is called after the choice alone.
-        budget: what the training spent, such as `{"texts": 640, "steps": 200}`; the texts are those of one epoch.
+        budget: what the training spent, such as `{"texts": 640, "steps": 200}`; the texts are those of one epoch. If it
+            has no "seconds", those that `train` took are added.
+        every: the epochs from one figure of `validation` to the next.
     """
 
     validation: Sequence[float]
     measure_test: Callable[[], dict[str, float]]
     budget: dict[str, float]
+    every: int = 1
 
 
 def compare_arms(
     log: str,
     arms: Sequence[str],
-    learning_rates: Sequence[float],
-    train: Callable[[str, float, int], Trained],
+    grid: Mapping[str, Sequence[float]],
+    train: Callable[..., Trained],
     *,
     seeds: Sequence[int] = range(5),
-    tuning_seeds: Sequence[int] = (100,),
+    tuning_seeds: Sequence[int] | None = (100,),
 ) -> None:
-    """Choose each arm's learning rate on validation, then train and measure each arm on every seed.
+    """Choose each arm's setting on validation, then measure each arm on every seed.
 
     What is in the log already is not run again.
 
     Args:
         log: the experiment's log.
         arms: their names.
-        learning_rates: the grid, the same for all arms.
-        train: takes an arm, a learning rate and a seed. A seed decides the items, the start and their order, so that
-            arms with the same seed are a pair.
+        grid: the values of each setting that are tried, each with each; the same for all arms. Its names are of
+            `TUNED`.
+        train: called with `arm`, `seed` and the settings of the grid, by name. A seed decides the items, the start and
+            their order, so that arms with the same seed are a pair.
         seeds: of the runs that are measured.
-        tuning_seeds: of the runs that choose; none of `seeds`.
+        tuning_seeds: of the runs that choose for all seeds, none of `seeds`. None: each seed chooses for itself.
 
     Raises:
-        ValueError: a tuning seed that is measured as well, or a validation figure that is not finite.
+        ValueError: a tuning seed that is measured as well, a setting that is not of `TUNED`, or a validation figure
+            that is not finite.
     """
-    if set(seeds) & set(tuning_seeds):
+    if tuning_seeds is not None and set(seeds) & set(tuning_seeds):
         raise ValueError(f"seeds {sorted(set(seeds) & set(tuning_seeds))} would choose and be measured; use others")
+    if unknown := set(grid) - set(TUNED):
+        raise ValueError(f"a grid may vary {', '.join(TUNED)}; got {', '.join(sorted(unknown))}")
 
-    def choose(phase: str, arm: str, learning_rate: float, seed: int) -> dict[str, Any]:
-        return _outcome(train(arm, learning_rate, seed))
+    def choose(phase: str, **run: Any) -> dict[str, Any]:
+        start = time.perf_counter()
+        return _outcome(train(**run), time.perf_counter() - start)
 
     def measure(phase: str, arm: str, seed: int) -> dict[str, Any]:
-        rate = rates[arm]
-        trained = train(arm, rate, seed)
-        return {"learning_rate": rate, **_outcome(trained), **trained.measure_test()}
+        chosen = _chosen(lines[lines["seed"] == seed] if tuning_seeds is None else lines)[arm]
+        setting = next(setting for setting in settings if setting == chosen)  # a log may have 60.0 for 60
+        start = time.perf_counter()
+        trained = train(arm=arm, seed=seed, **setting)
+        return {**setting, **_outcome(trained, time.perf_counter() - start), **trained.measure_test()}
 
+    settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    choosing = seeds if tuning_seeds is None else tuning_seeds
     choices = [
-        {"phase": "choice", "arm": arm, "learning_rate": rate, "seed": seed}
-        for seed in tuning_seeds
+        {"phase": "choice", "arm": arm, **setting, "seed": seed}
         for arm in arms
-        for rate in learning_rates
+        for setting in settings
+        for seed in choosing
     ]
     run_missing(log, choices, choose)
-    rates = chosen_rates(read_log(log))
+    lines = read_log(log)
     run_missing(log, [{"phase": "result", "arm": arm, "seed": seed} for seed in seeds for arm in arms], measure)
 
 
-def chosen_rates(log: pd.DataFrame) -> dict[str, float]:
-    """Return the learning rate of each arm whose best validation figure is highest, as a mean over the tuning seeds.
+def chosen_settings(log: pd.DataFrame) -> pd.DataFrame:
+    """Return what validation chose: a row for each arm and seed that was measured, a column for each setting.
 
-    Of equal learning rates, the lower one is taken.
+    Each arm takes the setting whose best validation figure is highest, as a mean over the seeds that choose; of equal
+    settings the first.
 
     Raises:
-        ValueError: arms that were not tried on the same grid and seeds.
+        ValueError: arms that were not tried with the same settings and seeds, or a result that was measured with
+            another setting than the chosen one.
     """
-    choices = log[log["phase"] == "choice"]
-    tried = choices.pivot_table(index=["learning_rate", "seed"], columns="arm", values="validation")
+    choices, results = (log[log["phase"] == phase] for phase in ("choice", "result"))
+    alone = not set(results["seed"]).isdisjoint(choices["seed"])
+    rows = {}
+    for run in results.to_dict("records"):
+        arm, seed = run["arm"], run["seed"]
+        setting = _chosen(choices[choices["seed"] == seed] if alone else choices)[arm]
+        if setting != {name: run[name] for name in setting}:
+            raise ValueError(f"{arm!r} was measured with another setting than validation chose, which is {setting}")
+        rows[arm, seed] = setting
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
+
+
+def _chosen(lines: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The setting of each arm, from lines of the choice."""
+    choices = lines[lines["phase"] == "choice"]
+    names = _grid_names(choices)
+    tried = choices.pivot_table(index=[*names, "seed"], columns="arm", values="validation", sort=False)
     if tried.isna().any(axis=None):
         lacking = tried.isna().any()
         raise ValueError(f"{list(lacking[lacking].index)} were not tried on the grid of the other arms; run the choice")
-    means = tried.groupby("learning_rate").mean()
-    return {str(arm): float(rate) for arm, rate in means.idxmax().items()}
+    means = tried.groupby(names, sort=False).mean()
+    chosen: dict[str, dict[str, float]] = {}
+    for arm in means.columns:
+        best = means[arm].idxmax()
+        values = best if isinstance(best, tuple) else (best,)
+        chosen[str(arm)] = {name: float(value) for name, value in zip(names, values, strict=True)}
+    return chosen
+
+
+def _grid_names(choices: pd.DataFrame) -> list[str]:
+    return [name for name in TUNED if name in choices.columns and choices[name].notna().all()]
 
 
 def at_the_edge(log: pd.DataFrame) -> list[str]:
-    """Name the arms whose learning rate or best epoch is the last of its range: more of it might be better still.
+    """Name the arms that chose the end of a range in most runs: more of it might be better still.
 
-    An arm is named whose learning rate is the grid's lowest or highest, or whose best epoch is the last in most runs.
+    The ends are the grid's lowest and highest value of a setting (of the epochs the highest alone, since the best epoch
+    of a training may come early), and the last epoch of the longest training.
     """
-    grid = log.loc[log["phase"] == "choice", "learning_rate"]
-    results = log[log["phase"] == "result"]
+    choices, results = (log[log["phase"] == phase] for phase in ("choice", "result"))
+    chosen = chosen_settings(log)
     named = []
-    for arm, rate in chosen_rates(log).items():
+    for arm in results["arm"].unique():
         runs = results[results["arm"] == arm]
-        last = runs["best_epoch"] == runs["curve"].map(len)
-        if rate in (grid.min(), grid.max()) or last.mean() > 0.5:
-            named.append(arm)
+        settings = chosen.loc[arm]
+        every = runs["every"].fillna(1) if "every" in runs else 1
+        last = (runs["best_epoch"] == runs["curve"].map(len) * every).to_numpy()
+        ends = [last & (settings["epochs"] == choices["epochs"].max()).to_numpy() if "epochs" in settings else last]
+        for name in settings.columns:
+            lowest, highest = choices[name].min(), choices[name].max()
+            if name != "epochs" and lowest < highest:
+                ends.append(settings[name].isin([lowest, highest]).to_numpy())
+        if any(end.mean() > 0.5 for end in ends):
+            named.append(str(arm))
     return named
 
 
 def edge_note(log: pd.DataFrame) -> str:
     """What stands below a table: the arms that `at_the_edge` names, in a paragraph of its own; "" if there is none."""
     edge = at_the_edge(log)
-    note = f"More epochs, or a learning rate outside the grid, might still be better for: {'; '.join(edge)}."
+    note = f"More epochs, or a value outside the grid, might still be better for: {'; '.join(edge)}."
     return f"\n\n{note}" if edge else ""
 
 
@@ -132,48 +194,79 @@ def write_fair_table(log: str, table: str) -> None:
     write_table(log, table + edge_note(read_log(log)))
 
 
-def fair_table(log: pd.DataFrame, figure: str, reference: str, *, scale: float = 1.0) -> pd.DataFrame:
+def fair_table(
+    log: pd.DataFrame,
+    figure: str,
+    reference: str,
+    *,
+    scale: float = 1.0,
+    better: Literal["higher", "lower"] = "higher",
+) -> pd.DataFrame:
     """Make the table: one row for each arm, in the order of the log.
 
     Args:
         log: as `compare_arms` writes it.
-        figure: the test figure that is compared; higher is better.
+        figure: the test figure that is compared.
         reference: the arm from which the paired differences are taken.
         scale: a factor of figure and differences, such as 100 for percentages.
+        better: whether a higher or a lower figure wins.
 
     Returns:
         `mean` and `sd` (n − 1) of the figure; `difference` from the reference arm, the half width `± 95%` of its
-        interval (Student's t over the seeds), and `won`, the number of seeds in which the arm is better; the learning
-        rate that validation chose; the `best epoch` on average, of how many; and the budget.
+        interval (Student's t over the seeds), and `won`, the number of seeds in which the arm is better; the setting
+        that validation chose, or the lowest and highest if each seed chose for itself; the `best epoch` on average, of
+        how many; and the budget.
+
+    Raises:
+        ValueError: a log without the budget of an arm.
     """
     from scipy.stats import t
 
-    results = log[log["phase"] == "result"]
+    results = log[log["phase"] == "result"].dropna(axis="columns", how="all")
     by_seed = results.pivot_table(index="seed", columns="arm", values=figure) * scale
-    fixed = {"phase", "arm", "seed", "learning_rate", "validation", "best_epoch", "curve"}
-    budget = [name for name in log.loc[log["phase"] == "choice"].dropna(axis="columns").columns if name not in fixed]
+    settings = chosen_settings(log)
+    fixed = {"phase", "arm", "seed", *TUNED, "validation", "best_epoch", "every", "curve"}
+    measured = log.loc[log["phase"] == "choice"].dropna(axis="columns", how="all").columns
+    budget = [name for name in measured if name not in fixed]
     lines: dict[str, dict[str, Any]] = {}
     for arm in results["arm"].unique():
         runs = results[results["arm"] == arm]
+        if not budget or runs[budget].isna().any(axis=None):
+            raise ValueError(f"the log does not say what {arm!r} spent in every run; it says {budget}")
         gain = by_seed[arm] - by_seed[reference]
         half = float(t.ppf(0.975, len(gain) - 1)) * gain.std(ddof=1) / math.sqrt(len(gain))
         is_reference = arm == reference
+        every = runs["every"].fillna(1) if "every" in runs else 1
         lines[arm] = {
             "mean": by_seed[arm].mean(),
             "sd": by_seed[arm].std(ddof=1),
             "difference": None if is_reference else gain.mean(),
             "± 95%": None if is_reference else half,
-            "won": None if is_reference else f"{(gain > 0).sum()} of {len(gain)}",
-            "learning rate": f"{runs['learning_rate'].iloc[0]:g}",
-            "best epoch": f"{runs['best_epoch'].mean():.0f} of {len(runs['curve'].iloc[0])}",
+            "won": None
+            if is_reference
+            else f"{((gain > 0) if better == 'higher' else (gain < 0)).sum()} of {len(gain)}",
+            **{name.replace("_", " "): _range(settings.loc[arm, name]) for name in settings.columns},
+            "best epoch": f"{runs['best_epoch'].mean():.0f} of {_range(runs['curve'].map(len) * every)}",
             **{name: f"{runs[name].mean():,.0f}" for name in budget},
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def _outcome(trained: Trained) -> dict[str, Any]:
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
+def _outcome(trained: Trained, seconds: float) -> dict[str, Any]:
     curve = [round(float(value), 6) for value in trained.validation]
     if not curve or not all(map(math.isfinite, curve)):
         raise ValueError(f"the validation figures must be finite, one for each epoch; got {curve}")
     best = max(curve)
-    return {"validation": best, "best_epoch": curve.index(best) + 1, "curve": curve, **trained.budget}
+    return {
+        "validation": best,
+        "best_epoch": (curve.index(best) + 1) * trained.every,
+        "every": trained.every,
+        "curve": curve,
+        "seconds": round(seconds, 1),
+        **trained.budget,
+    }

@@ -196,7 +196,7 @@ def summary() -> pd.DataFrame:
 
 def main() -> None:
     torch.set_num_threads(1)
-    compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
+    compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student)
     table = markdown_table(summary(), ("", ".1f", ".2f", ".1f", ".1f", "", "", "", "", "", ""))
     write_fair_table(LOG, table)
 

@@ -214,7 +214,7 @@ def _teacher_run(phase: str) -> dict[str, float]:
 def main() -> None:
     torch.set_num_threads(1)
     run_missing(LOG, [{"phase": "teacher"}], _teacher_run)
-    compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
+    compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-1]), ".3f")
     write_fair_table(LOG, markdown_table(table, formats))

@@ -245,7 +245,7 @@ def summary() -> pd.DataFrame:
 
 def main() -> None:
     torch.set_num_threads(1)
-    compare_arms(LOG, list(ARMS), LEARNING_RATES, train_student)
+    compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:]))
     write_fair_table(LOG, markdown_table(table, formats))

@@ -1,0 +1,131 @@
+"""Students of the digits as arms of a fair comparison: ten seeds side by side, the best epoch of each by validation.
+
+An experiment calls `trained_side_by_side` with an arm's labels and settings, and hands what it returns to `fair_arms`.
+The images of one seed's test are training or validation images of another seed. So each seed chooses its learning rate
+and epochs on its own validation images: call `compare_arms` with `tuning_seeds=None`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill_helpers.course.experiments.digits import make_mlp, predict, side_by_side, train_mlp
+from distill_helpers.course.experiments.fair_arms import Trained
+from distill_helpers.data.corpora import ImageSplits, load_digits
+from distill_helpers.losses.distillation_config import DistillationConfig
+
+__all__ = ["Curve", "together", "trained_side_by_side"]
+
+
+class Curve:
+    """Follows networks through `train_mlp`: their figures on validation images, and the weights of the best epochs.
+
+    The figure is the number of right answers plus the mean probability of the right digit, which decides between epochs
+    with equally many: 200 images often leave a tie.
+
+    Args:
+        model: networks from `side_by_side`.
+        images, labels: for validation, (k, n, 64) and (k, n).
+        every: the epochs from one figure to the next.
+    """
+
+    def __init__(self, model: nn.Sequential, images: Tensor, labels: Tensor, every: int) -> None:
+        self._model, self._images, self._labels, self._every = model, images, labels, every
+        self._best = torch.full((len(images),), -math.inf)
+        self._weights = {name: weights.clone() for name, weights in model.state_dict().items()}
+        #: The figures, (k) after each so many epochs.
+        self.figures: list[Tensor] = []
+
+    def __call__(self, epoch: int) -> None:
+        if epoch % self._every:
+            return
+        logits = predict(self._model, self._images)
+        right = logits.argmax(dim=-1) == self._labels
+        sure = logits.softmax(dim=-1).gather(-1, self._labels[..., None]).squeeze(-1)
+        figures = right.sum(dim=-1) + sure.mean(dim=-1)
+        better = figures > self._best
+        self._best = figures.maximum(self._best)
+        for name, weights in self._model.state_dict().items():
+            self._weights[name][better] = weights[better]
+        self.figures.append(figures)
+
+    def restore(self) -> None:
+        """Give each network the weights of its best epoch."""
+        self._model.load_state_dict(self._weights)
+
+
+def together(splits: Sequence[ImageSplits], part: str) -> Tensor:
+    """Stack a part of several splits, such as "train_images"."""
+    return torch.stack([getattr(split, part) for split in splits])
+
+
+def trained_side_by_side(
+    seeds: Sequence[int],
+    widths: Sequence[int],
+    images: Tensor,
+    labels: Tensor | None,
+    teacher_logits: Tensor | None,
+    config: DistillationConfig,
+    *,
+    measure: Callable[[Tensor, ImageSplits], dict[str, float]],
+    epochs: int,
+    learning_rate: float,
+    n_figures: int = 30,
+    **settings: Any,
+) -> dict[int, Trained]:
+    """Train a student for each seed, all side by side, and choose the best epoch of each on its validation images.
+
+    Args:
+        seeds: of splits, starts and orders.
+        widths: of the students.
+        images, labels, teacher_logits, config, learning_rate: see `train_mlp`; the first dimension is the seeds'.
+        measure: takes a student's logits of its split's test images, and the split. It is called after the choice.
+        epochs: a multiple of `n_figures`.
+        n_figures: the points of the validation curve.
+        settings: others of `train_mlp`.
+
+    Returns:
+        What `fair_arms` needs of each seed. The budget has the seconds of all trainings, divided among them.
+    """
+    splits = [load_digits(seed=seed) for seed in seeds]
+    model = side_by_side([make_mlp(widths, seed=seed) for seed in seeds])
+    validation_images, validation_labels = (together(splits, f"validation_{part}") for part in ("images", "labels"))
+    curve = Curve(model, validation_images, validation_labels, epochs // n_figures)
+    start = time.perf_counter()
+    train_mlp(
+        model,
+        images,
+        labels,
+        teacher_logits,
+        config,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seeds,
+        after_epoch=curve,
+        **settings,
+    )
+    seconds = (time.perf_counter() - start) / len(seeds)
+    curve.restore()
+    figures = torch.stack(curve.figures, dim=1).tolist()
+    steps = epochs * -(-images.shape[1] // settings.get("batch_size", 32))
+
+    def measured(number: int) -> dict[str, float]:
+        test_images = together(splits, "test_images")
+        return measure(predict(model, test_images)[number], splits[number])
+
+    return {
+        seed: Trained(
+            figures[number],
+            partial(measured, number),
+            {"images": images.shape[1], "steps": steps, "seconds": seconds},
+            every=epochs // n_figures,
+        )
+        for number, seed in enumerate(seeds)
+    }
