@@ -41,6 +41,7 @@ from .llm import (
     SampledTargets as SampledTargets,
     TokenTargets as TokenTargets,
     TopKTargets as TopKTargets,
+    WrittenTargets as WrittenTargets,
     fused_distillation_loss as fused_distillation_loss,
     output_head as output_head,
     target_divergence as target_divergence,

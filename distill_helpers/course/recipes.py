@@ -28,50 +28,77 @@ from distill_helpers.models.manifest import write_manifest
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import create_student
 from distill_helpers.training.dataset import DistillationDataset
+from distill_helpers.training.distilled_student import DistilledStudent
 from distill_helpers.training.train_student import train_student_with_distillation
 
 __all__ = [
     "fit_student",
+    "fit_teacher",
     "make_student",
     "make_teacher",
     "train_student",
 ]
 
 
-def make_teacher(task: Task, seed: int = 0) -> Path:
-    """Fine-tune the base encoder on the hard labels, save it with its manifest, and return the folder."""
+def fit_teacher(
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    output_dir: str | Path,
+    *,
+    lora_rank: int | None,
+    with_transfer: bool,
+) -> DistilledStudent:
+    """Fine-tune the base encoder on hard labels. An interrupted training continues from `output_dir`.
+
+    Args:
+        task: gives the messages, and the transfer texts with the labels that they inherit.
+        recipe: epochs, learning rate and batch size.
+        seed: of the new head, order and dropout.
+        output_dir: for the result, and for checkpoints while the training lasts.
+        lora_rank: trains an adapter of this rank, and the head; None trains every weight.
+        with_transfer: learn from the transfer texts as well.
+    """
     data = task.data
     start = load_text_classifier(base_encoder_path(), label_names=data.label_names, seed=seed)
     model: Any = start.model
-    tokenizer = start.tokenizer
-    if task.lora_rank is not None:
+    if lora_rank is not None:
         torch.manual_seed(seed)
         adapter = LoraConfig(
             task_type="SEQ_CLS",
-            r=task.lora_rank,
-            lora_alpha=2 * task.lora_rank,
+            r=lora_rank,
+            lora_alpha=2 * lora_rank,
             lora_dropout=0.1,
             target_modules=["query", "key", "value", "dense"],
         )
         model = get_peft_model(model, adapter)
-    train, validation = (
-        DistillationDataset(part.texts, part.labels, None, tokenizer, task.max_length)
-        for part in (data.train, data.validation)
+    texts, labels = list(data.train.texts), list(data.train.labels)
+    if with_transfer:
+        texts, labels = texts + list(data.transfer), labels + list(data.transfer_labels)
+        labelled = [row for row, label in enumerate(labels) if label != IGNORE_INDEX]
+        texts, labels = [texts[row] for row in labelled], [labels[row] for row in labelled]
+    return train_student_with_distillation(
+        TextClassifier(model, start.tokenizer),
+        DistillationDataset(texts, labels, None, start.tokenizer, task.max_length),
+        DistillationDataset(data.validation.texts, data.validation.labels, None, start.tokenizer, task.max_length),
+        DistillationConfig(alpha=0.0),
+        n_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        output_dir=output_dir,
+        seed=seed,
+        progress=False,
     )
+
+
+def make_teacher(task: Task, seed: int = 0) -> Path:
+    """Fine-tune the task's teacher, save it with its manifest, and return the folder."""
     with tempfile.TemporaryDirectory() as scratch:
-        result = train_student_with_distillation(
-            TextClassifier(model, tokenizer),
-            train,
-            validation,
-            DistillationConfig(alpha=0.0),
-            n_epochs=task.teacher.epochs,
-            learning_rate=task.teacher.learning_rate,
-            batch_size=task.teacher.batch_size,
-            output_dir=scratch,
-            seed=seed,
+        result = fit_teacher(
+            task, task.teacher, seed, scratch, lora_rank=task.lora_rank, with_transfer=task.teacher_reads_transfer
         )
         if task.lora_rank is None:
-            tokenizer.save_pretrained(task.teacher_folder)
+            result.classifier.tokenizer.save_pretrained(task.teacher_folder)
         else:
             # PEFT has put the path of the base encoder here, which means nothing on another machine.
             result.model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"

@@ -67,6 +67,7 @@ class Task:
         max_length: in word pieces, for teacher and student alike.
         teacher: settings of the teacher.
         lora_rank: trains an adapter of this rank, which is small enough to ship; None trains every weight.
+        teacher_reads_transfer: the teacher learns from the transfer texts as well, with the labels that they inherit.
         with_transfer: settings of students that learn from messages and transfer set.
         same_messages: settings of students that learn from the training messages alone.
         temperature: of the soft targets.
@@ -83,6 +84,7 @@ class Task:
     with_transfer: Recipe
     same_messages: Recipe
     temperature: float
+    teacher_reads_transfer: bool = False
     n_augmented: int = 0
     group_by_length: bool = False
     vocab_size: int = 5000

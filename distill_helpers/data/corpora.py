@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill_helpers.data.installed_files import installed_file, require_package
-from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits, labelled, split_off, stratified_split
+from distill_helpers.data.labelled_texts import (
+    IGNORE_INDEX,
+    LabelledTexts,
+    TextSplits,
+    labelled,
+    split_off,
+    stratified_split,
+)
 from distill_helpers.data.own_data import load_csv, load_hf_dataset
 
 if TYPE_CHECKING:
@@ -107,7 +114,8 @@ def load_help_desk(
 
     There are 2,917 training messages, out of which the validation messages are taken, and 1,952 test messages. All test
     messages are *later* than the training messages, so validation is easier than the test. `transfer` holds windows of
-    `n_words` words for the teacher to label. The windows are cut from the training messages without overlap.
+    `n_words` words for the teacher to label. The windows are cut from the training messages without overlap, and
+    `transfer_labels` has the queues of these messages.
 
     Some messages begin alike: 21 of the 400 validation messages have the same 26 words as a training message, and 13
     texts of the test set stand in the training set too. They stay, because the figures of the shipped models and of the
@@ -142,9 +150,16 @@ def load_help_desk(
         return LabelledTexts([" ".join(t.split()[:n_words]) for t in data.texts], data.labels, data.label_names)
 
     train, validation = split_off(queue_messages("train"), validation_size, seed, copies_together=False)
-    windows = [w for text in train.texts for w in cut_windows(text, n_words, min_window_words)]
+    queues_of: dict[str, set[int]] = {}
+    for text, queue in zip(train.texts, train.labels, strict=True):
+        for window in cut_windows(text, n_words, min_window_words):
+            queues_of.setdefault(window, set()).add(queue)
     return TextSplits(
-        first_words(train), first_words(validation), first_words(queue_messages("test")), tuple(dict.fromkeys(windows))
+        first_words(train),
+        first_words(validation),
+        first_words(queue_messages("test")),
+        tuple(queues_of),
+        tuple(queues.pop() if len(queues) == 1 else IGNORE_INDEX for queues in queues_of.values()),
     )
 
 

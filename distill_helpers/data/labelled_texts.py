@@ -106,6 +106,9 @@ class TextSplits:
     Args:
         train, validation, test: messages with the same label names.
         transfer: unlabelled texts cut from the *training* messages, for the teacher to label. May be empty.
+        transfer_labels: for each of these texts the class of the message from which it was cut, or `IGNORE_INDEX` if
+            messages of several classes contain it. Nobody has read the text itself: the label may not fit it. May be
+            empty.
 
     Example:
         >>> dh.load_help_desk()
@@ -116,6 +119,11 @@ class TextSplits:
     validation: LabelledTexts
     test: LabelledTexts
     transfer: tuple[str, ...] = ()
+    transfer_labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.transfer_labels and len(self.transfer_labels) != len(self.transfer):
+            raise ValueError(f"{len(self.transfer):,} transfer texts have {len(self.transfer_labels):,} labels")
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ What you need, by task:
     less padding                         `CompletionCollator(tokenizer, packed_length=…)`
     what the teacher says, on disk       `precompute_token_targets`: top-k, sampled, hidden states or all logits
     train, with targets or a teacher     `LLMDistillationTrainer`; its `on_policy_fraction` lets the student write
+    a teacher that scores what is written `LLMDistillationTrainer(target_kind="written")`, `WrittenTargets`
     the teacher writes, as training data `teacher_completions`; `distill_helpers.api` for a teacher behind an API
     new messages for a classifier        `write_messages`, `filter_messages`
     judge the student                    `evaluate_language_model`: perplexity, divergence, agreement

@@ -60,3 +60,6 @@ from .token_targets import (
 from .trainer import (
     LLMDistillationTrainer as LLMDistillationTrainer,
 )
+from .written_targets import (
+    WrittenTargets as WrittenTargets,
+)

@@ -21,10 +21,10 @@ from distill_helpers.llm.token_targets import TargetSettings, TokenTargets
 from distill_helpers.losses.divergence_gradients import divergence_and_gradient
 from distill_helpers.losses.soft_targets import check_temperature, soft_target_divergence, t_squared_factor
 
-__all__ = ["KINDS", "SampledTargets", "TopKTargets"]
+__all__ = ["KINDS", "SampledTargets", "SparseTargets", "TopKTargets", "check_kind"]
 
 
-class _SparseTargets(TokenTargets):
+class SparseTargets(TokenTargets):
     """What kinds share that keep some tokens of the vocabulary, with figures of one temperature."""
 
     token_ids: Tensor
@@ -54,7 +54,7 @@ class _SparseTargets(TokenTargets):
 
 
 @dataclass(frozen=True, repr=False)
-class TopKTargets(_SparseTargets):
+class TopKTargets(SparseTargets):
     """The k likeliest tokens, and one bucket for all others: k + 1 outcomes that form a whole distribution.
 
     The divergence between the teacher's and the student's k + 1 outcomes is never larger than the divergence over the
@@ -164,7 +164,7 @@ class TopKTargets(_SparseTargets):
 
 
 @dataclass(frozen=True, repr=False)
-class SampledTargets(_SparseTargets):
+class SampledTargets(SparseTargets):
     """Tokens drawn from the teacher's distribution: an unbiased estimate of the forward KL and of its gradient.
 
     This is the random sampling of logits of Anshumann et al. (arXiv 2503.16870), with the teacher's own probabilities
@@ -251,3 +251,21 @@ KINDS: dict[str, type[TokenTargets]] = {
     "sampled": SampledTargets,
     "dense": DenseTargets,
 }
+
+
+def check_kind(
+    kind: str, options: Mapping[str, Any], kinds: Mapping[str, type[TokenTargets]] = KINDS
+) -> tuple[type[TokenTargets], dict[str, Any]]:
+    """Find a kind of targets by its name, and complete its options by their defaults.
+
+    Raises:
+        ValueError: no kind has this name.
+        TypeError: the kind has no such option.
+    """
+    if kind not in kinds:
+        raise ValueError(f"unknown kind {kind!r}; choose one of {list(kinds)}")
+    found = kinds[kind]
+    if unknown := set(options) - set(found.options):
+        known = ", ".join(found.options) or "none"
+        raise TypeError(f"targets of the kind {kind!r} have no option {min(unknown)!r}; their options: {known}")
+    return found, {**found.options, **options}

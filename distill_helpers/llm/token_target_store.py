@@ -26,7 +26,7 @@ from distill_helpers.llm.completion_dataset import CompletionDataset, check_map_
 from distill_helpers.llm.given_models import language_models
 from distill_helpers.llm.output_heads import head_width, last_hidden_states, output_head
 from distill_helpers.llm.seeds import derived_seed
-from distill_helpers.llm.target_kinds import KINDS
+from distill_helpers.llm.target_kinds import check_kind
 from distill_helpers.llm.token_level import completion_hidden_states
 from distill_helpers.llm.token_targets import TargetSettings, TokenTargets
 from distill_helpers.models.batching import (
@@ -162,22 +162,17 @@ def precompute_token_targets(
     """
     teacher = language_models(teacher, tokenizer=tokenizer)[0]
     check_map_style(dataset)
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; choose one of {list(KINDS)}")
-    if unknown := set(options) - set(KINDS[kind].options):
-        known = ", ".join(KINDS[kind].options) or "none"
-        raise TypeError(f"targets of the kind {kind!r} have no option {min(unknown)!r}; their options: {known}")
+    kind_of_targets, options = check_kind(kind, options)
     check_batch_size(batch_size)
     check_vocabulary(teacher.tokenizer, dataset.tokenizer, OTHER_TOKENIZER)
     teacher.model.to(pick_device(device))  # type: ignore[arg-type]
     generator = torch.Generator(pick_device(device))
-    options = {**KINDS[kind].options, **options}
     settings = TargetSettings(temperature, storage_dtype, vocab_size, options, generator)
     head = output_head(teacher.model)
 
     @torch.no_grad()
     def targets_of(hidden: Tensor) -> TokenTargets:
-        return KINDS[kind].compute(hidden, head, settings)
+        return kind_of_targets.compute(hidden, head, settings)
 
     # A trial with one token lets a wrong setting fail here, and gives the shapes.
     trial = targets_of(torch.zeros(1, head_width(head), dtype=teacher.model.dtype, device=teacher.model.device))

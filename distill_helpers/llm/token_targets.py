@@ -37,6 +37,7 @@ class TargetSettings:
         vocab_size: rows of the teacher's head that are tokens; None for all.
         options: of the kind; see `TokenTargets.options`.
         generator: for kinds that draw tokens.
+        written: (tokens,), the token that stands at each position, for kinds that look at it alone.
     """
 
     temperature: float = 1.0
@@ -44,6 +45,7 @@ class TargetSettings:
     vocab_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     generator: torch.Generator | None = None
+    written: Tensor | None = None
 
     def logits(self, hidden: Tensor, head: OutputHead | nn.Module) -> Tensor:
         """The teacher's logits (tokens, vocabulary) of hidden states (tokens, width), without padded rows."""

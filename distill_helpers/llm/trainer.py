@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.completion_stream import CompletionStream
 from distill_helpers.llm.dense_targets import HiddenTargets
 from distill_helpers.llm.given_models import bare_model, check_own_tokenizer, language_models
+from distill_helpers.llm.live_targets import LiveTargets, check_live_targets
 from distill_helpers.llm.on_policy import on_policy_batch
 from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.llm.packing import check_packing
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
-from distill_helpers.llm.token_targets import TokenTargets
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary, evaluation_mode
 from distill_helpers.models.text_models import LanguageModel
@@ -65,14 +66,19 @@ class LLMDistillationTrainer(DistillationTrainer):
         data_collator: default `CompletionCollator(tokenizer)`. With its `packed_length`, the items of a batch share
             rows; the training is the same and faster.
         max_new_tokens, on_policy_temperature: of these completions.
+        target_kind: what is kept of the live teacher's distributions: "hidden" for all of them, or a kind of
+            `precompute_token_targets`, to find out what less would cost. "written" keeps the teacher's probability of
+            the token that the student wrote, see `WrittenTargets`. It needs on-policy batches alone, the reverse KL,
+            and the loss's own temperature in the sampling. An evaluation has all distributions in any case.
+        target_options: of the kind, such as `{"k": 20}`.
         vocab_size: the number of rows of both heads that are tokens, if the heads are padded differently.
         **kwargs: whatever else the Trainer takes.
 
     Raises:
         ValueError: the teacher has another tokenizer, feature terms are on, a fraction is out of range, a sequence has
-            no prompt for on-policy distillation (with its row), or alpha is above 0 and nothing comes from a teacher.
-            During training: a batch has no token to learn, or the loss is not
-            finite.
+            no prompt for on-policy distillation (with its row), alpha is above 0 and nothing comes from a teacher, or
+            the kind of targets does not fit the loss. During training: a batch has no token to learn, or the loss is
+            not finite.
     """
 
     def __init__(
@@ -87,6 +93,8 @@ class LLMDistillationTrainer(DistillationTrainer):
         on_policy_fraction: float = 0.0,
         max_new_tokens: int = 64,
         on_policy_temperature: float = 1.0,
+        target_kind: str = "hidden",
+        target_options: Mapping[str, Any] | None = None,
         vocab_size: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -102,6 +110,8 @@ class LLMDistillationTrainer(DistillationTrainer):
             teacher = language_models(*([] if teacher is None else [teacher]), tokenizer=tokenizer)[0]
         kwargs.setdefault("data_collator", CompletionCollator(train_dataset.tokenizer))
         _check_on_policy(on_policy_fraction, distillation_config, teacher, train_dataset, kwargs["data_collator"])
+        live_targets = LiveTargets(target_kind, target_options or {}, distillation_config.temperature, vocab_size)
+        check_live_targets(live_targets, distillation_config, on_policy_fraction, on_policy_temperature)
         _check_teacher(distillation_config, teacher, train_dataset)
         _check_streams(train_dataset, kwargs.get("eval_dataset"), args)
         args.prediction_loss_only = True  # this trainer never has logits
@@ -124,6 +134,7 @@ class LLMDistillationTrainer(DistillationTrainer):
         self.on_policy_fraction = on_policy_fraction
         self.max_new_tokens = max_new_tokens
         self.on_policy_temperature = on_policy_temperature
+        self.live_targets = live_targets
         self.vocab_size = vocab_size
 
     def compute_loss(
@@ -159,7 +170,11 @@ class LLMDistillationTrainer(DistillationTrainer):
             if targets is not None:
                 targets = targets.to(labels.device)
             elif self.teacher is not None and self.loss_fn.config.alpha > 0:
-                targets = self._live_targets(inputs, labels)
+                hidden = self._teacher_hidden_states(inputs, labels)
+                targets = HiddenTargets(hidden)
+                if model.training:
+                    written, seed = completion_labels(labels), derived_seed(self.args.seed, self.state.global_step)
+                    targets = self.live_targets.of(hidden, output_head(self.teacher), written, seed)
             values = self._inside_the_wrapper(model, inputs, values_of)
         hidden = kept[0]
         if not values["total_loss"].isfinite():
@@ -174,7 +189,7 @@ class LLMDistillationTrainer(DistillationTrainer):
         return (loss, {}) if return_outputs else loss
 
     @torch.no_grad()
-    def _live_targets(self, inputs: dict[str, Any], labels: Tensor) -> TokenTargets:
+    def _teacher_hidden_states(self, inputs: dict[str, Any], labels: Tensor) -> Tensor:
         teacher: Any = self.teacher
         with evaluation_mode(teacher):  # without dropout, in whatever mode the teacher has been handed over
             hidden = completion_hidden_states(last_hidden_states(teacher, **inputs), labels)
@@ -183,7 +198,7 @@ class LLMDistillationTrainer(DistillationTrainer):
                 f"the teacher's hidden states are not finite at step {self.state.global_step}; if the teacher computes"
                 " in half precision, try float32"
             )
-        return HiddenTargets(hidden)
+        return hidden
 
     def _prepared(self, batches: list) -> list:
         prepared = []

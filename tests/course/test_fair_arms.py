@@ -164,3 +164,31 @@ def test_an_arm_at_the_end_of_its_grid_is_named(log):
     inside.loc[distilled & (inside["learning_rate"] == GRID[1]), "validation"] = 0.9
     inside.loc[distilled & (inside["phase"] == "result"), "learning_rate"] = GRID[1]
     assert edge_note(inside) == ""
+
+
+#: What a training may spend. Any other figure in a line of the choice would have been measured on test items.
+BUDGETS = {"images", "pairs", "passages", "sentences", "texts", "with labels", "words", "steps", "epochs", "seconds"}
+FAIR_LOGS = sorted(path.stem for path in logs.RESULTS.glob("*.jsonl") if '"phase": "choice"' in path.read_text())
+
+
+@pytest.mark.parametrize("name", FAIR_LOGS)
+def test_every_committed_comparison_is_fair(name):
+    """What each arm was tried with, chose, spent and was measured on, as the committed log has it."""
+    log = logs.read_log(name)
+    settings = chosen_settings(log)  # refuses grids that differ, and results at another setting than the chosen one
+    results = log[log["phase"] == "result"]
+    seeds = results.groupby("arm")["seed"].apply(sorted)
+    assert len({tuple(of_arm) for of_arm in seeds}) == 1, "the arms are not paired"
+    assert len(seeds.iloc[0]) >= 5
+    assert set(settings.index.get_level_values("arm")) == set(log.loc[log["phase"] == "choice", "arm"])
+    assert len(log.loc[log["phase"] == "choice", list(settings.columns)].drop_duplicates()) > 1, "nothing was chosen"
+    figures = results.select_dtypes("number").columns.difference(["seed", "validation", "best_epoch", "every"])
+    fair_table(log, figures[0], str(seeds.index[0]))  # refuses an arm without its budget
+    of_choice = set(log[log["phase"] == "choice"].dropna(axis="columns", how="all").columns)
+    spent = of_choice - {"phase", "arm", "seed", "validation", "best_epoch", "every", "curve", *settings.columns}
+    assert "steps" in spent, "the budget lacks the steps"
+    assert spent <= BUDGETS, f"a choice has seen {spent - BUDGETS}"
+
+
+def test_the_comparisons_of_the_course_are_among_them():
+    assert {"embedding-task", "image-task", "multi-label-task", "several-teachers", "token-task"} <= set(FAIR_LOGS)

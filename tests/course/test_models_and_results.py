@@ -2,12 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import distill_helpers as dh
+from distill_helpers.course import recipes
 from distill_helpers.course.results import (
     BASELINE,
     BEST,
@@ -20,7 +22,7 @@ from distill_helpers.course.results import (
     read_timing,
     summary,
 )
-from distill_helpers.course.tasks import get_task
+from distill_helpers.course.tasks import Recipe, get_task
 from distill_helpers.models.loading import COURSE_MODELS
 
 TASKS = ["help-desk", "banking77"]
@@ -137,3 +139,34 @@ def test_a_clone_with_a_whole_log_keeps_its_timing(tmp_path: Path, monkeypatch: 
     (tmp_path / "help-desk.jsonl").write_text((RESULTS / "help-desk.jsonl").read_text())
     results.time_models(get_task("help-desk"))
     assert (tmp_path / "help-desk.jsonl").read_text() == (RESULTS / "help-desk.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_transfer", [False, True])
+def test_a_teacher_learns_from_messages_and_from_windows_that_have_a_queue(
+    desk: dh.TextSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_transfer: bool
+) -> None:
+    few = dh.TextSplits(
+        desk.train.subset(range(24)),
+        desk.validation.subset(range(16)),
+        desk.test,
+        desk.transfer[:24],
+        (*desk.transfer_labels[:20], *(dh.IGNORE_INDEX,) * 4),
+    )
+    read = []
+
+    def train(student: dh.TextClassifier, data: dh.DistillationDataset, *rest: object, **options: object) -> object:
+        read.append(data)
+        return recipes_train(student, data, *rest, **options)
+
+    recipes_train = recipes.train_student_with_distillation
+    monkeypatch.setattr(recipes, "train_student_with_distillation", train)
+    task = replace(get_task("help-desk"), load=lambda: few)
+    result = recipes.fit_teacher(
+        task, Recipe(1, 1e-3, batch_size=8), 0, tmp_path, lora_rank=4, with_transfer=with_transfer
+    )
+    assert [len(data) for data in read] == [44 if with_transfer else 24]
+    assert result.history["eval_accuracy"].between(0, 1).all()
+    trained = {name for name, weights in result.model.named_parameters() if weights.requires_grad}
+    assert any("lora_" in name for name in trained)
+    assert all("lora_" in name or "classifier" in name for name in trained)

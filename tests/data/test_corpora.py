@@ -19,6 +19,7 @@ from distill_helpers.data.corpora import (
     load_newsgroups,
 )
 from distill_helpers.data.installed_files import installed_file
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
 
 
 def raw_messages(part):
@@ -94,6 +95,24 @@ def test_windows_are_unlabelled_and_unique(help_desk):
     assert len(help_desk.transfer) > 10_000
     assert all(isinstance(window, str) for window in help_desk.transfer)
     assert len(set(help_desk.transfer)) == len(help_desk.transfer)
+
+
+def test_a_window_has_the_queue_of_its_message_unless_several_queues_have_it(help_desk, raw_help_desk):
+    held_out, kept = set(help_desk.validation.texts), set(help_desk.train.texts)
+    queues = {}
+    for queue, text in raw_help_desk["train"]:
+        words = text.split()
+        if first_words(text) in kept - held_out:
+            for start in range(0, len(words), 26):
+                queues.setdefault(" ".join(words[start : start + 26]), set()).add(queue)
+    named = dict(zip(help_desk.transfer, help_desk.transfer_labels, strict=True))
+    for window in help_desk.transfer[::7]:
+        if window in queues and named[window] != IGNORE_INDEX:
+            assert HELP_DESK_QUEUES[named[window]] in queues[window]
+    shared = [window for window, of_it in queues.items() if len(of_it) > 1 and window in named]
+    assert len(shared) > 5
+    assert {named[window] for window in shared} == {IGNORE_INDEX}
+    assert 0 < sum(label == IGNORE_INDEX for label in help_desk.transfer_labels) < 300
 
 
 @pytest.mark.slow

@@ -122,3 +122,10 @@ def test_split_off_is_a_function_of_its_seed():
 def test_split_off_refuses_what_would_lose_a_class(counts, size, message):
     with pytest.raises(ValueError, match=message):
         split_off(messages(counts), size)
+
+
+def test_a_transfer_text_without_its_label_is_refused():
+    parts = messages([1200, 40]), messages([5, 2]), messages([3, 4])
+    assert TextSplits(*parts, ("a", "b"), (0, 1)).transfer_labels == (0, 1)
+    with pytest.raises(ValueError, match="2 transfer texts have 1 labels"):
+        TextSplits(*parts, ("a", "b"), (0,))
