@@ -75,6 +75,12 @@ def test_no_path_of_a_machine_and_no_warning(notebook: nbformat.NotebookNode) ->
     assert "Warning" not in json.dumps(outputs(notebook))
 
 
+def test_no_price_is_read_as_a_formula(notebook: nbformat.NotebookNode) -> None:
+    """Some renderers set what stands between two dollar signs as mathematics, even with a backslash before them."""
+    price = r"\\\$|\$\d[\d,.]*(?=[ )](?:a|an|and|are|each|for|in|is|of|or|per|times|to|would)\b)"
+    assert not re.findall(price, prose(notebook)), "write '3 cents' or '5 dollars'"
+
+
 def test_pictures_have_alternative_texts(notebook: nbformat.NotebookNode) -> None:
     for output in outputs(notebook):
         if "image/png" in output.get("data", {}):

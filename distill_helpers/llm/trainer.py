@@ -173,8 +173,8 @@ class LLMDistillationTrainer(DistillationTrainer):
                 hidden = self._teacher_hidden_states(inputs, labels)
                 targets = HiddenTargets(hidden)
                 if model.training:
-                    written, seed = completion_labels(labels), derived_seed(self.args.seed, self.state.global_step)
-                    targets = self.live_targets.of(hidden, output_head(self.teacher), written, seed)
+                    seed = derived_seed(self.state.global_step, self.args.seed)  # another one than that of the coins
+                    targets = self.live_targets.of(hidden, output_head(self.teacher), completion_labels(labels), seed)
             values = self._inside_the_wrapper(model, inputs, values_of)
         hidden = kept[0]
         if not values["total_loss"].isfinite():

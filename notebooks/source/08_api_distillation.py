@@ -276,12 +276,13 @@ shown
 # %%
 chosen.value = 7
 assert live_messages.texts[7] in shown.children[-1].value
-print("mean off-label mass between a tenth and four tenths:", 0.1 < soft.off_label_mass.mean() < 0.4)
+off_label = soft.off_label_mass.mean()
+assert 0.1 < off_label < 0.4, off_label
+print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 
 # %% [markdown]
 # **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on words that are
-# no queue, and the renormalised probabilities do not show it. (With letters A to E instead of words more than half was
-# lost; the prompt matters.)
+# no queue, and the renormalised probabilities do not show it.
 #
 # ### No log-probabilities? Ask several times
 #
@@ -304,7 +305,7 @@ print("twenty samples and the log-probabilities agree within the samples' own er
 #
 # Forty messages are a slice. The whole, 2,517 training messages and samples of the other parts, is in
 # `data/results/queue-teacher.jsonl`, made by `python -m distill_helpers.course.experiments.queue_teacher` with this same
-# teacher (25 minutes on one core). First: is it the same? What you just measured, beside the file:
+# teacher (25 minutes on one core). Is it the same? What you just measured, beside the file:
 
 # %%
 on_test = read_answers("test", desk)
@@ -326,15 +327,14 @@ for queue, name in enumerate(ANSWERS):
     print(f"{name:9} written {(answers.written == queue).mean():4.0%}, true {(answers.labels == queue).mean():4.0%}")
 
 # %% [markdown]
-# A weak teacher indeed: with five queues of about equal size, guessing has 20%. And it is weak in a peculiar way: it
-# says *Unix* to three messages in five and *Graphics* to none. That is a **label bias**, a preference that it has
-# whatever it reads.
+# A weak teacher indeed: guessing among five queues has 20%. It says *Unix* to three messages in five and *Graphics* to none.
+# That is a **label bias**, a preference that it has whatever it reads.
 #
 # ## Take the bias off
 #
-# In words: *a label that is likely for every message gets its advantage taken away, so that each has the same average.*
-# No true label is needed, only a batch of messages in which the classes are about equally frequent. In symbols, for $n$
-# messages $x_i$:
+# In words: *take each label's mean log-probability over all messages away from it, so that no label is ahead whatever the
+# message says.* No true label is needed, only a batch of messages in which the classes are about equally frequent. In
+# symbols, for $n$ messages $x_i$:
 #
 # $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
 
@@ -353,14 +353,14 @@ surest = np.argsort(-p.max(axis=1))[: len(p) // 2]
 right["calibrated, surest half"] = (p.argmax(1) == answers.labels)[surest].mean()
 for way in ("calibrated", "calibrated, surest half"):
     print(f"{way}: {right[way]:.0%} right")
+print("mean probability:", ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ANSWERS, p.mean(0), strict=True)))
 
 # %% [markdown]
-# This is batch calibration (Zhou et al., arXiv 2309.17249), in a variant of ours: the mean is of log-probabilities. Where
-# the classes are *not* equally frequent it does harm, taking a frequent class for a bias; `matched_to_prior` takes their
-# shares, which a small labelled sample gives.
+# This is batch calibration (Zhou et al., arXiv 2309.17249), in a variant of ours: the mean is of log-probabilities. So the
+# mean *probabilities* come near to one another, and are not made equal. Where the classes are *not* equally frequent it does
+# harm, taking a frequent class for a bias; `matched_to_prior` takes their shares, which a small labelled sample gives.
 #
-# A teacher also knows something about when it is right. **Predict first:** if only its surest tenth is kept, how many
-# labels are right, and which queues are left?
+# **Predict first:** if only the teacher's surest tenth is kept, how many labels are right, and which queues are left?
 
 # %%
 trust = {
@@ -439,7 +439,7 @@ summary().round(1)
 #   (look at macro-F1). Raw probabilities add two points.
 # - **Calibration is worth ten points, and cost nothing more**: no further question, and no true label of a training message.
 #   (Not quite without labels: fifteen are in each prompt, and those of the validation messages choose every student's
-#   best epoch.) Of the ten, three are due to the *soft* labels; with the likeliest queue alone it is seven. That is what
+#   best epoch.) Of the ten, 3.5 are due to the *soft* labels; with the likeliest queue alone it is 6.4. That is what
 #   log-probabilities give back.
 # - **The student passes its teacher.** On the sample of test messages the calibrated teacher is right in 37%, its
 #   student in 44% of all test messages: errors that have no pattern average out over 2,517 messages. (On
@@ -551,13 +551,14 @@ check("08.1", from_samples)
 # ### Exercise 08.2 · What a rerun asks (★★, 10 min)
 #
 # `wanted` is a list of keys; `lines` are a journal's lines, each a JSON object with a `"key"` and with an `"answer"` or a
-# `"failure"` (the other one is `null`). Only the last line may be torn. Where a key has several lines, the latest counts.
-# Return the keys that a rerun asks: those without a record, and those whose record is a failure if `retry_failed`; in the
-# order of `wanted`, each of them once.
+# `"failure"` (the other one is `null`). A kill may have torn the last line; a line that is torn elsewhere means a damaged
+# file: raise a `ValueError`. Where a key has several lines, the latest counts. Return the keys that a rerun asks: those
+# without a record, and those whose record is a failure if `retry_failed`; in the order of `wanted`, each of them once.
 #
 # <details><summary>Hint 1</summary>
 #
-# A dictionary from key to record, filled line by line, has the latest of each. Let `json.loads` fail on the last line only.
+# A dictionary from key to record, filled line by line, has the latest of each. Catch the `ValueError` of `json.loads` on the
+# last line only.
 #
 # </details>
 #
@@ -678,8 +679,8 @@ for name in order:
 # |---|---|---|
 # | behind an API you cannot have logits and must use hard labels | outdated: OpenAI's API gives up to 20 log-probabilities a token for many models, Gemini's for some, servers of open models for all; Anthropic's none. Where there are none, samples give soft labels too | *Soft labels from an API* |
 # | API distillation reaches 85–92% of the teacher, white-box 90–97% | no source; here it depends on the teacher, not on the way | *What it does to a student* |
-# | GPT-4o costs $0.005 and $0.015 for a thousand tokens, "late 2024" | stale by then: $2.50 and $10 a million from August 2024 | `distill_helpers/api/costs/prices.toml`, dated, with its sources |
-# | 10,000 to 50,000 examples cost $500 to $5,000 | inconsistent: its own estimator gives $5.50 a thousand, so $55 to $275; the system prompt is not counted in either | *What it costs* |
+# | GPT-4o costs 0.005 and 0.015 dollars for a thousand tokens, "late 2024" | stale by then: 2.50 and 10 dollars a million from August 2024 | `distill_helpers/api/costs/prices.toml`, dated, with its sources |
+# | 10,000 to 50,000 examples cost 500 to 5,000 dollars | inconsistent: its own estimator gives 5.50 dollars a thousand, so 55 to 275; the system prompt is not counted in either | *What it costs* |
 # | on an error the collector stores an empty answer | a failure is a record with its cause and status, never an example | *Every answer is kept* |
 # | it saves its progress every so often, so that a job can be resumed | a rerun of its collector asks everything again and doubles lines; a key makes a rerun ask what is missing | *Kill it* |
 # | batches of calls with `asyncio.gather` use the allowed concurrency | each batch waits for its slowest call: 50 inputs took 5.0 s where 1.45 s is possible; a pool of workers does not wait | `tests/benchmarks/collection_throughput.py` |

@@ -13,7 +13,7 @@
 # - *prune* a language model and *heal* it, by a teacher's distributions or by text alone;
 # - *choose* between forward and reverse KL, and between somebody else's text and the student's own.
 #
-# **Time:** about 45 minutes of reading and 45 of exercises; the cells run in about two minutes on two CPU cores.
+# **Time:** about 45 minutes of reading and 50 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
 # [07 · Landmark systems](07_landmark_systems.ipynb). **Before:** [08 · API distillation](08_api_distillation.ipynb). On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
@@ -80,8 +80,8 @@ print(
 # ## A language model is a classifier, once for each token
 #
 # Everything until now had five classes. A language model has 49,152, and decides again at every position: *given the
-# tokens so far, which is next?* What it knows beside the right answer, that after *Once upon a* nearly everything but
-# *time* is nonsense, is dark knowledge as before. Below is a passage of a test tale; move the slider along it.
+# tokens so far, which is next?* What it knows beside the right answer is dark knowledge, as before. Below is a passage of a
+# test tale; move the slider along it.
 
 # %%
 with capture_output():
@@ -156,8 +156,8 @@ print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the 
 # %% [markdown]
 # Three mistakes are easy to make here: no shift (the mask is one place late: the completion's first token is lost, and a
 # position behind its end is learnt), a mask that holds prompt or padding, and a *mean of means* when gradients are
-# accumulated over several batches, which gives the tokens of short batches more weight. The shift is `losses.causal_shift` here and nowhere else, and the
-# trainer divides by the tokens of the whole accumulated step.
+# accumulated over several batches, which gives the tokens of short batches more weight. The trainer
+# divides by the tokens of the whole accumulated step.
 #
 # ## Cut it, and watch it break
 #
@@ -186,7 +186,7 @@ print(f"layers that stay: {kept}")
 print(f"perplexity on twelve passages: the teacher {broken['teacher_perplexity']:.0f}, its ten layers above 10,000")
 
 # %% [markdown]
-# So neither end may go. The first two layers and the last stand out; between them the influences differ little (another choice among those we have
+# The first two layers and the last stand out; between them the influences differ little (another choice among those we have
 # not tried). A third of the layers is not a third of the model: the embeddings, 28 million, stay. (A model that guessed
 # evenly among all tokens would have a perplexity of 49,152.) The layers that are left get inputs that they have never seen.
 #
@@ -235,9 +235,10 @@ print("loss and both gradients: the package agrees")
 
 # %% [markdown]
 # Count the products with a head: two for the logits, two for the gradients. A loss that makes its logits again in the backward
-# pass, to save the memory in the usual way, has six. The package's version has closed forms for forward and reverse KL, their
-# skew versions and Jensen–Shannon, temperature, biases, capped logits, padded
-# vocabularies, frozen heads (whose gradient it skips) and half precision. **Predict first:** in fp32 the head of 49,152
+# pass, to save the memory in the usual way, has six. The package's version has closed forms for forward and reverse KL, for
+# Jensen–Shannon, and for *skew* KL, which compares one model with a mixture of both (DistiLLM, Ko et al., arXiv 2402.03898).
+# It also handles temperature, biases, logits that a tanh keeps below a *cap* (Gemma 2), a vocabulary that is *padded* with
+# rows for no token, frozen heads (whose gradient it skips) and half precision. **Predict first:** in fp32 the head of 49,152
 # classes has 113 MB, and so has its gradient; logits of 256 tokens have 50 MB, of 512 tokens 101. How many MB does the dense
 # loss hold at its worst moment, and how many the fused one with 64 rows at a time, for 256 tokens and for 512?
 
@@ -265,11 +266,10 @@ print(f"of each the copy of the head and its gradient: {2 * heads[0].numel() * 4
 pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, index=["256 tokens", "512"]).round(0)
 
 # %% [markdown]
-# Beyond the head and its gradient, the fused one has two buffers of 64 rows and what is made of a few rows at a time, however
-# many tokens there are. The dense one has, with 512, six tensors as large as all logits: both models' logits, both logarithms of
-# their softmaxes, and what the divergence makes of these. The assertion allows the fused one three tenths more time, since one
-# timing is worth no more; it has the same four products, but smaller ones, which run slower. (Without `chunk_size` the package takes as
-# many rows as make 128 MB of a buffer, or half the head if that is more.) `make bench` measures it beside other libraries'.
+# Beyond the head and its gradient, the fused loss holds two buffers of 64 rows, plus small temporaries, however many tokens
+# there are. The dense loss holds, for 512 tokens, six tensors as large as all logits: both models' logits, both log-softmaxes,
+# and what the divergence makes of these. The fused loss has the same four products, but smaller ones, which run slower; the
+# assertion allows it 30% more time. `make bench` times it beside other libraries' losses.
 #
 # ## A teacher on disk
 #
@@ -333,8 +333,7 @@ pd.DataFrame({"kB a token": {kind: round(store.bytes_per_token / 1000, 1) for ki
 # ## Whose text: on-policy
 #
 # A student that learns on somebody else's text has never seen its own mistakes. When it writes by itself, one odd token
-# leads to a beginning that no tale had, and from there on it is on its own. **On-policy distillation** (GKD, arXiv
-# 2306.13649) trains where the student ends up. In words: *the student samples a completion; the teacher gives its
+# leads to a beginning that no tale had. **On-policy distillation** (GKD, arXiv 2306.13649) trains where the student ends up. In words: *the student samples a completion; the teacher gives its
 # distribution at each of its tokens; no gradient goes through the sampling.* In symbols, with $x$ the prompt, $y$ the completion, $D$
 # any of the divergences, $\theta$ the student's weights, and for a fraction $\lambda$ of the batches (the others keep the
 # tale as $y$),
@@ -374,7 +373,7 @@ print(f"reverse KL where the ten layers ended up: {loss['total_loss']:.0f} nats 
 
 # %% [markdown]
 # It costs a generation and a live teacher for each step; targets on disk are of no use, since nobody knows beforehand what
-# the student will write. A fraction of 0 is all tale, 1 never anything else than its own text; early in training its own text
+# the student will write. A fraction of 0 is all tale, 1 nothing but its own text; early in training its own text
 # is noise. (MiniLLM trains on the student's text too, by reverse KL and policy gradients: arXiv 2306.08543.)
 
 # %% [markdown]
@@ -488,10 +487,12 @@ else:
     raise AssertionError("a teacher with another tokenizer was accepted")
 
 # %% [markdown]
-# Two things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`; sequence level,
-# Kim and Rush, arXiv 1606.07947; or notebook 08). Or one compares how *sure* both are, with the probabilities **sorted**: the universal logit distance
-# (ULD, Boizard et al., arXiv 2402.12030). It fills the smaller vocabulary up with zeros, pairs the t-th token as one splits the
-# text with the t-th as the other does, and cuts the longer to the $n$ tokens of the shorter, which is its weakness:
+# Three things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`; sequence level,
+# Kim and Rush, arXiv 1606.07947; or notebook 08). One can **align**: group the tokens of both models into pieces that spell the
+# same text, and compare piece by piece. TRL's GOLD and the token aligner of NeMo-RL do so; this package does not. Or one
+# compares how *sure* both are, with the probabilities **sorted**: the universal logit distance (ULD, Boizard et al., arXiv
+# 2402.12030). It fills the smaller vocabulary up with zeros, pairs the t-th token of the one with the t-th of the other, and
+# cuts the longer to the $n$ tokens of the shorter, which is its weakness:
 #
 # $$\frac{1}{n} \sum_{t \le n} \sum_i \big| p_t^{(i)} - q_t^{(i)} \big|, \qquad p_t^{(1)} \ge p_t^{(2)} \ge \dots$$
 
@@ -525,36 +526,35 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 # - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; the frozen head then costs no gradient. Over weights that
 #   bitsandbytes keeps in four bits this is QLoRA (Dettmers et al., arXiv 2305.14314). A student in plain bf16 is no
 #   economy: AdamW moves a weight by about its rate, 1e-5, and the next number that bf16 has above 0.05 is 2e-4 away.
-# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: fine-tuned on about 600,000 reasoning traces
-#   and 200,000 other answers as text (arXiv 2501.12948). The trace is what is worth learning; cut-off ones are dropped.
+# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: fine-tuned on text, about 600,000 reasoning
+#   traces with the right result and 200,000 other answers (arXiv 2501.12948). Whether a result is right is yours to check;
+#   which completions were cut off, `teacher_completions` says in `finished`.
 # - **Scaling laws.** Given enough compute or data, training without a teacher reaches what distillation reaches. It
 #   pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
 # - **Quantisation-aware distillation.** The student is the teacher in four bits, and learns from the whole one by KL, to win back
-#   what rounding costs (arXiv 2601.20088). Notebook 11 quantises.
+#   what rounding costs (arXiv 2601.20088).
 # - **Sampling, bandwidth, many GPUs.** When the student's writing is what takes the time, use
 #   TRL's `DistillationTrainer`, which has vLLM write. Where its loss and ours mean the same they are equal to five
 #   digits (`tests/llm/test_trl_equality.py`). Mind two differences: no T², and a JSD that is not divided by
-#   β(1 − β): it goes to zero as β nears 0 or 1, and jumps to the whole KL at 0 and 1 themselves.
+#   β(1 − β).
 #
 # ## Exercises
 #
-# ### Exercise 09.1 · The loss of an accumulated step (★★, 10 min)
+# ### Exercise 09.1 · Find the bug: a loss of draws that teaches nothing (★★★, 15 min)
 #
-# A step is accumulated over several batches, since one would not fit. `batches` is a list of (student's logits, teacher's
-# logits, labels): logits (batch, sequence, vocabulary), labels (batch, sequence) with −100 where nothing is to be learnt; the
-# lengths differ, and a text may have no prompt. Return the forward KL at T = 1 of the whole step, as if it had been one batch
-# (the number will do; no gradient is asked for).
+# A teacher *scores* what a student wrote: one log-probability for each token. The mean of $\log q(y) - \log p(y)$ over the
+# student's draws $y$ is the reverse KL, so the function below has the right value. But its mean gradient over all draws is 0.
+# Write `drawn_loss`, whose mean gradient is that of the reverse KL. (Its value does not matter.)
 #
 # <details><summary>Hint 1</summary>
 #
-# `student_logits[:, :-1]` belongs to `labels[:, 1:]`.
+# $\mathrm{KL}(q\,\|\,p) = \sum_y q(y) \, r(y)$ with $r = \log q - \log p$. The function differentiates $r$ alone.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# A value for each position first, (batch, sequence − 1); then pick those that count. What do you have to know of all batches
-# before you can divide?
+# $\nabla q = q \, \nabla \log q$. So a draw's gradient is $r(y) \, \nabla \log q(y)$, with $r(y)$ as a constant: `detach()`.
 #
 # </details>
 #
@@ -562,12 +562,26 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 
 
 # %%
-def accumulated_loss(batches):
-    """A scalar."""
+def faulty_drawn_loss(student_logits, teacher_log_prob, drawn):
+    log_q = student_logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+    return (log_q - teacher_log_prob).mean()
+
+
+z, log_p = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True), torch.tensor([0.2, 0.3, 0.5]).log()
+by_draw = torch.stack([faulty_drawn_loss(z, log_p[[y]], torch.tensor([y])) for y in range(3)])
+over_draws = (z[0].softmax(-1).detach() * by_draw).sum()  # each token as often as it is drawn
+kl = dh.mean_divergence(z, log_p[None], divergence="reverse_kl")
+for name, value in (("mean over draws", over_draws), ("reverse KL", kl)):
+    (gradient,) = torch.autograd.grad(value, z)
+    print(f"{name}: {value:.2f} nats, gradient {[round(g, 2) + 0.0 for g in gradient[0].tolist()]}")
+
+
+def drawn_loss(student_logits, teacher_log_prob, drawn):
+    """A scalar. student_logits: (tokens, vocabulary); teacher_log_prob: of the drawn tokens, (tokens,); drawn: ids."""
     ...
 
 
-check("09.1", accumulated_loss)
+check("09.1", drawn_loss)
 
 # %% [markdown]
 # ### Exercise 09.2 · Reverse KL in chunks (★★★, 20 min)
@@ -723,6 +737,7 @@ for column, judge in judges.items():
 # Kim and Rush 2016, [arXiv 1606.07947](https://arxiv.org/abs/1606.07947) ·
 # Anshumann et al. 2025, [arXiv 2503.16870](https://arxiv.org/abs/2503.16870) ·
 # Boizard et al. 2024, *ULD*, [arXiv 2402.12030](https://arxiv.org/abs/2402.12030) ·
+# Ko et al. 2024, *DistiLLM*, [arXiv 2402.03898](https://arxiv.org/abs/2402.03898) ·
 # Men et al. 2024, *ShortGPT*, [arXiv 2403.03853](https://arxiv.org/abs/2403.03853) ·
 # Sreenivas et al. 2024, *Minitron*, [arXiv 2408.11796](https://arxiv.org/abs/2408.11796) ·
 # Busbridge et al. 2025, [arXiv 2502.08606](https://arxiv.org/abs/2502.08606) ·

@@ -9,11 +9,14 @@ import pytest
 from distill_helpers.api import TeacherAnswer, Usage, estimate_api_distillation_cost, load_prices
 from distill_helpers.api.costs.price_table import Price, PriceTable
 from distill_helpers.api.labels.label_bias import batch_calibrated, matched_to_prior
+from distill_helpers.course.experiments.queue_teacher import read_answers
 from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, summary
+from distill_helpers.course.folders import SOURCES
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.results import read_results
 from distill_helpers.course.widgets.api_distillation import render_cost, render_trust, right_by_share
+from distill_helpers.data.corpora import load_help_desk
 
 TODAY = date.today()
 PRICES = PriceTable(
@@ -65,6 +68,12 @@ def trust(share: float, calibrated: bool) -> str:
     return render_trust(share, calibrated, probabilities=P, labels=LABELS, names=("Mac", "a & b"))
 
 
+def test_calibration_makes_the_mean_log_probabilities_equal_and_not_the_mean_probabilities() -> None:
+    calibrated = batch_calibrated(read_answers("train", load_help_desk()).probabilities)
+    assert np.ptp(np.log(calibrated).mean(axis=0)) < 1e-9
+    assert 0.01 < np.ptp(calibrated.mean(axis=0)) < 0.1
+
+
 def test_how_right_the_surest_are() -> None:
     np.testing.assert_allclose(right_by_share(P, LABELS), [1, 1 / 2, 2 / 3, 1 / 2])
 
@@ -100,7 +109,12 @@ def test_the_reading_says_what_the_log_says() -> None:
     assert mean["as written"] == pytest.approx(100 / 3, abs=2)
     assert mean["log-probabilities"] - mean["as written"] == pytest.approx(2, abs=0.5)
     assert mean["calibrated"] - mean["log-probabilities"] == pytest.approx(10, abs=0.5)
-    assert mean["calibrated"] - mean["calibrated, likeliest queue"] == pytest.approx(3, abs=0.6)
+    page = (SOURCES / "08_api_distillation.py").read_text(encoding="utf-8")
+    soft = mean["calibrated"] - mean["calibrated, likeliest queue"]
+    hard = mean["calibrated, likeliest queue"] - mean["log-probabilities"]
+    assert (
+        f"Of the ten, {soft:.1f} are due to the *soft* labels; with the likeliest queue alone it is {hard:.1f}." in page
+    )
     assert mean["calibrated"] - mean["as written"] == pytest.approx(12, abs=0.5)
     assert mean["strong teacher's logits"] - mean["as written"] == pytest.approx(42, abs=0.5)
     assert mean["strong teacher's logits"] - mean["calibrated"] == pytest.approx(30, abs=0.5)

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+from distill_helpers.course.experiments import label_budget
 from distill_helpers.course.widgets.dark_knowledge import HIGHEST_BIAS, render_bias
 
 LOGITS = torch.tensor(
@@ -86,3 +87,13 @@ def test_quiz_control() -> None:
     wrong = torch.arange(10) != top.indices[top.indices[:, 0] != 3]
     spread = torch.where(wrong, never_three, math.nan)
     assert torch.equal(spread.nan_to_num(-1).amax(1), spread.nan_to_num(2).amin(1))
+
+
+def test_quiz_last_epoch() -> None:
+    runs = label_budget.results().query("epochs == 240")
+    hard, soft = (runs[runs["kind"] == kind] for kind in ("hard labels", "soft labels, T = 20"))
+    right_of_hard, right_of_soft = (torch.tensor(part["curve"].tolist()).mean(dim=0) for part in (hard, soft))
+    assert (right_of_hard.argmax() + 1) * hard["every"].iloc[0] == 48
+    assert right_of_soft.argmax() * soft["every"].iloc[0] > 100
+    assert right_of_soft[-1] > right_of_hard[-1]
+    assert hard["errors"].mean() + 2 < soft["errors"].mean()

@@ -1,5 +1,6 @@
 """Notebook 06: its widgets, its experiment, and the keys of its quiz."""
 
+import math
 import re
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 
 import distill_helpers as dh
 from distill_helpers.course.experiments.feature_terms import RESPONSE, SHARES, TERMS, feature_config
+from distill_helpers.course.folders import SOURCES
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.feature_distillation import (
@@ -196,6 +198,17 @@ def test_the_log_is_whole() -> None:
     }
 
 
+def test_the_terms_that_are_asked_again_are_those_that_the_test_accuracies_chose() -> None:
+    """So the page has to say that their gains with a tenth of the messages are flattered."""
+    log = read_log("feature-terms")
+    runs = log[log["share"] == 1.0].pivot_table(index="seed", columns="terms", values="accuracy")
+    gains = runs.sub(runs[RESPONSE], axis=0)[list(TERMS)[1:]]
+    helped = gains.columns[(gains > 0).all()].tolist()
+    assert {*helped, gains.mean().idxmin()} == set(SHARES[0.1]) - {RESPONSE}
+    page = (SOURCES / "06_feature_distillation.py").read_text(encoding="utf-8")
+    assert "chosen by the test accuracies" in page
+
+
 def key(name: str) -> str:
     questions: dict[str, Question] = {question.name: question for question in load_quiz("06_feature_distillation")}
     return next(choice.text for choice in questions[name].choices if choice.right)
@@ -219,8 +232,19 @@ def test_quiz_long_texts() -> None:
         teacher[0] = 0.5
         return float((teacher - 1 / n).square().mean())
 
+    def others(n: int) -> tuple[float, float]:
+        """The KL, and the squared error of the scores: an even student's are all 0."""
+        scores = torch.zeros(n, dtype=torch.float64)
+        scores[0] = math.log(n - 1)  # half of the attention
+        p = scores.softmax(0)
+        return float((p * (p * n).log()).sum()), float(scores.square().mean())
+
     assert error(50) / error(500) == pytest.approx(10, abs=1)
     assert key("long_texts") == "it falls to about a tenth"
+    (short_kl, short_scores), (long_kl, long_scores) = others(50), others(500)
+    questions = {question.name: question for question in load_quiz("06_feature_distillation")}
+    assert f"the KL rises from {short_kl:.1f} to {long_kl:.1f} nats" in questions["long_texts"].choices[0].why
+    assert long_scores / short_scores == pytest.approx(1 / 4, abs=0.02)
 
 
 def test_quiz_padding() -> None:
@@ -245,6 +269,10 @@ def test_quiz_classifier(small_tokenizer) -> None:
         teacher(**batch)
     torch.stack([value.sum() for value in terms(own, others, batch["attention_mask"]).values()]).sum().backward()
     reached = {name: p.grad is not None and bool(p.grad.abs().max() > 0) for name, p in student.named_parameters()}
+    questions = {question.name: question for question in load_quiz("06_feature_distillation")}
+    assert (
+        "randomly initialised classifier" in questions["classifier"].text
+    )  # a copied one may predict something useful
     assert reached["bert.embeddings.word_embeddings.weight"]
     assert not any(there for name, there in reached.items() if name.startswith("classifier"))
     assert sum(name.startswith("classifier") for name in reached) == 2

@@ -1,9 +1,11 @@
 """Notebook 00: its widgets, and the keys of its quiz."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import cohen_kappa_score
 
 from distill_helpers import (
     DistillationConfig,
@@ -12,6 +14,7 @@ from distill_helpers import (
     create_student,
     load_course_model,
 )
+from distill_helpers.course.folders import SOLUTIONS
 from distill_helpers.course.results import BEST, TEACHER, read_results, read_timing
 from distill_helpers.course.tasks import SMALLEST, get_task
 from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
@@ -95,6 +98,17 @@ def test_quiz_agreement_measures() -> None:
     assert agreement(wrong, 9 * wrong) == 1.0
     assert not torch.allclose(wrong.softmax(-1), (9 * wrong).softmax(-1), atol=0.1)
     assert classification_metrics(wrong, labels.tolist())["accuracy"] == 0.0
+
+
+def test_agreement_beyond_luck_is_cohens_kappa() -> None:
+    """Exercise 00.3, its solution against scikit-learn."""
+    source = (SOLUTIONS / "00_3.py").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(source, names)
+    first, second = torch.randn(2, 200, 5, generator=torch.Generator().manual_seed(0)) + torch.tensor([2.0, 1, 0, 0, 0])
+    kappa = cohen_kappa_score(first.argmax(-1), second.argmax(-1))
+    assert kappa < agreement(first, second) - 0.2
+    assert names["agreement_beyond_luck"](first, second) == pytest.approx(kappa)
 
 
 def test_quiz_divergence_of_zero() -> None:

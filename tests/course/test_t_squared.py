@@ -77,6 +77,13 @@ def test_one_suspect_has_t_squared_one_has_t_and_one_has_nothing() -> None:
         assert factors == pytest.approx([1.0, temperature, temperature**2], rel=1e-3)
 
 
+def test_the_factor_of_a_loss_has_its_sign() -> None:
+    def uphill(z: torch.Tensor, v: torch.Tensor, temperature: float) -> torch.Tensor:
+        return -(temperature**2) * mean_divergence(z, v, temperature=temperature, t_squared=False)
+
+    assert factor_of(uphill, 3.0) == pytest.approx(-9.0, rel=1e-3)
+
+
 def test_leaving_t_squared_out_is_another_alpha_and_another_scale() -> None:
     generator = torch.Generator().manual_seed(0)
     z, v = torch.randn(2, 6, 4, generator=generator)

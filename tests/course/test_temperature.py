@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+from distill_helpers.course.experiments import capacity
 from distill_helpers.course.quiz import load_quiz
 from distill_helpers.course.widgets.temperature import render_reliability, render_temperature
 from distill_helpers.evaluation.measures import classification_metrics
@@ -105,14 +106,16 @@ def test_quiz_accuracy() -> None:
     assert key("accuracy").startswith("78%")
 
 
-def test_quiz_article() -> None:
-    p = torch.tensor([0.62, 0.21, 0.09, 0.05, 0.03], dtype=torch.float64)
-    power = p**4
-    assert f"{float(power[0] / power.sum()):.3f}" in key("article")
-    assert f"{float(power[0]):.3f} of a sum of {float(power.sum()):.3f}" in key("article")
-    square = p**2
-    wrong = next(c for q in load_quiz("02_temperature") if q.name == "article" for c in q.choices if "T = 2" in c.why)
-    assert wrong.text == f"{float(square[0] / square.sum()):.3f}"
+def test_quiz_longer() -> None:
+    table = capacity.summary()
+    costs, losses = (
+        [table.loc[capacity.Arm(16, 20, epochs).name, column] for epochs in (60, 960)]
+        for column in ("more than T = 1", "train KL, T = 20")
+    )
+    (question,) = [q for q in load_quiz("02_temperature") if q.name == "longer"]
+    assert f"{costs[0]:.0f} more after 60 epochs, {costs[1]:.0f} more after 960" in question.text
+    assert losses[1] < losses[0]
+    assert key("longer").startswith("Unfinished training is part of the gap")
 
 
 def test_quiz_information() -> None:

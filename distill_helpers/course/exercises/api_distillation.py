@@ -66,7 +66,8 @@ def _check_to_ask(attempt: Attempt) -> str:
         ("c", "Unix", None),
     ]
     lines = [json.dumps({"key": key, "answer": answer, "failure": failure}) for key, answer, failure in records]
-    lines.append('{"key": "e", "answer": "P')
+    torn = '{"key": "e", "answer": "P'
+    lines.append(torn)
     wanted = ["f", "a", "b", "c", "e", "f"]
     for retry_failed, right in ((False, ["f", "e"]), (True, ["f", "b", "e"])):
         got: Any = attempt(list(wanted), list(lines), retry_failed)
@@ -86,7 +87,22 @@ def _check_to_ask(attempt: Attempt) -> str:
             "keep the order of wanted": sorted(got) == sorted(right),
         }
         raise Wrong(when + next((words for words, holds in reasons.items() if holds), f"got {got}, expected {right}"))
-    return "no answer is paid for twice, and an answer that was lost on the way is asked for again"
+    got = attempt(["a", "c"], lines[:-1], True)
+    if got == ["c"]:
+        raise Wrong("the last line was whole this time, and its answer is lost: try to read it, do not drop it")
+    if got != []:
+        raise Wrong(f"where every line is whole, a and c are answered: got {got}, expected []")
+    try:
+        attempt(list(wanted), [lines[0], torn, *lines[1:-1]], False)
+    except Wrong as wrong:
+        if "raised ValueError" not in str(wrong) and "raised JSONDecodeError" not in str(wrong):
+            raise Wrong(f"a line in the middle is torn: raise a ValueError, not another error ({wrong})") from wrong
+    else:
+        raise Wrong(
+            "a line in the middle is torn and nobody is told: a kill tears the last line alone, so the file is damaged;"
+            " raise a ValueError"
+        )
+    return "no answer is paid for twice, what a kill tore is asked for again, and a damaged file is reported"
 
 
 def _check_cost(attempt: Attempt) -> str:

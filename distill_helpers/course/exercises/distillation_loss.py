@@ -95,13 +95,18 @@ def _check_masked_kl(attempt: Attempt) -> str:
     if not bool(empty.isfinite().all()):
         raise Wrong(f"an empty mask must give 0, not {empty.item()}: 0 / 0 would end the training")
     compare(empty, torch.tensor(0.0))
-    spoilt = z.masked_fill(~mask.unsqueeze(-1), float("nan")).requires_grad_()
-    value = torch.as_tensor(attempt(spoilt, v.clone(), mask))
-    if not bool(value.isfinite()):
-        raise Wrong("NaN at a padded position reaches the loss: NaN × 0 is NaN; drop padding before the softmax")
-    value.backward()  # type: ignore[no-untyped-call]
-    if spoilt.grad is None or not bool(spoilt.grad.isfinite().all()):
-        raise Wrong("NaN at a padded position reaches the gradient; drop padding before the softmax")
+    garbage = ~mask.unsqueeze(-1)
+    for who, of_student, of_teacher in (("the student", z.masked_fill(garbage, torch.nan), v), ("the teacher", z, v)):
+        leaf = of_student.clone().requires_grad_()
+        teacher = of_teacher.masked_fill(garbage, torch.nan) if who == "the teacher" else of_teacher.clone()
+        value = torch.as_tensor(attempt(leaf, teacher, mask))
+        where = f"NaN of {who} at a padded position reaches the"
+        if not bool(value.isfinite()):
+            raise Wrong(f"{where} loss: NaN × 0 is NaN; drop padding before the softmax, of both models")
+        compare(value.detach(), right)
+        value.backward()  # type: ignore[no-untyped-call]
+        if leaf.grad is None or not bool(leaf.grad.isfinite().all()):
+            raise Wrong(f"{where} gradient; drop padding before the softmax, of both models")
     return "every token counts as much as any other, an empty mask gives 0, and garbage under padding stays there"
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient, seeded_randn
-from distill_helpers.losses.feature_losses import attention_score_loss, hidden_state_loss
+from distill_helpers.losses.feature_losses import attention_distribution_loss, hidden_state_loss
 from distill_helpers.losses.layer_maps import alternating_layers, layer_map
 
 __all__ = ["CHECKS"]
@@ -113,48 +113,65 @@ def _check_hidden(attempt: Attempt) -> str:
     return "the tokens of a message count equally, padding does not; student and projector learn, the teacher does not"
 
 
-def _check_scores(attempt: Attempt) -> str:
-    student, teacher = 2 * seeded_randn(2, 4, 5, 5, seed=3), 2 * seeded_randn(2, 4, 5, 5, seed=4)
-    mask = torch.arange(5) < torch.tensor([[5], [2]])
-    right = attention_score_loss(student, teacher, mask)
-    queries, keys = mask[:, None, :, None], mask[:, None, None, :]
-    squared = (student - teacher).square()
+def _check_nearest_heads(attempt: Attempt) -> str:
+    teacher, mask = 2 * seeded_randn(3, 5, 6, 6, seed=99), torch.arange(6) < torch.tensor([[6], [2], [3]])
+    student = teacher[:, [3, 0, 3, 4, 1, 2]] + 3 * seeded_randn(3, 6, 6, 6, seed=100)
+    student = student + 3 * seeded_randn(3, 6, 6, 1, seed=101)  # of a query's scores, the softmax forgets it
+    everywhere, n_tokens = torch.ones_like(mask), mask.sum(dim=-1)[:, None, None]
 
-    def over(values: Tensor, where: Tensor) -> Tensor:
-        return (values * where).sum(dim=(1, 2, 3)) / where.expand_as(values).sum(dim=(1, 2, 3))
+    def kl(teacher: Tensor, student: Tensor, keys: Tensor = mask, queries: Tensor = mask) -> Tensor:
+        """KL of all pairs of heads, (messages, heads of the second, heads of the first)."""
+        scores = torch.broadcast_tensors(teacher[:, None], student[:, :, None])
+        log_p, log_q = (x.masked_fill(~keys[:, None, None, None], -1e9).log_softmax(dim=-1) for x in scores)
+        per_query = (log_p.exp() * (log_p - log_q)).sum(dim=-1) * queries[:, None, None]
+        return per_query.sum(dim=-1) / queries.sum(dim=-1)[:, None, None]
 
-    mean_heads = (student.mean(dim=1, keepdim=True) - teacher.mean(dim=1, keepdim=True)).square()
-    after_softmax = [x.masked_fill(~keys, -1e9).softmax(dim=-1) for x in (student, teacher)]
-    own = student.clone().requires_grad_()
-    got = _as_tensor(attempt(own, teacher.clone(), mask))
-    compare(
-        got.detach(),
-        right,
-        {
-            "both faults are still there: heads are averaged, and padding counts": mean_heads.mean(dim=(1, 2, 3)),
-            "the heads are still averaged: a loss of 0 would not mean that any head is right": over(
-                mean_heads, queries & keys
-            ),
-            "padding still counts, as query and as key": squared.mean(dim=(1, 2, 3)),
-            "padding still counts as a query": over(squared, keys.expand(2, 1, 5, 5)),
-            "padding still counts as a key": over(squared, queries.expand(2, 1, 5, 5)),
-            "compare scores, not probabilities: their squared error vanishes in long texts": over(
-                (after_softmax[0] - after_softmax[1]).square(), queries & keys
-            ),
-            "a mean over the heads, not a sum": 4 * right,
-            "one number for each message, (messages,)": right.mean(),
-        },
+    pairs = (mask[:, None, :] & mask[:, :, None])[:, None, None]
+    errors = ((student[:, :, None] - teacher[:, None]).square() * pairs).sum(dim=(-1, -2))
+    values = [[attention_distribution_loss(student[:, [i]], teacher[:, [j]], mask) for j in range(5)] for i in range(6)]
+    by_message = torch.stack([torch.stack(row, dim=-1) for row in values], dim=1)
+    right = by_message.mean(dim=0).argmin(dim=-1)
+    distances = {
+        "the largest KL is the farthest head, not the nearest": -by_message,
+        "that is the KL from student to teacher: the expectation is under the teacher's attention": kl(
+            student, teacher
+        ).transpose(1, 2),
+        "padding still counts as a query: take the mean over a message's own tokens": kl(
+            teacher, student, queries=everywhere
+        ),
+        "padding still counts as a key: no token looks at it, so fill it before the softmax": kl(
+            teacher, student, keys=everywhere
+        ),
+        "compare the attention, not the scores: a number added to all scores of a query changes no attention": errors
+        / n_tokens.square(),
+        "long messages count more in your mean: average over a message's queries first, then over the messages": (
+            by_message * n_tokens
+        ),
+        "that is the nearest in the last message alone: average over the messages": by_message[-1:],
+    }
+    mistakes: dict[str, Tensor | float] = {
+        "for each head of the *student* a head of the teacher is asked for, not the other way round": (
+            by_message.mean(dim=0).argmin(dim=0)
+        ),
+        "one answer for each message: average over the messages before the argmin": by_message.argmin(dim=-1),
+        "these are the smallest divergences; return which head has them": by_message.mean(dim=0).min(dim=-1).values,
+        "the heads are compared in their order: the student's first head may do the job of any head": torch.arange(6),
+    }
+    mistakes |= {words: distance.mean(dim=0).argmin(dim=-1) for words, distance in distances.items()}
+    compare(_numbers(attempt(student.clone(), teacher.clone(), mask)), right, mistakes)
+    moved = attempt(teacher.roll(1, dims=1), teacher.clone(), mask)
+    compare(_numbers(moved), torch.tensor([4, 0, 1, 2, 3]))
+    return (
+        "a student may have learned every job and still give its heads another order: compared head by head it looks"
+        " wrong, averaged it looks right, and this list tells the two apart"
     )
-    needs_gradient(got, own)
-    for what, other in (("four heads against two", teacher[:, :2]), ("no head at all", teacher[:, :0])):
-        try:
-            attempt(student[:, :0] if other.shape[1] == 0 else student, other, mask)
-        except Wrong as wrong:
-            if "raised ValueError" not in str(wrong):
-                raise Wrong(f"{what}: raise a ValueError that says so, not another error ({wrong})") from wrong
-        else:
-            raise Wrong(f"{what}: raise a ValueError; a silent number would hide the mismatch")
-    return "head by head, token by token, before the softmax; models that cannot be compared raise an error, not a 0"
+
+
+def _numbers(got: Any) -> Tensor:
+    try:
+        return torch.as_tensor(got)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Wrong(f"a list or tensor of whole numbers is needed, got {got!r:.60}") from error
 
 
 class _Student(nn.Module):
@@ -209,6 +226,6 @@ def _as_tensor(got: Any) -> Tensor:
 CHECKS: dict[str, Callable[[Attempt], str]] = {
     "1": _check_entries,
     "2": _check_hidden,
-    "3": _check_scores,
+    "3": _check_nearest_heads,
     "4": _check_optimizer,
 }

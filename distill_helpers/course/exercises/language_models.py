@@ -2,105 +2,103 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.weak import WeakIdKeyDictionary
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient, seeded_randn
 from distill_helpers.llm.target_kinds import TopKTargets
-from distill_helpers.llm.token_level import compute_token_level_distillation_loss
 from distill_helpers.llm.token_targets import target_divergence
 from distill_helpers.losses.soft_targets import mean_divergence
 
 __all__ = ["CHECKS"]
 
 
-def _check_accumulated_loss(attempt: Attempt) -> str:
-    generator = torch.Generator().manual_seed(9)
-    labels = (
-        torch.tensor([[-100, -100, 4, 7, 2, -100], [6, 3, 9, 1, 5, 8]]),
-        torch.tensor([[-100, -100, -100, -100, 6, 2, -100, -100]]),
-    )
-    batches = [
-        (*(2 * torch.randn(*of_batch.shape, 11, generator=generator) for _ in range(2)), of_batch)
-        for of_batch in labels
-    ]
+def _check_drawn_loss(attempt: Attempt) -> str:
+    n, vocabulary = 4, 6
+    logits, others = (seeded_randn(n, vocabulary, seed=seed).double() for seed in (9, 10))
+    log_p, q = others.log_softmax(-1), logits.softmax(-1)
 
-    def kl(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        log_q, log_p = own.log_softmax(-1), others.log_softmax(-1)
-        return (log_p.exp() * (log_p - log_q)).sum(-1)
+    def over_all_draws(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]) -> torch.Tensor:
+        """The gradient of each row's logits, a mean over the tokens that may be drawn, each as often as q draws it."""
+        mean = torch.zeros_like(logits)
+        for token in range(vocabulary):
+            student = logits.clone().requires_grad_()
+            got = loss(student, log_p[:, token].clone(), torch.full((n,), token))
+            if not isinstance(got, torch.Tensor) or got.shape != ():
+                raise Wrong("return a scalar tensor: the mean over the tokens")
+            needs_gradient(got, student)
+            assert student.grad is not None
+            mean += q[:, [token]] * student.grad
+        return mean
 
-    def joined(values_of: Callable[..., torch.Tensor]) -> torch.Tensor:
-        return torch.cat([values_of(*batch).flatten() for batch in batches])
+    def by_mistake(of_token: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        return over_all_draws(lambda z, p, y: of_token(z.log_softmax(-1).gather(1, y[:, None])[:, 0], p).mean())
 
-    def right(student: torch.Tensor, teacher: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
-        return kl(student[:, :-1], teacher[:, :-1])[of_batch[:, 1:] != IGNORE_INDEX]
-
-    counted = joined(right)
-    everything = joined(lambda q, p, _: kl(q[:, :-1], p[:, :-1]))
-    batch_means = [compute_token_level_distillation_loss(*batch)["total_loss"] for batch in batches]
-    labelled = [int((of_batch != IGNORE_INDEX).sum()) for *_, of_batch in batches]  # 9 and 2; one label has no logits
-    no_logits = "the first label of the text without a prompt has no logits before it: count after the shift"
-    cross_entropies = joined(
-        lambda q, p, y: -(p.softmax(-1) * q.log_softmax(-1)).sum(-1)[:, :-1][y[:, 1:] != IGNORE_INDEX]
-    )
-    rows = [
-        right(q[row : row + 1], p[row : row + 1], y[row : row + 1]).mean()
-        for q, p, y in batches
-        for row in range(len(y))
-    ]
+    exact = logits.clone().requires_grad_()
+    mean_divergence(exact, others, divergence="reverse_kl").backward()
+    right = exact.grad
+    assert right is not None
     compare(
-        attempt([tuple(part.clone() for part in batch) for batch in batches]),
-        (8 * batch_means[0] + 2 * batch_means[1]) / 10,
+        over_all_draws(attempt),
+        right,
         {
-            "a mean of the batches' means: two tokens weigh as much as eight": sum(batch_means) / 2,
-            "the sum of the batches' means: divide once, by the tokens of all batches": sum(batch_means),
-            "this is the loss of the last batch alone": batch_means[-1],
-            "not shifted: the logits at t are about token t + 1, so the mask of the labels is one too late": joined(
-                lambda q, p, y: kl(q, p)[y != IGNORE_INDEX]
-            ).mean(),
-            "the mask is one too late: labels[:, 1:] says whether position t counts": joined(
-                lambda q, p, y: kl(q[:, :-1], p[:, :-1])[y[:, :-1] != IGNORE_INDEX]
-            ).mean(),
-            "prompt and padding count in your mean": everything.mean(),
-            "divide by the tokens that count, not by all positions": counted.sum() / len(everything),
-            "that is a sum: divide by the tokens that count": counted.sum(),
-            no_logits: counted.sum() / sum(labelled),
-            f"{no_logits}, also as the batches' weights": (labelled[0] * batch_means[0] + labelled[1] * batch_means[1])
-            / sum(labelled),
-            "this is the cross-entropy: subtract the teacher's own entropy": cross_entropies.mean(),
-            "divide by the number of tokens, not of sequences": counted.sum() / len(rows),
-            "a mean of the sequences' means: tokens of short completions would weigh more": torch.stack(rows).mean(),
-            "the labels are shifted the wrong way: position t predicts token t + 1": joined(
-                lambda q, p, y: kl(q[:, 1:], p[:, 1:])[y[:, :-1] != IGNORE_INDEX]
-            ).mean(),
-            "the divergence is the wrong way round: the teacher's distribution comes first": joined(
-                lambda q, p, y: right(p, q, y)
-            ).mean(),
+            "the mean of your gradient over all draws is 0: that of log q always is, since probabilities sum to 1": (
+                torch.zeros_like(right)
+            ),
+            "the sign is wrong: this makes likelier what the teacher finds unlikely": -right,
+            "divide by the number of tokens: the loss is a mean": n * right,
+            "the weight log q − log p has to be a constant: a gradient flows through it as well": by_mistake(
+                lambda log_q, p: log_q * (log_q - p)
+            ),
+            "the draws come as often as q draws them: do not weigh them with q once more": by_mistake(
+                lambda log_q, p: log_q.exp() * (log_q - p)
+            ),
+            "do not weigh with q once more, not even with a constant q": by_mistake(
+                lambda log_q, p: log_q.exp().detach() * (log_q - p).detach() * log_q
+            ),
+            "the teacher's log-probability alone is the weight: the student's own is missing, which keeps it from"
+            " drawing one token for ever": by_mistake(lambda log_q, p: -p * log_q),
+            "this weighs with probabilities: the weight is the difference of their logarithms": by_mistake(
+                lambda log_q, p: (log_q.exp() - p.exp()).detach() * log_q
+            ),
         },
     )
-    return "ten tokens count, each of them once, as if all had come in one batch"
+    return (
+        "a drawn token gets less likely by as much as the student is surer of it than the teacher. One draw is noisy;"
+        " the mean over draws is the gradient of the reverse KL, from one number of the teacher for each token"
+    )
 
 
 def _check_chunks(attempt: Attempt) -> str:
     generator = torch.Generator().manual_seed(10)
-    n, chunk, vocabulary = 10, 3, 13
-    hidden, head = (torch.randn(rows, 4, generator=generator) for rows in (n, vocabulary))
+    n, chunk, vocabulary = 602, 3, 13
+    hidden, head = (torch.randn(rows, 2, generator=generator) for rows in (n, vocabulary))
     log_p = (2 * torch.randn(n, vocabulary, generator=generator)).log_softmax(-1)
     right_hidden, right_head = hidden.clone().requires_grad_(), head.clone().requires_grad_()
     mean_divergence(right_hidden @ right_head.t(), log_p, divergence="reverse_kl").backward()
-    largest = 0
+    alive, held, most = WeakIdKeyDictionary(), 0, 0
+
+    def release(numbers: int) -> None:
+        nonlocal held
+        held -= numbers
 
     class Watched(torch.Tensor):
+        """Counts the numbers that are held at once, whatever their shape: logits may be transposed, or in a list."""
+
         @classmethod
         def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            nonlocal largest
+            nonlocal held, most
             result = super().__torch_function__(func, types, args, kwargs or {})
-            if isinstance(result, torch.Tensor) and result.dim() == 2 and result.shape[1] == vocabulary:
-                largest = max(largest, result.shape[0] if func is not torch.Tensor.t else 0)
+            if isinstance(result, torch.Tensor) and result not in alive:
+                alive[result] = True
+                held += result.numel()
+                most = max(most, held)
+                weakref.finalize(result, release, result.numel())
             return result
 
     # Autograd would keep the softmaxes of all chunks until one backward pass.
@@ -116,7 +114,8 @@ def _check_chunks(attempt: Attempt) -> str:
     log_q = (hidden @ head.t()).log_softmax(-1)
     q, ratio = log_q.exp(), log_q - log_p
     of_row = q * (ratio - (q * ratio).sum(-1, keepdim=True))
-    sizes = torch.tensor([float(chunk)] * 9 + [1.0])[:, None]
+    last = n - n % chunk  # where the last chunk begins
+    sizes = torch.tensor([float(chunk)] * last + [float(n % chunk)] * (n % chunk))[:, None]
     mistakes = {
         "this is forward KL's gradient, q − p; reverse KL weighs log q − log p by q": (q - log_p.exp()) / n,
         "q (log q − log p) is not all: q depends on each logit of its row, so subtract the row's KL": q * ratio / n,
@@ -125,14 +124,17 @@ def _check_chunks(attempt: Attempt) -> str:
         "the sign: the gradient is positive where the student is surer than the teacher": -of_row / n,
         "each chunk is divided by its own size: divide by all tokens": of_row / sizes,
     }
-    if of_hidden.shape == hidden.shape and not of_hidden[9:].any():
-        raise Wrong("the last row of the gradient of hidden is 0: ten tokens are three chunks of three, and one of one")
+    if of_hidden.shape == hidden.shape and not of_hidden[last:].any():
+        raise Wrong("the last rows of the gradient of hidden are 0: 602 tokens are 200 chunks of three, and one of two")
     compare(of_hidden, right_hidden.grad, {words: gradient @ head for words, gradient in mistakes.items()})
-    last = {"the head's gradient is a sum over all chunks; this is the last one's": of_row[9:].t() @ hidden[9:] / n}
-    compare(of_head, right_head.grad, last | {words: g.t() @ hidden for words, g in mistakes.items()})
-    if largest > chunk:
+    one = {
+        "the head's gradient is a sum over all chunks; this is the last one's": of_row[last:].t() @ hidden[last:] / n
+    }
+    compare(of_head, right_head.grad, one | {words: g.t() @ hidden for words, g in mistakes.items()})
+    if most >= n * vocabulary:  # a right answer holds a few tensors of three rows each, and the gradients
         raise Wrong(
-            f"right, but {largest} rows of logits were there at once, and a chunk has {chunk}: loop over the chunks"
+            f"right, but as many numbers as {most // vocabulary} rows of logits were held at once, and a chunk has"
+            f" {chunk} rows: finish each chunk, gradient included, before the next one's logits are made"
         )
     return "each chunk's gradient is complete before the next chunk's logits are made, so at most three rows exist"
 
@@ -223,7 +225,7 @@ def _check_bytes(attempt: Attempt) -> str:
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
-    "1": _check_accumulated_loss,
+    "1": _check_drawn_loss,
     "2": _check_chunks,
     "3": _check_bucket,
     "4": _check_bytes,

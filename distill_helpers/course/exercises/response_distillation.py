@@ -44,38 +44,67 @@ def _check_best_epoch(attempt: Attempt) -> str:
     )
 
 
-def _check_labels_with_gaps(attempt: Attempt) -> str:
-    """05.2: hard labels where there are some, IGNORE_INDEX where not."""
-    texts = ["no driver", "mouse jumps", "xterm font", "gif viewer", "scsi disk", "no driver again"]
-    known = {"scsi disk": 3, "no driver": 1, "gif viewer": 0}
-    expected = [1, IGNORE_INDEX, IGNORE_INDEX, 0, 3, IGNORE_INDEX]
-    zero_lost = [label or IGNORE_INDEX for label in expected]
+def _check_fair_difference(attempt: Attempt) -> str:
+    """05.2: the gain at the longest budget, each arm with the learning rate that its own validation figures choose."""
+    runs = _two_arms()
+    longest = runs[runs["epochs"] == 240]
+    mean = runs.groupby(["arm", "epochs", "learning_rate"])[["validation", "test"]].mean()
+
+    def gain(soft: tuple[int, float], hard: tuple[int, float]) -> float:
+        return 100 * float(mean["test"]["soft", *soft] - mean["test"]["hard", *hard])
+
+    best_test = longest.groupby(["arm", "learning_rate"])["test"].mean().groupby("arm").max()
+    over_all = runs.groupby("arm")["test"].mean()
+    of_longest = longest.groupby("arm")["test"].mean()
+    expected = gain((240, 1e-2), (240, 1e-3))
     mistakes = {
-        "the class 0 has lost its label: 0 is false in Python, so test for None or membership": zero_lost,
-        "a text without a label got class 0, and would be trained as that class": [max(label, 0) for label in expected],
-        "−1 is no class, and the package does not read it as 'no label'; use IGNORE_INDEX": [
-            max(label, -1) for label in expected
-        ],
-        "the unlabelled texts are gone, but a transfer set consists of them": [x for x in expected if x >= 0],
-        "the labels are in the order of the dictionary; they must stand in the order of the texts": [
-            *known.values(),
-            *[IGNORE_INDEX] * 3,
-        ],
+        "that is the gain at the short budget; a conclusion has to hold at the longest": gain((60, 1e-2), (60, 1e-2)),
+        "both arms have the learning rate that the hard labels chose; the soft labels choose for themselves": gain(
+            (240, 1e-3), (240, 1e-3)
+        ),
+        "both arms have the learning rate that the soft labels chose; the hard labels choose for themselves": gain(
+            (240, 1e-2), (240, 1e-2)
+        ),
+        "the test accuracy chose the learning rates; validation chooses": 100
+        * float(best_test["soft"] - best_test["hard"]),
+        "that is a mean over all budgets and learning rates": 100 * float(over_all["soft"] - over_all["hard"]),
+        "that is a mean over all learning rates; each arm uses the one that it chose": 100
+        * float(of_longest["soft"] - of_longest["hard"]),
+        "that is the gain on the validation messages; validation chooses, the test reports": 100
+        * float(mean["validation"]["soft", 240, 1e-2] - mean["validation"]["hard", 240, 1e-3]),
+        "each arm has its own best budget; compare them at the longest": gain((240, 1e-2), (60, 1e-2)),
+        "the sign is wrong: soft minus hard": -expected,
+        "that is in shares; a point is a hundredth": expected / 100,
     }
-    got = attempt(texts, known)
-    if isinstance(got, list | tuple):
-        if any(label is None for label in got):
-            raise Wrong("None is not a class index and can't be put into a tensor; use IGNORE_INDEX")
-        got = torch.tensor(got)
-    if not isinstance(got, Tensor):
-        raise Wrong(f"a list or a tensor of class indices is needed, got {type(got).__name__}")
-    if got.is_floating_point() or got.dtype == torch.bool:
-        raise Wrong(f"class indices are whole numbers, got {got.dtype}")
-    compare(got, torch.tensor(expected), {words: torch.tensor(value) for words, value in mistakes.items()})
+    compare(_plain(attempt(runs)), expected, mistakes)
     return (
-        "one entry for each text, in the order of the texts: labelled texts train on both terms, the others on the"
-        " teacher's distribution alone"
+        "at the short budget hard labels win by 1.5 points, and with the hard labels' learning rate for both they win"
+        " at the long one, too. Given what each arm needs, soft labels are 4 points ahead"
     )
+
+
+def _two_arms() -> pd.DataFrame:
+    """Invented trainings of two arms, two budgets, two learning rates and two seeds."""
+    accuracies = {  # validation and test, of two seeds each
+        ("hard", 60, 1e-3): ((0.70, 0.72), (0.66, 0.70)),
+        ("hard", 60, 1e-2): ((0.74, 0.75), (0.74, 0.71)),
+        ("hard", 60, 3e-2): ((0.71, 0.72), (0.70, 0.69)),
+        ("hard", 240, 1e-3): ((0.76, 0.74), (0.70, 0.71)),
+        ("hard", 240, 1e-2): ((0.73, 0.74), (0.71, 0.73)),
+        ("hard", 240, 3e-2): ((0.70, 0.71), (0.72, 0.74)),
+        ("soft", 60, 1e-3): ((0.65, 0.66), (0.61, 0.65)),
+        ("soft", 60, 1e-2): ((0.73, 0.75), (0.70, 0.72)),
+        ("soft", 60, 3e-2): ((0.70, 0.71), (0.69, 0.70)),
+        ("soft", 240, 1e-3): ((0.72, 0.73), (0.69, 0.68)),
+        ("soft", 240, 1e-2): ((0.78, 0.79), (0.74, 0.75)),
+        ("soft", 240, 3e-2): ((0.70, 0.71), (0.70, 0.69)),
+    }
+    rows = [
+        {"arm": arm, "epochs": epochs, "learning_rate": rate, "seed": seed, "validation": val, "test": test}
+        for (arm, epochs, rate), parts in accuracies.items()
+        for seed, (val, test) in enumerate(zip(*parts, strict=True))
+    ]
+    return pd.DataFrame(rows).sample(frac=1.0, random_state=0, ignore_index=True)
 
 
 def _check_loss_with_gaps(attempt: Attempt) -> str:
@@ -171,7 +200,7 @@ def _plain(value: Any) -> Any:
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
     "1": _check_best_epoch,
-    "2": _check_labels_with_gaps,
+    "2": _check_fair_difference,
     "3": _check_loss_with_gaps,
     "4": _check_gain_over_seeds,
 }

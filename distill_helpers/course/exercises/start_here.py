@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, seeded_randn
 from distill_helpers.evaluation.measures import agreement
 
 
@@ -63,36 +64,51 @@ def _check_break_even(attempt: Attempt) -> str:
     )
 
 
-def _check_share_that_agrees(attempt: Attempt) -> str:
-    """00.3: agreement of two models from their logits."""
-    first = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.5], [0.2, 0.1, 0.9], [1.0, 5.0, 0.0]])
-    second = torch.tensor([[9.0, 1.0, 0.0], [0.0, 0.4, 0.3], [0.1, 0.0, 0.7], [0.2, 0.1, 0.9], [0.0, 5.0, 1.0]])
-    expected = agreement(first, second)
-    p, q = first.softmax(-1), second.softmax(-1)
+def _check_agreement_beyond_luck(attempt: Attempt) -> str:
+    """00.3: Cohen's kappa of two models from their logits."""
+    named = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 2, 0, 1, 0, 2], [0, 0, 0, 1, 1, 1, 0, 2, 0, 1, 3, 3]])
+    first, second = (
+        2 * F.one_hot(answers, 4) + seeded_randn(12, 4, seed=seed).clamp(-0.9, 0.9)
+        for seed, answers in enumerate(named)
+    )
+    a = agreement(first, second)
+    s, t = (logits.argmax(-1).bincount(minlength=4) / 12 for logits in (first, second))
+    p, q = (logits.softmax(-1).mean(dim=0) for logits in (first, second))
+    c = float(s @ t)
+
+    def beyond(luck: float) -> float:
+        return (a - luck) / (1 - luck)
+
     mistakes: dict[str, Tensor | float] = {
-        "that is a count; divide by the number of messages": 5 * expected,
-        "that is in percent; return a share": 100 * expected,
-        "that is the share which disagrees": 1 - expected,
-        "compare the answers, not the logits: how much each model gives a class is not asked": float(
-            (first == second).float().mean()
+        "that is the whole agreement: some of it is luck": a,
+        "that is c, the agreement by luck": c,
+        "luck is subtracted, and not yet divided by what luck leaves, 1 − c": a - c,
+        "divide by 1 − c, what luck leaves, and not by c": (a - c) / c,
+        "luck is 1 / classes only if every class is named equally often": beyond(1 / 4),
+        "one model's shares, squared, are the luck of two models with these shares": beyond(float(s @ s)),
+        "the other model's shares, squared, are the luck of two models with these shares": beyond(float(t @ t)),
+        "the shares are those of the answers: a mean of probabilities says how sure the models are": beyond(
+            float(p @ q)
         ),
-        "compare the answers, not whole rows of logits": float((first == second).all(-1).float().mean()),
-        "argmax over the classes, which are the last dimension; yours runs over the messages": float(
-            (first.argmax(0) == second.argmax(0)).float().mean()
+        "that is luck for models that follow the more frequent of the two shares": beyond(
+            float(torch.minimum(s, t).sum())
         ),
-        "argmax needs a dimension; without one it looks for the largest logit of the whole batch": float(
-            first.argmax() == second.argmax()
-        ),
-        "that is the overlap of the probabilities; agreement looks at the answers alone": torch.minimum(p, q)
-        .sum(-1)
-        .mean(),
+        "that is in percent; return a share": 100 * beyond(c),
+        "that is what luck leaves of disagreement: 1 minus it is asked for": (1 - a) / (1 - c),
     }
-    compare(attempt(first, second), expected, mistakes)
-    got = attempt(first, 0.001 * first)
-    compare(got, 1.0)
+    compare(attempt(first, second), beyond(c), mistakes)
+    compare(attempt(first, 0.001 * first), 1.0)
+    always = torch.tensor([[2.0, 0.0, 1.0], [1.0, 0.5, 0.0]])
+    got = attempt(always, always)
+    if isinstance(got, Tensor | float) and math.isnan(got):
+        raise Wrong("NaN where both models always name the same class: 0 / 0. There agreement proves nothing: return 0")
+    words = "two models that always name the same class agree whatever they read: that proves nothing, return 0"
+    compare(got, 0.0, {words: 1.0})
+    turned = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    compare(attempt(turned, turned.flip(0)), -1.0, {"fewer equal answers than luck gives is below 0": 0.0})
     return (
-        "two models agree on a message if both name the same class, so agreement needs no labels. Both may be wrong,"
-        " and one may be much surer than the other"
+        "0 for a model that ignores its messages, whatever the shares, and 1 for equal answers. No label is needed:"
+        " both models may be wrong"
     )
 
 
@@ -133,6 +149,6 @@ def _check_kl_by_hand(attempt: Attempt) -> str:
 CHECKS: dict[str, Callable[[Attempt], str]] = {
     "1": _check_price_cut,
     "2": _check_break_even,
-    "3": _check_share_that_agrees,
+    "3": _check_agreement_beyond_luck,
     "4": _check_kl_by_hand,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, seeded_randn
 from distill_helpers.evaluation.measures import classification_metrics
 
 __all__ = ["CHECKS"]
@@ -55,30 +55,45 @@ def _stable_softmax(attempt: Attempt) -> str:
     )
 
 
-def _other_temperature(attempt: Attempt) -> str:
-    cases = (([0.7, 0.2, 0.06, 0.04], 3.0, 2.0), ([0.62, 0.21, 0.09, 0.05, 0.03], 4.0, 1.5))
-    for values, before, after in cases:
-        p = torch.tensor(values, dtype=torch.float64)
-        power = p ** (before / after)
-        compare(
-            _tensor(attempt(p.clone(), before, after)),
-            power / power.sum(),
-            {
-                "the ratios are right, but the probabilities do not sum to 1; normalise": power,
-                "the exponent is upside down: from a high T to a low one the distribution gets sharper": (
-                    p.log() * after / before
-                ).softmax(-1),
-                "these are logits of probabilities: take the logarithm before the softmax": (
-                    p * before / after
-                ).softmax(-1),
-                "this goes to T = 1 whatever the second temperature is": (p.log() * before).softmax(-1),
-                "this starts from T = 1 whatever the first temperature is": (p.log() / after).softmax(-1),
-                "this is the distribution that was given; it has to be at another temperature": p,
-            },
-        )
+def _temperature_of(attempt: Attempt) -> str:
+    logits = 4 * seeded_randn(6, 5, seed=3).double() + torch.arange(6.0)[:, None]  # each message has its own constant
+    p = (logits / 4).softmax(-1)
+    log_p, centred = p.log(), logits - logits.mean(dim=-1, keepdim=True)
+    compare(
+        attempt(p.clone(), logits.clone()),
+        4.0,
+        {
+            "this file is right, and was made at T = 4; yours refuses it. Allow for rounding in the last digits": 0.0,
+            "that is 1/T: the logarithms of the file are the logits *divided* by T": 0.25,
+            "log p is logits / T up to a constant that differs from message to message: take it off first, for instance"
+            " each message's mean": (logits * logits).sum() / (logits * log_p).sum(),
+            "the probabilities themselves are not proportional to the logits; their logarithms are": (centred**2).sum()
+            / (centred * p).sum(),
+        },
+    )
+    compare(attempt((logits / 1.5).softmax(-1), logits.clone()), 1.5, {"T = 4 fits the first file alone": 4.0})
+    halves = torch.cat([(logits[:3] / 2).softmax(-1), (logits[3:] / 6).softmax(-1)])
+    first_two = torch.cat([p[:, :2], p[:, 2:].flip(-1)], dim=-1)
+    files = {
+        "of this file the first three messages were made at T = 2, the others at T = 6. No one temperature makes it:"
+        " compare every message": halves,
+        "in this file two classes of each message are right and the other three stand in another order: compare every"
+        " class": first_two,
+        "this file was made at T = 4 and then a tenth of each label was spread over all classes. No temperature makes"
+        " it: once you have a candidate, make the labels again and compare": 0.9 * p + 0.02,
+        "in this file the *probabilities* were divided by T, not the logits. No temperature of the logits makes it:"
+        " once you have a candidate, make the labels again and compare": (logits.softmax(-1) / 0.5).softmax(-1),
+        "this file prefers the classes that the teacher finds least likely; a temperature is positive": (
+            -logits / 4
+        ).softmax(-1),
+    }
+    for fault, file in files.items():
+        got = attempt(file.clone(), logits.clone())
+        if not isinstance(got, Tensor | int | float) or float(got) != 0.0:
+            raise Wrong(f"{fault}. Expected 0.0, got {got}")
     return (
-        "log p equals the logits divided by T, up to a constant that the softmax ignores. So a distribution at a known"
-        " T determines the distribution at every other T"
+        "log p equals the logits divided by T, up to a constant for each message. One number has to explain every class"
+        " of every message, so that a file made in any other way is found out"
     )
 
 
@@ -123,6 +138,6 @@ def _grid_temperature(attempt: Attempt) -> str:
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
     "1": _stable_softmax,
-    "2": _other_temperature,
+    "2": _temperature_of,
     "3": _grid_temperature,
 }

@@ -4,36 +4,86 @@
 
 Students of 128 units learn the digits at T = 2. Alpha is the weight of the teacher's distribution, 1 − alpha the weight
 of the hard label. One figure is compared throughout: errors on the 500 test images, whose labels are always right.
+
+`fair_arms` has the protocol. Each seed chooses its learning rate and the best of 60 epochs on its own 200 validation
+images. **Their labels are right in every arm**, also where a fifth of the training labels is wrong: to choose anything,
+you need some labels that you trust.
+
+Two further arms learn from smoothed hard labels (0.1), right and 20% wrong, without a teacher.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from distill_helpers.course.experiments.digit_arms import together, trained_side_by_side
 from distill_helpers.course.experiments.digits import (
     error_count,
-    make_mlp,
     predict,
+    smoothed_label_logits,
     teacher_for,
-    train_mlp,
     train_teacher,
 )
-from distill_helpers.course.logs import read_log, run_missing, write_table
-from distill_helpers.evaluation.measures import agreement
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.logs import markdown_table, read_log
+from distill_helpers.data.corpora import ImageSplits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
-__all__ = ["ALPHAS", "LABELS", "LOG", "corrupt", "run", "summary"]
+__all__ = ["ALPHAS", "ARMS", "LABELS", "LOG", "SEEDS", "Arm", "corrupt", "errors_by_seed", "summary", "train_students"]
 
 LOG = "alpha"
+SEEDS = tuple(range(10))
 ALPHAS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
-SHARE_WRONG = 0.2
+EPOCHS = 60
+GRID = {"learning_rate": (3e-3, 1e-2, 3e-2)}
+TEMPERATURE, SHARE_WRONG, SMOOTHING = 2.0, 0.2, 0.1
 
 #: The hard labels: all right; a fifth of the student's wrong; the same, and the teacher was trained on them as well.
 LABELS = ("right", "20% wrong", "20% wrong, teacher's too")
+
+
+class Arm(NamedTuple):
+    """What a student learns from.
+
+    Args:
+        labels: one of `LABELS`.
+        alpha: the weight of the teacher's distribution; None trains on smoothed labels, without a teacher.
+    """
+
+    labels: str
+    alpha: float | None
+
+    @property
+    def name(self) -> str:
+        """Such as "20% wrong, alpha 0.7"."""
+        return f"{self.labels}, {'label smoothing' if self.alpha is None else f'alpha {self.alpha:g}'}"
+
+
+def _twin(labels: str, alpha: float) -> Arm:
+    """The arm that is trained for a cell: alpha 0 asks no teacher, and alpha 1 reads none of the student's labels."""
+    if labels == "20% wrong, teacher's too" and alpha == 0:
+        labels = "20% wrong"
+    if labels == "20% wrong" and alpha == 1:
+        labels = "right"
+    return Arm(labels, alpha)
+
+
+#: By name; sixteen arms for the eighteen cells of `LABELS` and `ALPHAS`, and two with smoothed labels.
+ARMS = {
+    arm.name: arm
+    for arm in (
+        *(_twin(labels, alpha) for labels in LABELS for alpha in ALPHAS),
+        Arm("right", None),
+        Arm("20% wrong", None),
+    )
+}
 
 
 def corrupt(labels: Tensor, share: float, seed: int, n_classes: int = 10) -> Tensor:
@@ -57,61 +107,109 @@ def corrupt(labels: Tensor, share: float, seed: int, n_classes: int = 10) -> Ten
     return wrong
 
 
-def run(labels: str, alpha: float, seed: int) -> dict[str, float]:
-    """Train one student (1–2 s) and return its errors on the 500 test images, the teacher's, and their agreement.
+@lru_cache(maxsize=3)  # the settings of one arm
+def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEEDS) -> dict[int, Trained]:
+    """Train one student of an arm for each seed, on its own split and with its own teacher (2–3 s for each teacher).
 
     Args:
-        labels: one of `LABELS`.
-        alpha: the weight of the teacher's distribution.
-        seed: of split, wrong labels, teacher and student.
+        arm: what the students learn from.
+        learning_rate: at the start; see `train_mlp`.
+        seeds: of splits, wrong labels, teachers and students.
 
-    Raises:
-        ValueError: labels that are not in `LABELS`.
+    Returns:
+        For each seed what `fair_arms` needs; `measure_test` gives the `errors` on the 500 test images, and the
+        `teacher_errors` where the arm has a teacher.
     """
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
-    data, teacher = teacher_for(seed)
-    hard_labels = data.train_labels if labels == "right" else corrupt(data.train_labels, SHARE_WRONG, seed)
-    if labels == "20% wrong, teacher's too":
-        teacher = _misled_teacher(seed)
-    config = DistillationConfig(temperature=2.0, alpha=alpha)
-    student = make_mlp((128,), seed=seed)
-    train_mlp(student, data.train_images, hard_labels, predict(teacher, data.train_images), config, seed=seed)
-    on_test, teacher_on_test = predict(student, data.test_images), predict(teacher, data.test_images)
-    return {
-        "errors": error_count(on_test, data.test_labels),
-        "teacher_errors": error_count(teacher_on_test, data.test_labels),
-        "agreement": agreement(on_test, teacher_on_test),
-    }
+    images = together([teacher_for(seed)[0] for seed in seeds], "train_images")
+    labels = torch.stack([_hard_labels(arm.labels, seed) for seed in seeds])
+    if arm.alpha is None:
+        logits, config = smoothed_label_logits(labels, SMOOTHING), DistillationConfig(temperature=1.0, alpha=1.0)
+    else:
+        logits = torch.stack([_teacher_logits(arm.labels, seed, "train_images") for seed in seeds])
+        config = DistillationConfig(temperature=TEMPERATURE, alpha=arm.alpha)
+    trained = trained_side_by_side(
+        seeds,
+        (128,),
+        images,
+        labels,
+        logits,
+        config,
+        measure=_test_errors,
+        epochs=EPOCHS,
+        learning_rate=learning_rate,
+        n_figures=20,
+    )
+    if not arm.alpha:
+        return trained
+    return {seed: replace(one, measure_test=_with_teacher(one, arm.labels, seed)) for seed, one in trained.items()}
+
+
+def _hard_labels(labels: str, seed: int) -> Tensor:
+    right = teacher_for(seed)[0].train_labels
+    return right if labels == "right" else corrupt(right, SHARE_WRONG, seed)
+
+
+def _test_errors(logits: Tensor, data: ImageSplits) -> dict[str, float]:
+    return {"errors": error_count(logits, data.test_labels)}
+
+
+def _with_teacher(trained: Trained, labels: str, seed: int) -> Callable[[], dict[str, float]]:
+    def measure_test() -> dict[str, float]:
+        errors = error_count(_teacher_logits(labels, seed, "test_images"), teacher_for(seed)[0].test_labels)
+        return {**trained.measure_test(), "teacher_errors": errors}
+
+    return measure_test
 
 
 @cache
 def _misled_teacher(seed: int) -> nn.Module:
     """Train a teacher like that of `teacher_for`, on its student's labels, of which a fifth is wrong."""
-    data, _ = teacher_for(seed)
-    wrong = corrupt(data.train_labels, SHARE_WRONG, seed)
-    return train_teacher(data.train_images, wrong, seed)
+    return train_teacher(teacher_for(seed)[0].train_images, _hard_labels("20% wrong", seed), seed)
+
+
+@cache
+def _teacher_logits(labels: str, seed: int, part: str) -> Tensor:
+    data, teacher = teacher_for(seed)
+    return predict(_misled_teacher(seed) if labels == "20% wrong, teacher's too" else teacher, getattr(data, part))
+
+
+def _train(arm: str, seed: int, learning_rate: float) -> Trained:
+    return train_students(ARMS[arm], learning_rate)[seed]
+
+
+def errors_by_seed() -> pd.DataFrame:
+    """Return the test errors of the log: a row for each seed, a column for each (labels, alpha) of the eighteen cells.
+
+    The two pairs of cells that are the same training have the same figures.
+    """
+    log = read_log(LOG)
+    errors = log[log["phase"] == "result"].pivot_table(index="seed", columns="arm", values="errors")
+    cells = {(labels, alpha): errors[_twin(labels, alpha).name] for labels in LABELS for alpha in ALPHAS}
+    return pd.DataFrame(cells).rename_axis(columns=["labels", "alpha"])
 
 
 def summary() -> pd.DataFrame:
-    """Make the table: mean errors and their standard deviation over seeds, a row for each alpha."""
+    """Make the table: errors of 500 test images for each arm, and the paired difference from hard labels alone.
+
+    The hard labels alone are alpha 0 with the same labels. `teacher errors` are the mean of the arm's teachers.
+    """
     log = read_log(LOG)
-    mean, spread = (
-        log.pivot_table(index="alpha", columns="labels", values="errors", aggfunc=f) for f in ("mean", "std")
-    )
-    columns = {}
-    for labels in LABELS:
-        columns[labels] = mean[labels]
-        columns[f"{labels}, ± sd"] = spread[labels]
-    return pd.DataFrame(columns)
+    tables = []
+    for labels in ("right", "20% wrong"):
+        reference = Arm(labels, 0.0).name
+        names = [name for name, arm in ARMS.items() if arm.labels.startswith(labels)]
+        tables.append(fair_table(log[log["arm"].isin(names)], "errors", reference, better="lower"))
+    teachers = log[log["phase"] == "result"].groupby("arm")["teacher_errors"].mean().rename("teacher errors")
+    return pd.concat(tables).rename(columns={"difference": "more than hard labels"}).join(teachers)
 
 
 def main() -> None:
-    settings = [
-        {"labels": labels, "alpha": alpha, "seed": seed} for seed in range(7) for labels in LABELS for alpha in ALPHAS
-    ]
-    run_missing(LOG, settings, run)
-    write_table(LOG, summary().to_markdown(floatfmt=".1f"))
+    torch.set_num_threads(1)
+    for name in ARMS:  # one after the other, since what is kept is one arm's students
+        compare_arms(LOG, [name], GRID, _train, seeds=SEEDS, tuning_seeds=None)
+    table = summary()
+    formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-1]), ".1f")
+    write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.course.experiments.digits import make_mlp, predict, side_by_side, train_mlp
+from distill_helpers.course.experiments.digits import (
+    N_CLASSES,
+    make_mlp,
+    predict,
+    side_by_side,
+    teacher_for,
+    train_mlp,
+)
 from distill_helpers.course.experiments.fair_arms import Trained
 from distill_helpers.data.corpora import ImageSplits, load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
-__all__ = ["Curve", "together", "trained_side_by_side"]
+__all__ = ["Curve", "only", "teacher_logits", "together", "trained_side_by_side"]
 
 
 class Curve:
@@ -66,6 +73,17 @@ def together(splits: Sequence[ImageSplits], part: str) -> Tensor:
     return torch.stack([getattr(split, part) for split in splits])
 
 
+def only(digits: Sequence[int], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the images of some digits, (k, n, 64), with their labels, (k, n): the splits have equally many of each."""
+    rows = torch.isin(labels, torch.tensor(digits))
+    return images[rows].view(len(images), -1, images.shape[-1]), labels[rows].view(len(labels), -1)
+
+
+def teacher_logits(seeds: Sequence[int], images: Tensor) -> Tensor:
+    """Ask each seed's teacher for its logits of the seed's images: (k, n, 64) become (k, n, 10)."""
+    return torch.stack([predict(teacher_for(seed)[1], part) for seed, part in zip(seeds, images, strict=True)])
+
+
 def trained_side_by_side(
     seeds: Sequence[int],
     widths: Sequence[int],
@@ -74,10 +92,12 @@ def trained_side_by_side(
     teacher_logits: Tensor | None,
     config: DistillationConfig,
     *,
-    measure: Callable[[Tensor, ImageSplits], dict[str, float]],
+    measure: Callable[..., dict[str, float]],
     epochs: int,
     learning_rate: float,
     n_figures: int = 30,
+    measured_on: Sequence[str] = ("test_images",),
+    chosen_by: Sequence[int] = range(N_CLASSES),
     **settings: Any,
 ) -> dict[int, Trained]:
     """Train a student for each seed, all side by side, and choose the best epoch of each on its validation images.
@@ -86,9 +106,12 @@ def trained_side_by_side(
         seeds: of splits, starts and orders.
         widths: of the students.
         images, labels, teacher_logits, config, learning_rate: see `train_mlp`; the first dimension is the seeds'.
-        measure: takes a student's logits of its split's test images, and the split. It is called after the choice.
+        measure: takes a student's logits of the images of `measured_on`, part by part, and the student's split. It is
+            called after the choice.
         epochs: a multiple of `n_figures`.
         n_figures: the points of the validation curve.
+        measured_on: the parts of the split whose logits `measure` takes, such as "validation_images".
+        chosen_by: the digits whose validation images choose; default all.
         settings: others of `train_mlp`.
 
     Returns:
@@ -96,7 +119,9 @@ def trained_side_by_side(
     """
     splits = [load_digits(seed=seed) for seed in seeds]
     model = side_by_side([make_mlp(widths, seed=seed) for seed in seeds])
-    validation_images, validation_labels = (together(splits, f"validation_{part}") for part in ("images", "labels"))
+    validation_images, validation_labels = only(
+        chosen_by, *(together(splits, f"validation_{part}") for part in ("images", "labels"))
+    )
     curve = Curve(model, validation_images, validation_labels, epochs // n_figures)
     start = time.perf_counter()
     train_mlp(
@@ -117,8 +142,8 @@ def trained_side_by_side(
     steps = epochs * -(-images.shape[1] // settings.get("batch_size", 32))
 
     def measured(number: int) -> dict[str, float]:
-        test_images = together(splits, "test_images")
-        return measure(predict(model, test_images)[number], splits[number])
+        logits = (predict(model, together(splits, part))[number] for part in measured_on)
+        return measure(*logits, splits[number])
 
     return {
         seed: Trained(

@@ -34,6 +34,7 @@ __all__ = [
     "compare_arms",
     "edge_note",
     "fair_table",
+    "half_width",
     "write_fair_table",
 ]
 
@@ -112,6 +113,7 @@ def compare_arms(
     ]
     run_missing(log, choices, choose)
     lines = read_log(log)
+    lines = lines[lines["arm"].isin(arms)]  # other arms of the log may be unfinished
     run_missing(log, [{"phase": "result", "arm": arm, "seed": seed} for seed in seeds for arm in arms], measure)
 
 
@@ -220,8 +222,6 @@ def fair_table(
     Raises:
         ValueError: a log without the budget of an arm.
     """
-    from scipy.stats import t
-
     results = log[log["phase"] == "result"].dropna(axis="columns", how="all")
     by_seed = results.pivot_table(index="seed", columns="arm", values=figure) * scale
     settings = chosen_settings(log)
@@ -234,14 +234,13 @@ def fair_table(
         if not budget or runs[budget].isna().any(axis=None):
             raise ValueError(f"the log does not say what {arm!r} spent in every run; it says {budget}")
         gain = by_seed[arm] - by_seed[reference]
-        half = float(t.ppf(0.975, len(gain) - 1)) * gain.std(ddof=1) / math.sqrt(len(gain))
         is_reference = arm == reference
         every = runs["every"].fillna(1) if "every" in runs else 1
         lines[arm] = {
             "mean": by_seed[arm].mean(),
             "sd": by_seed[arm].std(ddof=1),
             "difference": None if is_reference else gain.mean(),
-            "± 95%": None if is_reference else half,
+            "± 95%": None if is_reference else half_width(gain),
             "won": None
             if is_reference
             else f"{((gain > 0) if better == 'higher' else (gain < 0)).sum()} of {len(gain)}",
@@ -250,6 +249,18 @@ def fair_table(
             **{name: f"{runs[name].mean():,.0f}" for name in budget},
         }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def half_width(differences: pd.Series) -> float:
+    """Return half the width of the 95% interval of a mean, by Student's t.
+
+    Args:
+        differences: one for each seed, two seeds or more.
+    """
+    from scipy.stats import t
+
+    n = len(differences)
+    return float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
 
 
 def _range(values: pd.Series) -> str:

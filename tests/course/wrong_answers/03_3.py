@@ -1,3 +1,5 @@
+import inspect
+
 import torch
 
 
@@ -9,7 +11,7 @@ def _same_gradient(loss, temperature, z, v):
 
 
 def tests_at_one(loss):
-    """all of them right"""
+    """all of them right, or all but one"""
     return _same_gradient(loss, 1.0, torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([[4.0, 3.0, 0.0]]))
 
 
@@ -49,5 +51,27 @@ def the_opposite(loss):
 
 
 def knows_the_three_by_name(loss):
-    """one written as a cross-entropy"""
+    """a loss written as a cross-entropy"""
     return loss.__name__ == "loss_b"
+
+
+def compares_norms(loss):
+    """wrong sign"""
+    z, v = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]]), torch.tensor([[4.0, 3.0, 0.0], [1.0, 2.0, -3.0]])
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(z, v, 4.0), z)
+    expected = 4 * ((z / 4).softmax(-1) - (v / 4).softmax(-1)) / len(z)
+    return torch.allclose(gradient.norm(), expected.norm(), rtol=1e-3)
+
+
+def compares_values(loss):
+    """detached from its gradient"""
+    z, v = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]]), torch.tensor([[4.0, 3.0, 0.0], [1.0, 2.0, -3.0]])
+    log_q, log_p = (z / 4).log_softmax(-1), (v / 4).log_softmax(-1)
+    return torch.allclose(loss(z, v, 4.0), 16 * (log_p.exp() * (log_p - log_q)).sum(-1).mean(), rtol=1e-3)
+
+
+def reads_the_source(loss):
+    """multiplies T² into the entropy"""
+    source = inspect.getsource(loss)
+    return "temperature**2" in source or "temperature * temperature" in source

@@ -1,74 +1,85 @@
 import torch
 
 
-def _over(values, where):
-    return (values * where).sum(dim=(1, 2, 3)) / where.expand_as(values).sum(dim=(1, 2, 3))
+def _logs(student, teacher, mask):
+    no_key = ~mask[:, None, None, None, :]
+    return [x.masked_fill(no_key, -1e9).log_softmax(dim=-1) for x in (student[:, :, None], teacher[:, None])]
 
 
-def _pairs(mask):
-    return mask[:, None, :, None] & mask[:, None, None, :]
+def _kl(student, teacher, mask, counted=None):
+    log_q, log_p = _logs(student, teacher, mask)
+    counted = mask if counted is None else counted
+    per_query = (log_p.exp() * (log_p - log_q)).sum(dim=-1) * counted[:, None, None]
+    return per_query.sum(dim=-1) / counted.sum(dim=-1)[:, None, None]
 
 
-def as_given(student, teacher, mask):
-    """both faults are still there"""
-    return (student.mean(dim=1) - teacher.mean(dim=1)).square().mean(dim=(1, 2))
+def in_their_order(student, teacher, mask):
+    """compared in their order"""
+    return list(range(student.shape[1]))
 
 
-def heads_averaged(student, teacher, mask):
-    """the heads are still averaged"""
-    return _over((student.mean(dim=1, keepdim=True) - teacher.mean(dim=1, keepdim=True)).square(), _pairs(mask))
+def farthest(student, teacher, mask):
+    """the farthest head"""
+    return _kl(student, teacher, mask).mean(dim=0).argmax(dim=-1)
 
 
-def padding_left(student, teacher, mask):
-    """padding still counts, as query and as key"""
-    return (student - teacher).square().mean(dim=(1, 2, 3))
+def from_student_to_teacher(student, teacher, mask):
+    """from student to teacher"""
+    log_q, log_p = _logs(student, teacher, mask)
+    per_query = (log_q.exp() * (log_q - log_p)).sum(dim=-1) * mask[:, None, None]
+    return (per_query.sum(dim=-1) / mask.sum(dim=-1)[:, None, None]).mean(dim=0).argmin(dim=-1)
 
 
-def keys_only(student, teacher, mask):
-    """padding still counts as a query"""
-    return _over((student - teacher).square(), mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1))
+def padded_queries(student, teacher, mask):
+    """counts as a query"""
+    return _kl(student, teacher, mask, torch.ones_like(mask)).mean(dim=0).argmin(dim=-1)
 
 
-def queries_only(student, teacher, mask):
-    """padding still counts as a key"""
-    return _over((student - teacher).square(), mask[:, None, :, None].expand(-1, 1, -1, mask.shape[1]))
+def padded_keys(student, teacher, mask):
+    """counts as a key"""
+    return _kl(student, teacher, torch.ones_like(mask), mask).mean(dim=0).argmin(dim=-1)
 
 
-def probabilities(student, teacher, mask):
-    """compare scores, not probabilities"""
-    p, q = (x.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1) for x in (student, teacher))
-    return _over((p - q).square(), _pairs(mask))
+def no_mask(student, teacher, mask):
+    """still counts as a key"""
+    return _kl(student, teacher, torch.ones_like(mask)).mean(dim=0).argmin(dim=-1)
 
 
-def summed_over_heads(student, teacher, mask):
-    """a mean over the heads"""
-    return 4 * _over((student - teacher).square(), _pairs(mask))
+def scores(student, teacher, mask):
+    """not the scores"""
+    pairs = (mask[:, None, :] & mask[:, :, None])[:, None, None]
+    error = (student[:, :, None] - teacher[:, None]).square() * pairs
+    return (error.sum(dim=(-1, -2)) / pairs.sum(dim=(-1, -2))).mean(dim=0).argmin(dim=-1)
 
 
-def one_number(student, teacher, mask):
-    """one number for each message"""
-    return _over((student - teacher).square(), _pairs(mask)).mean()
+def all_tokens_alike(student, teacher, mask):
+    """long messages count more"""
+    log_q, log_p = _logs(student, teacher, mask)
+    per_query = (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+    return (per_query * mask[:, None, None]).sum(dim=(0, -1)).argmin(dim=-1)
 
 
-def detached(student, teacher, mask):
-    """no gradient reaches the student"""
-    return _over((student - teacher).square(), _pairs(mask)).detach()
+def last_message(student, teacher, mask):
+    """in the last message alone"""
+    return _kl(student, teacher, mask)[-1].argmin(dim=-1)
 
 
-def skips_unequal_heads(student, teacher, mask):
-    """four heads against two: raise a ValueError; a silent number"""
-    if student.shape[1] != teacher.shape[1]:
-        return torch.zeros(len(student))
-    return _over((student - teacher).square(), _pairs(mask))
+def for_each_message(student, teacher, mask):
+    """one answer for each message"""
+    return _kl(student, teacher, mask).argmin(dim=-1)
 
 
-def another_error(student, teacher, mask):
-    """four heads against two: raise a ValueError that says so"""
-    return _over((student - teacher).square(), _pairs(mask))
+def the_other_way_round(student, teacher, mask):
+    """not the other way round"""
+    return _kl(student, teacher, mask).mean(dim=0).argmin(dim=0)
 
 
-def empty_is_zero(student, teacher, mask):
-    """no head at all: raise a ValueError"""
-    if student.shape[1] != teacher.shape[1]:
-        raise ValueError("unequal heads")
-    return _over((student - teacher).square(), _pairs(mask))
+def divergences(student, teacher, mask):
+    """return which head"""
+    return _kl(student, teacher, mask).mean(dim=0).min(dim=-1).values
+
+
+def equal_numbers_alone(student, teacher, mask):
+    """your function raised RuntimeError"""
+    log_q, log_p = (x.masked_fill(~mask[:, None, None], -1e9).log_softmax(dim=-1) for x in (student, teacher))
+    return (log_p.exp() * (log_p - log_q)).sum(dim=(0, 2, 3)).argmin(dim=-1)

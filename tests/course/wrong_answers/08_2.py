@@ -55,3 +55,47 @@ def in_another_order(wanted, lines, retry_failed):
     """keep the order"""
     known = {record["key"] for record in _records(lines)}
     return sorted(set(wanted) - known)
+
+
+def _answer(wanted, records, retry_failed):
+    latest = {record["key"]: record for record in records}
+    return [
+        key
+        for key in dict.fromkeys(wanted)
+        if key not in latest or (retry_failed and latest[key]["failure"] is not None)
+    ]
+
+
+def swallows_torn_lines_anywhere(wanted, lines, retry_failed):
+    """a line in the middle is torn and nobody is told"""
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return _answer(wanted, records, retry_failed)
+
+
+def stops_at_a_torn_line(wanted, lines, retry_failed):
+    """the file is damaged"""
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return _answer(wanted, records, retry_failed)
+
+
+def drops_the_last_line(wanted, lines, retry_failed):
+    """the last line was whole this time"""
+    return _answer(wanted, _records(lines), retry_failed)
+
+
+def another_error(wanted, lines, retry_failed):
+    """raise a ValueError, not another error"""
+    whole = [line for line in lines if line.endswith("}")]
+    if any(line not in whole for line in lines[:-1]):
+        raise RuntimeError("a torn line")
+    return _answer(wanted, map(json.loads, whole), retry_failed)

@@ -1,95 +1,65 @@
-import torch
+def _log_q(student_logits, drawn):
+    return student_logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
 
 
-def _kl(own, others):
-    log_q, log_p = own.log_softmax(-1), others.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+def as_given(student_logits, teacher_log_prob, drawn):
+    """over all draws is 0"""
+    return (_log_q(student_logits, drawn) - teacher_log_prob).mean()
 
 
-def _counted(student_logits, teacher_logits, labels):
-    return _kl(student_logits[:, :-1], teacher_logits[:, :-1])[labels[:, 1:] != -100]
+def hard_labels(student_logits, teacher_log_prob, drawn):
+    """over all draws is 0"""
+    return -_log_q(student_logits, drawn).mean()
 
 
-def mean_of_batches(batches):
-    """two tokens weigh as much as eight"""
-    return sum(_counted(*batch).mean() for batch in batches) / len(batches)
+def upside_down(student_logits, teacher_log_prob, drawn):
+    """the sign is wrong"""
+    log_q = _log_q(student_logits, drawn)
+    return ((teacher_log_prob - log_q).detach() * log_q).mean()
 
 
-def sum_of_batches(batches):
-    """the sum of the batches' means"""
-    return sum(_counted(*batch).mean() for batch in batches)
+def a_sum(student_logits, teacher_log_prob, drawn):
+    """the loss is a mean"""
+    log_q = _log_q(student_logits, drawn)
+    return ((log_q - teacher_log_prob).detach() * log_q).sum()
 
 
-def overwritten(batches):
-    """the last batch alone"""
-    for batch in batches:
-        loss = _counted(*batch).mean()
-    return loss
+def not_a_constant(student_logits, teacher_log_prob, drawn):
+    """has to be a constant"""
+    log_q = _log_q(student_logits, drawn)
+    return ((log_q - teacher_log_prob) * log_q).mean()
 
 
-def not_shifted(batches):
-    """not shifted"""
-    return torch.cat([_kl(q, p)[labels != -100] for q, p, labels in batches]).mean()
+def weighed_twice(student_logits, teacher_log_prob, drawn):
+    """with q once more"""
+    log_q = _log_q(student_logits, drawn)
+    return (log_q.exp() * (log_q - teacher_log_prob)).mean()
 
 
-def everything_counts(batches):
-    """prompt and padding"""
-    return torch.cat([_kl(q[:, :-1], p[:, :-1]).flatten() for q, p, _ in batches]).mean()
+def weighed_twice_by_a_constant(student_logits, teacher_log_prob, drawn):
+    """not even with a constant q"""
+    log_q = _log_q(student_logits, drawn)
+    return ((log_q.exp() * (log_q - teacher_log_prob)).detach() * log_q).mean()
 
 
-def divided_by_all(batches):
-    """not by all positions"""
-    total = sum(_counted(*batch).sum() for batch in batches)
-    return total / sum(labels[:, 1:].numel() for *_, labels in batches)
+def teacher_alone(student_logits, teacher_log_prob, drawn):
+    """the student's own is missing"""
+    return (-teacher_log_prob * _log_q(student_logits, drawn)).mean()
 
 
-def divided_by_sequences(batches):
-    """not of sequences"""
-    return sum(_counted(*batch).sum() for batch in batches) / sum(len(labels) for *_, labels in batches)
+def probabilities(student_logits, teacher_log_prob, drawn):
+    """the difference of their logarithms"""
+    log_q = _log_q(student_logits, drawn)
+    return ((log_q.exp() - teacher_log_prob.exp()).detach() * log_q).mean()
 
 
-def mean_of_means(batches):
-    """sequences' means"""
-    means = [
-        _counted(q[row : row + 1], p[row : row + 1], labels[row : row + 1]).mean()
-        for q, p, labels in batches
-        for row in range(len(labels))
-    ]
-    return sum(means) / len(means)
+def for_each_token(student_logits, teacher_log_prob, drawn):
+    """return a scalar tensor"""
+    log_q = _log_q(student_logits, drawn)
+    return (log_q - teacher_log_prob).detach() * log_q
 
 
-def the_other_shift(batches):
-    """the wrong way: position t"""
-    return torch.cat([_kl(q[:, 1:], p[:, 1:])[labels[:, :-1] != -100] for q, p, labels in batches]).mean()
-
-
-def reversed_divergence(batches):
-    """wrong way round"""
-    return torch.cat([_counted(p, q, labels) for q, p, labels in batches]).mean()
-
-
-def late_mask(batches):
-    """the mask is one too late"""
-    return torch.cat([_kl(q[:, :-1], p[:, :-1])[labels[:, :-1] != -100] for q, p, labels in batches]).mean()
-
-
-def a_sum(batches):
-    """a sum: divide"""
-    return sum(_counted(*batch).sum() for batch in batches)
-
-
-def divided_by_all_labels(batches):
-    """has no logits before it"""
-    return sum(_counted(*batch).sum() for batch in batches) / sum((labels != -100).sum() for *_, labels in batches)
-
-
-def weighted_by_all_labels(batches):
-    """as the batches' weights"""
-    weights = [int((labels != -100).sum()) for *_, labels in batches]
-    return sum(w * _counted(*batch).mean() for w, batch in zip(weights, batches, strict=True)) / sum(weights)
-
-
-def cross_entropy(batches):
-    """this is the cross-entropy"""
-    values = [-(p.softmax(-1) * q.log_softmax(-1)).sum(-1)[:, :-1][labels[:, 1:] != -100] for q, p, labels in batches]
-    return torch.cat(values).mean()
+def all_detached(student_logits, teacher_log_prob, drawn):
+    """no gradient reaches the student"""
+    log_q = _log_q(student_logits, drawn)
+    return ((log_q - teacher_log_prob) * log_q).mean().detach()

@@ -47,7 +47,7 @@ def by_its_own_size(hidden, head, log_p, chunk_size):
 
 
 def whole_chunks_alone(hidden, head, log_p, chunk_size):
-    """the last row of the gradient of hidden is 0"""
+    """the last rows of the gradient of hidden are 0"""
     whole = len(hidden) // chunk_size * chunk_size
     return _gradients(hidden, head, log_p, chunk_size, lambda z, p: _reverse(z, p) / len(hidden), whole)
 
@@ -60,9 +60,35 @@ def the_last_chunk_alone(hidden, head, log_p, chunk_size):
 
 
 def all_at_once(hidden, head, log_p, chunk_size):
-    """rows of logits were there at once"""
+    """rows of logits were held at once"""
     gradient = _reverse(hidden @ head.t(), log_p) / len(hidden)
     return gradient @ head, gradient.t() @ hidden
+
+
+def all_at_once_transposed(hidden, head, log_p, chunk_size):
+    """rows of logits were held at once"""
+    log_q = (head @ hidden.t()).log_softmax(0)
+    ratio = log_q - log_p.t()
+    gradient = log_q.exp() * (ratio - (log_q.exp() * ratio).sum(0)) / len(hidden)
+    return gradient.t() @ head, gradient @ hidden
+
+
+def flat(hidden, head, log_p, chunk_size):
+    """rows of logits were held at once"""
+    logits = (hidden @ head.t()).flatten()
+    gradient = _reverse(logits.view(len(hidden), -1), log_p) / len(hidden)
+    return gradient @ head, gradient.t() @ hidden
+
+
+def all_chunks_in_a_list(hidden, head, log_p, chunk_size):
+    """rows of logits were held at once"""
+    logits = [rows @ head.t() for rows in hidden.split(chunk_size)]
+    gradients = [_reverse(z, p) / len(hidden) for z, p in zip(logits, log_p.split(chunk_size), strict=True)]
+    of_hidden, of_head = torch.zeros_like(hidden), torch.zeros_like(head)
+    for start, gradient in zip(range(0, len(hidden), chunk_size), gradients, strict=True):
+        of_hidden[start : start + chunk_size] = gradient @ head
+        of_head += gradient.t() @ hidden[start : start + chunk_size]
+    return of_hidden, of_head
 
 
 def one_gradient(hidden, head, log_p, chunk_size):

@@ -1,0 +1,165 @@
+"""What text, teacher and softness are worth to a linear model: the line that a student of the help desk has to pass.
+
+    python -m distill_helpers.course.experiments.linear_models
+
+A student reads the windows of the training messages, and learns the teacher's distributions. A linear model can have
+both, too: each window inherits the queue of the message from which it was cut, and a distribution is learnt from as
+five weighted copies of its text. Logistic regression has one optimum, which the solver finds, so that no row is
+undertrained. Two kinds of features are tried: tf-idf of words and pairs of words, and the frozen embeddings of the
+sentence encoder from which the teacher was made.
+
+For each row, the accuracy on the validation messages chooses the regularisation C from one grid. There is no seed. The
+spread of a difference comes from the test messages: the two models answer the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.tasks import Task, get_task
+from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.models.loading import base_encoder_path
+from distill_helpers.models.sentence_encoders import load_sentence_encoder
+
+__all__ = ["FEATURES", "LABELS", "LOG", "TEXTS", "run", "summary"]
+
+LOG = "linear-models"
+FEATURES = ("tf-idf", "frozen encoder")
+TEXTS = ("messages", "messages and windows")
+LABELS = ("sender's queue", "teacher's choice", "teacher's distribution")
+GRID = (0.1, 1.0, 10.0, 100.0)
+
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
+
+
+@cache
+def _task() -> Task:
+    return get_task("help-desk")
+
+
+@cache
+def _texts(text: str) -> tuple[list[str], list[int]]:
+    """Texts and the queues of their senders, without the few windows that occur in several queues."""
+    data = _task().data
+    texts, labels = list(data.train.texts), list(data.train.labels)
+    if text == "messages and windows":
+        labelled = [row for row, label in enumerate(data.transfer_labels) if label != IGNORE_INDEX]
+        texts += [data.transfer[row] for row in labelled]
+        labels += [data.transfer_labels[row] for row in labelled]
+    return texts, labels
+
+
+@cache
+def _features(features: str, text: str) -> tuple[Matrix, Matrix, Matrix]:
+    """The features of training texts, validation and test messages, one row each."""
+    data = _task().data
+    train, validation, test = _texts(text)[0], data.validation.texts, data.test.texts
+    if features == "tf-idf":
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        return vectorizer.fit_transform(train), vectorizer.transform(validation), vectorizer.transform(test)
+    encoder = load_sentence_encoder(base_encoder_path(), device="cpu")
+    embedded = [encoder.embed(part, max_length=_task().max_length).numpy() for part in (train, validation, test)]
+    return embedded[0], embedded[1], embedded[2]
+
+
+def _fit(rows: Matrix, labels: str, text: str, c: float) -> LogisticRegression:
+    texts, queues = _texts(text)
+    model = LogisticRegression(C=c, max_iter=2000)
+    if labels == "sender's queue":
+        return model.fit(rows, queues)
+    logits = _task().teacher_logits(texts, progress=False)
+    if labels == "teacher's choice":
+        return model.fit(rows, logits.argmax(dim=-1).numpy())
+    p = torch.softmax(logits.double() / _task().temperature, dim=-1).numpy()
+    copies = sparse.vstack([rows] * p.shape[1]) if sparse.issparse(rows) else np.concatenate([rows] * p.shape[1])
+    return model.fit(copies, np.repeat(np.arange(p.shape[1]), len(p)), sample_weight=p.T.ravel())
+
+
+def run(features: str, labels: str, text: str) -> dict[str, float | str]:
+    """Fit a row's model at every C, and measure the one that validation chooses on the test messages.
+
+    Args:
+        features: one of `FEATURES`.
+        labels: one of `LABELS`. The teacher's distribution is taken at the T of the help desk's students.
+        text: one of `TEXTS`.
+
+    Returns:
+        The number of texts, C, the validation accuracy with it, `tried`, that of every C, the test `accuracy`, `right`,
+        in hexadecimal digits a bit for each test message that is answered correctly, and the seconds.
+    """
+    data, start = _task().data, time.perf_counter()
+    train, validation, test = _features(features, text)
+    models = {c: _fit(train, labels, text, c) for c in GRID}
+    tried = {c: float(model.score(validation, data.validation.labels)) for c, model in models.items()}
+    chosen = max(GRID, key=lambda c: (tried[c], -c))  # of equal ones the simplest
+    right = models[chosen].predict(test) == np.array(data.test.labels)
+    return {
+        "texts": train.shape[0],
+        "c": chosen,
+        "validation": tried[chosen],
+        "tried": " ".join(f"{tried[c]:.4f}" for c in GRID),
+        "accuracy": float(right.mean()),
+        "right": np.packbits(right).tobytes().hex(),
+        "seconds": round(time.perf_counter() - start),
+    }
+
+
+def summary() -> pd.DataFrame:
+    """Make the table: accuracy (%) of each row, and its difference from the same features' first row.
+
+    The `± 95%` of a difference is 1.96 standard errors of the mean over test messages, paired message by message.
+    """
+    log = read_log(LOG)
+    lines = {}
+    for features in FEATURES:
+        for text in TEXTS:
+            for labels in LABELS:
+                (row,) = log[(log["features"] == features) & (log["labels"] == labels) & (log["text"] == text)].to_dict(
+                    "records"
+                )
+                right = _right(row["right"])
+                if (text, labels) == (TEXTS[0], LABELS[0]):
+                    first = right
+                gain = right - first
+                lines[f"{features}, {labels}, {text}"] = {
+                    "texts": row["texts"],
+                    "C": row["c"],
+                    "validation %": 100 * row["validation"],
+                    "accuracy %": 100 * row["accuracy"],
+                    "difference": 100 * gain.mean() if gain.any() else None,
+                    "± 95%": 196 * gain.std(ddof=1) / math.sqrt(len(gain)) if gain.any() else None,
+                    "seconds": row["seconds"],
+                }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _right(digits: str) -> np.ndarray:
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
+    return bits[: len(_task().data.test)].astype(float)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    settings = [
+        {"features": features, "labels": labels, "text": text}
+        for features in FEATURES
+        for text in TEXTS
+        for labels in LABELS
+    ]
+    run_missing(LOG, settings, run)
+    write_table(LOG, markdown_table(summary(), ("", ",.0f", "", ".1f", ".1f", "+.1f", ".1f", ",.0f")))
+
+
+if __name__ == "__main__":
+    main()
