@@ -152,7 +152,8 @@ print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages
 # ## How many bits?
 #
 # Soft targets of high entropy provide "much more information per training case", write Hinton, Vinyals and Dean
-# (section 1). Three different things hide in such sentences.
+# (section 1); the second half of their sentence, less variance of the gradient, is measured in
+# [04](04_distillation_loss.ipynb). Three different things hide in the first half.
 #
 # 1. **Bits about the sender's queue.** The five queues are about equally frequent, so before reading a label one is in
 #    doubt by $\log_2 5 = 2.32$ bits. A hard label removes all of this doubt, and no label can tell more *about the

@@ -584,8 +584,8 @@ figures.where(figures.notna(), "").join(table["learning rate"])
 #   2.8 ± 1.4 errors. And label smoothing, which asks no teacher, makes 3.3 ± 1.7 *fewer*: the best of all. Soft labels are no
 #   law of nature; try what is free first.
 # - **A fifth wrong:** hard labels alone make 28 errors, although the best epoch and learning rate were chosen for them. At
-#   alpha 0.7 there are 12: the teacher, which learned from right labels, more than halves them.Label
-#   smoothing (0.1) makes 23, without a teacher.
+#   alpha 0.7 there are 12: the teacher, which learned from right labels, more than halves them. Label smoothing (0.1)
+#   makes 23, without a teacher.
 # - **The teacher misled as well:** it makes 16 errors, and its student at alpha 0.7 as many, where the hard labels alone make
 #   28. The teacher has averaged much of the noise away.
 #

@@ -442,7 +442,7 @@ print(f"one message: the student is {timing['teacher_latency_ms'] / timing['stud
 #
 # Each comparison above rests on one recipe: one learning rate, and a budget that somebody found good enough. Suppose it
 # was good enough for one arm only. On the digits of [notebook 01](01_dark_knowledge.ipynb) we can afford to find out. Four
-# kinds of labels get the same four budgets, and each arm and seed chooses its learning rate on its own validation images.
+# kinds of labels get the same three budgets, and each arm and seed chooses its learning rate on its own validation images.
 # **Predict first:** which labels make the fewest errors after 60 epochs, and which at the longest budget?
 
 # %%
@@ -455,7 +455,7 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 
 # %% [markdown]
 # After 15 epochs, soft labels at T = 20 make 6.2 ± 2.9 more errors than hard labels; after 240 epochs, 3.1 ± 2.3 more.
-# So half of the disadvantage that one would have reported was a lack of time, and half of it stays. And the arm that
+# So about half of the disadvantage that one would have reported was a lack of time, and the rest stays. And the arm that
 # nobody had asked for wins: smoothed labels need no teacher, and make 3.8 ± 2.4 errors fewer than hard labels.
 #
 # So a comparison is fair if
