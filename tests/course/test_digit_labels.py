@@ -259,3 +259,4 @@ def test_what_page_01_says_of_the_validation_curves() -> None:
         assert curve[-1] < hard[-1]
         assert (curve[late:] - curve[late:].mean()).abs().max() < 0.5, "flat"
     assert all((smoothed < curve).all() for curve in (hard, *soft))
+    assert all((curve.min() - hard.min()).abs() < 1 for curve in soft), "too few validation images to rank them"

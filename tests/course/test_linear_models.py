@@ -49,6 +49,14 @@ def test_the_page_says_what_the_log_says() -> None:
     student = 100 * read_results("help-desk").groupby("model")["accuracy"].mean()
     assert f"{student[BEST]:.1f}% against the {without_teacher.max():.1f}% of tf-idf" in PAGE.replace("\n#   ", " ")
     assert round(student[BEST] - without_teacher.max()) == 2
+    alone = table[f"tf-idf, {LABELS[0]}, {TEXTS[0]}"]
+    assert (round(student[BEST] - alone), round(without_teacher.max() - alone)) == (6, 4)
+    assert 2 < frozen - student["hard labels"] < 3.5
+    by_labels = table[f"tf-idf, {LABELS[2]}, {TEXTS[1]}"] - without_teacher.max()
+    assert f"{without_teacher.max() - alone:.1f} points by text, {by_labels:.1f} by the teacher's labels" in PAGE
+    rows = read_log(LOG)
+    (chosen,) = rows.query("features == 'tf-idf' and labels == \"sender's queue\" and text == 'messages'")["c"]
+    assert f"That row has C = {chosen:g} for" in PAGE
     assert student["hard labels"] < min(without_teacher)
 
 
