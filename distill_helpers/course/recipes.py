@@ -72,15 +72,14 @@ def fit_teacher(
             target_modules=["query", "key", "value", "dense"],
         )
         model = get_peft_model(model, adapter)
-    texts, labels = list(data.train.texts), list(data.train.labels)
-    if with_transfer:
-        texts, labels = texts + list(data.transfer), labels + list(data.transfer_labels)
-        labelled = [row for row, label in enumerate(labels) if label != IGNORE_INDEX]
-        texts, labels = [texts[row] for row in labelled], [labels[row] for row in labelled]
+    train, validation = (
+        DistillationDataset(part.texts, part.labels, None, start.tokenizer, task.max_length)
+        for part in (task.labelled_texts(with_transfer=with_transfer), data.validation)
+    )
     return train_student_with_distillation(
         TextClassifier(model, start.tokenizer),
-        DistillationDataset(texts, labels, None, start.tokenizer, task.max_length),
-        DistillationDataset(data.validation.texts, data.validation.labels, None, start.tokenizer, task.max_length),
+        train,
+        validation,
         DistillationConfig(alpha=0.0),
         n_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,

@@ -14,7 +14,7 @@ import torch
 
 from distill_helpers.data.augmentation import augment_texts
 from distill_helpers.data.corpora import load_banking77, load_help_desk
-from distill_helpers.data.labelled_texts import TextSplits
+from distill_helpers.data.labelled_texts import IGNORE_INDEX, LabelledTexts, TextSplits
 from distill_helpers.models.loading import COURSE_MODELS, load_text_classifier
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.targets.logits import precompute_teacher_logits
@@ -102,6 +102,23 @@ class Task:
         if self.n_augmented:
             texts += augment_texts(self.data.train.texts, self.n_augmented, seed=0)
         return texts
+
+    def labelled_texts(self, *, with_transfer: bool) -> LabelledTexts:
+        """The training messages, and with them the transfer texts that inherit a label.
+
+        Raises:
+            ValueError: transfer texts are asked for, and the data have no labels for them.
+        """
+        data = self.data
+        if not with_transfer:
+            return data.train
+        inherited = zip(data.transfer, data.transfer_labels, strict=True)
+        labelled = [(text, label) for text, label in inherited if label != IGNORE_INDEX]
+        return LabelledTexts(
+            [*data.train.texts, *(text for text, _ in labelled)],
+            [*data.train.labels, *(label for _, label in labelled)],
+            data.label_names,
+        )
 
     @cached_property
     def teacher_model(self) -> TextClassifier:

@@ -79,12 +79,9 @@ def check_live_targets(
             with tokens drawn at another temperature than the loss's; sampled targets with another divergence than the
             forward KL.
     """
-    if targets.kind == "sampled" and config.divergence != "forward_kl":
-        raise ValueError(f"sampled targets estimate the forward KL alone, got {config.divergence!r}")
+    LIVE_KINDS[targets.kind].check_divergence(config.divergence)
     if targets.kind != "written":
         return
-    if config.divergence != "reverse_kl":
-        raise ValueError(f"written targets estimate the reverse KL alone, got {config.divergence!r}")
     if on_policy_fraction < 1:
         raise ValueError(
             "written targets estimate the reverse KL only from tokens that the student wrote; set"

@@ -219,8 +219,8 @@ class SampledTargets(SparseTargets):
         logits = settings.logits(hidden, head)
         return cls.of(logits, temperature=settings.temperature, generator=settings.generator, **settings.options)
 
-    def check(self, n_tokens: int, *, divergence: str, temperature: float) -> None:
-        super().check(n_tokens, divergence=divergence, temperature=temperature)
+    @classmethod
+    def check_divergence(cls, divergence: str) -> None:
         if divergence != "forward_kl":
             raise ValueError(
                 f"sampled targets estimate the forward KL alone, got {divergence!r}; keep top-k or dense targets"

@@ -144,6 +144,10 @@ class TokenTargets(ABC):
         """
         raise ValueError(f"{type(self).__name__} are complete without the teacher's head; leave teacher_head out")
 
+    @classmethod  # noqa: B027 - most kinds serve every divergence
+    def check_divergence(cls, divergence: str) -> None:
+        """Raise ValueError if these targets cannot serve a divergence."""
+
     def check(self, n_tokens: int, *, divergence: str, temperature: float) -> None:
         """Refuse a loss that these targets cannot serve, before any work is done.
 
@@ -160,6 +164,7 @@ class TokenTargets(ABC):
                 f"there are {len(self)} rows of targets, but {n_tokens} tokens count; make the targets of the same"
                 " tokens"
             )
+        self.check_divergence(divergence)
 
     def check_vocabulary(self, vocab_size: int) -> None:  # noqa: B027 - a kind that names no token has nothing to check
         """Raise ValueError if these targets name a token that is not among the first `vocab_size`."""

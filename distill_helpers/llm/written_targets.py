@@ -77,8 +77,8 @@ class WrittenTargets(SparseTargets):
             raise ValueError("written targets are made of what the student writes while it trains, not beforehand")
         return cls.of(settings.logits(hidden, head), settings.written, settings.temperature)
 
-    def check(self, n_tokens: int, *, divergence: str, temperature: float) -> None:
-        super().check(n_tokens, divergence=divergence, temperature=temperature)
+    @classmethod
+    def check_divergence(cls, divergence: str) -> None:
         if divergence != "reverse_kl":
             raise ValueError(f"written targets estimate the reverse KL alone, got {divergence!r}")
 

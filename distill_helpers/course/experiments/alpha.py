@@ -33,7 +33,6 @@ from distill_helpers.course.experiments.digits import (
 )
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
-from distill_helpers.data.corpora import ImageSplits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["ALPHAS", "ARMS", "LABELS", "LOG", "SEEDS", "Arm", "corrupt", "errors_by_seed", "summary", "train_students"]
@@ -134,7 +133,6 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
         labels,
         logits,
         config,
-        measure=_test_errors,
         epochs=EPOCHS,
         learning_rate=learning_rate,
         n_figures=20,
@@ -147,10 +145,6 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
 def _hard_labels(labels: str, seed: int) -> Tensor:
     right = teacher_for(seed)[0].train_labels
     return right if labels == "right" else corrupt(right, SHARE_WRONG, seed)
-
-
-def _test_errors(logits: Tensor, data: ImageSplits) -> dict[str, float]:
-    return {"errors": error_count(logits, data.test_labels)}
 
 
 def _with_teacher(trained: Trained, labels: str, seed: int) -> Callable[[], dict[str, float]]:

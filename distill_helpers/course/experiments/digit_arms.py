@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from distill_helpers.course.experiments.digits import (
     N_CLASSES,
+    error_count,
     make_mlp,
     predict,
     side_by_side,
@@ -28,7 +29,7 @@ from distill_helpers.course.experiments.fair_arms import Trained
 from distill_helpers.data.corpora import ImageSplits, load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
-__all__ = ["Curve", "only", "teacher_logits", "together", "trained_side_by_side"]
+__all__ = ["Curve", "errors_on_test", "only", "teacher_logits", "together", "trained_side_by_side"]
 
 
 class Curve:
@@ -84,6 +85,11 @@ def teacher_logits(seeds: Sequence[int], images: Tensor) -> Tensor:
     return torch.stack([predict(teacher_for(seed)[1], part) for seed, part in zip(seeds, images, strict=True)])
 
 
+def errors_on_test(logits: Tensor, data: ImageSplits) -> dict[str, float]:
+    """Count a student's errors on the test images, from its logits (500, 10)."""
+    return {"errors": error_count(logits, data.test_labels)}
+
+
 def trained_side_by_side(
     seeds: Sequence[int],
     widths: Sequence[int],
@@ -92,7 +98,7 @@ def trained_side_by_side(
     teacher_logits: Tensor | None,
     config: DistillationConfig,
     *,
-    measure: Callable[..., dict[str, float]],
+    measure: Callable[..., dict[str, float]] = errors_on_test,
     epochs: int,
     learning_rate: float,
     n_figures: int = 30,
@@ -107,7 +113,7 @@ def trained_side_by_side(
         widths: of the students.
         images, labels, teacher_logits, config, learning_rate: see `train_mlp`; the first dimension is the seeds'.
         measure: takes a student's logits of the images of `measured_on`, part by part, and the student's split. It is
-            called after the choice.
+            called after the choice. Default: the errors on the test images.
         epochs: a multiple of `n_figures`.
         n_figures: the points of the validation curve.
         measured_on: the parts of the split whose logits `measure` takes, such as "validation_images".

@@ -172,8 +172,7 @@ def at_the_edge(log: pd.DataFrame) -> list[str]:
     for arm in results["arm"].unique():
         runs = results[results["arm"] == arm]
         settings = chosen.loc[arm]
-        every = runs["every"].fillna(1) if "every" in runs else 1
-        last = (runs["best_epoch"] == runs["curve"].map(len) * every).to_numpy()
+        last = (runs["best_epoch"] == _lengths(runs)).to_numpy()
         ends = [last & (settings["epochs"] == choices["epochs"].max()).to_numpy() if "epochs" in settings else last]
         for name in settings.columns:
             lowest, highest = choices[name].min(), choices[name].max()
@@ -235,7 +234,6 @@ def fair_table(
             raise ValueError(f"the log does not say what {arm!r} spent in every run; it says {budget}")
         gain = by_seed[arm] - by_seed[reference]
         is_reference = arm == reference
-        every = runs["every"].fillna(1) if "every" in runs else 1
         lines[arm] = {
             "mean": by_seed[arm].mean(),
             "sd": by_seed[arm].std(ddof=1),
@@ -245,7 +243,7 @@ def fair_table(
             if is_reference
             else f"{((gain > 0) if better == 'higher' else (gain < 0)).sum()} of {len(gain)}",
             **{name.replace("_", " "): _range(settings.loc[arm, name]) for name in settings.columns},
-            "best epoch": f"{runs['best_epoch'].mean():.0f} of {_range(runs['curve'].map(len) * every)}",
+            "best epoch": f"{runs['best_epoch'].mean():.0f} of {_range(_lengths(runs))}",
             **{name: f"{runs[name].mean():,.0f}" for name in budget},
         }
     return pd.DataFrame.from_dict(lines, orient="index")
@@ -261,6 +259,12 @@ def half_width(differences: pd.Series) -> float:
 
     n = len(differences)
     return float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
+
+
+def _lengths(runs: pd.DataFrame) -> pd.Series:
+    """The epochs of each training. Older logs have a figure for each epoch, and do not say so."""
+    every = runs["every"].fillna(1) if "every" in runs else 1
+    return runs["curve"].map(len) * every
 
 
 def _range(values: pd.Series) -> str:

@@ -17,13 +17,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
-from torch import Tensor
 
 from distill_helpers.course.experiments.digit_arms import teacher_logits, together, trained_side_by_side
-from distill_helpers.course.experiments.digits import error_count, smoothed_label_logits
+from distill_helpers.course.experiments.digits import smoothed_label_logits
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
-from distill_helpers.data.corpora import ImageSplits, load_digits
+from distill_helpers.data.corpora import load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["ARMS", "EPOCHS", "KINDS", "LOG", "SEEDS", "Arm", "results", "summary", "train_students"]
@@ -78,15 +77,10 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
         labels if targets is None else None,
         targets,
         DistillationConfig(temperature=temperature or 1.0, alpha=float(targets is not None)),
-        measure=_figures,
         epochs=arm.epochs,
         learning_rate=learning_rate,
         n_figures=N_FIGURES,
     )
-
-
-def _figures(test_logits: Tensor, data: ImageSplits) -> dict[str, float]:
-    return {"errors": error_count(test_logits, data.test_labels)}
 
 
 def _train(arm: str, seed: int, learning_rate: float) -> Trained:

@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.tasks import Task, get_task
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
+from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.models.loading import base_encoder_path
 from distill_helpers.models.sentence_encoders import load_sentence_encoder
 
@@ -49,22 +49,16 @@ def _task() -> Task:
 
 
 @cache
-def _texts(text: str) -> tuple[list[str], list[int]]:
-    """Texts and the queues of their senders, without the few windows that occur in several queues."""
-    data = _task().data
-    texts, labels = list(data.train.texts), list(data.train.labels)
-    if text == "messages and windows":
-        labelled = [row for row, label in enumerate(data.transfer_labels) if label != IGNORE_INDEX]
-        texts += [data.transfer[row] for row in labelled]
-        labels += [data.transfer_labels[row] for row in labelled]
-    return texts, labels
+def _texts(text: str) -> LabelledTexts:
+    """The texts with the queues of their senders, without the few windows that occur in several queues."""
+    return _task().labelled_texts(with_transfer=text == "messages and windows")
 
 
 @cache
 def _features(features: str, text: str) -> tuple[Matrix, Matrix, Matrix]:
     """The features of training texts, validation and test messages, one row each."""
     data = _task().data
-    train, validation, test = _texts(text)[0], data.validation.texts, data.test.texts
+    train, validation, test = _texts(text).texts, data.validation.texts, data.test.texts
     if features == "tf-idf":
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         return vectorizer.fit_transform(train), vectorizer.transform(validation), vectorizer.transform(test)
@@ -74,11 +68,11 @@ def _features(features: str, text: str) -> tuple[Matrix, Matrix, Matrix]:
 
 
 def _fit(rows: Matrix, labels: str, text: str, c: float) -> LogisticRegression:
-    texts, queues = _texts(text)
+    data = _texts(text)
     model = LogisticRegression(C=c, max_iter=2000)
     if labels == "sender's queue":
-        return model.fit(rows, queues)
-    logits = _task().teacher_logits(texts, progress=False)
+        return model.fit(rows, data.labels)
+    logits = _task().teacher_logits(data.texts, progress=False)
     if labels == "teacher's choice":
         return model.fit(rows, logits.argmax(dim=-1).numpy())
     p = torch.softmax(logits.double() / _task().temperature, dim=-1).numpy()

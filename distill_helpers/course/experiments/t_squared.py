@@ -29,10 +29,9 @@ import pandas as pd
 import torch
 
 from distill_helpers.course.experiments.digit_arms import teacher_logits, together, trained_side_by_side
-from distill_helpers.course.experiments.digits import error_count
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
 from distill_helpers.course.logs import markdown_table, read_log, write_table
-from distill_helpers.data.corpora import ImageSplits, load_digits
+from distill_helpers.data.corpora import load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = [
@@ -152,7 +151,6 @@ def train_students(
         together(splits, "train_labels"),
         teacher_logits(seeds, images),
         config,
-        measure=_test_errors,
         epochs=epochs,
         learning_rate=learning_rate,
         loss_scale=scale,
@@ -163,10 +161,6 @@ def train_students(
         seed: replace(one, validation=[figure if math.isfinite(figure) else 0.0 for figure in one.validation])
         for seed, one in trained.items()
     }
-
-
-def _test_errors(logits: torch.Tensor, data: ImageSplits) -> dict[str, float]:
-    return {"errors": error_count(logits, data.test_labels)}
 
 
 def _train(arm: str, seed: int, learning_rate: float) -> Trained:
