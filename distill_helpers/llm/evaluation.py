@@ -112,5 +112,6 @@ def _measures(logits: Tensor, teacher_logits: Tensor | None, tokens: Tensor) -> 
         values["teacher_perplexity"] = surprise(teacher_logits)
         for name in ("forward_kl", "reverse_kl"):
             values[name] = soft_target_divergence(logits, teacher_logits, divergence=name)
+        values["total_variation"] = (logits.float().softmax(-1) - teacher_logits.float().softmax(-1)).abs().sum(-1) / 2
         values["agreement"] = logits.argmax(dim=1) == teacher_logits.argmax(dim=1)
     return values

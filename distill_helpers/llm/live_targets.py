@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class LiveTargets:
     """Makes targets of the teacher's hidden states, batch by batch.
 
     Args:
-        kind: a key of `LIVE_KINDS`.
+        kind: a key of `LIVE_KINDS`, or a class of your own.
         options: of the kind; what is missing has its default.
         temperature: of the loss.
         vocab_size: rows of the teacher's head that are tokens; None for all.
@@ -38,13 +39,20 @@ class LiveTargets:
         ValueError, TypeError: no kind or no option has this name.
     """
 
-    kind: str
+    kind: str | type[TokenTargets]
     options: Mapping[str, Any]
     temperature: float
     vocab_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_kind(self.kind, self.options, LIVE_KINDS)
+        _ = self.chosen
+
+    @cached_property
+    def chosen(self) -> tuple[type[TokenTargets], dict[str, Any]]:
+        """The kind's class, and its options with their defaults."""
+        if isinstance(self.kind, str):
+            return check_kind(self.kind, self.options, LIVE_KINDS)
+        return check_kind(self.kind.__name__, self.options, {self.kind.__name__: self.kind})
 
     @torch.no_grad()
     def of(self, hidden: Tensor, head: OutputHead | nn.Module, written: Tensor, seed: int) -> TokenTargets:
@@ -56,9 +64,9 @@ class LiveTargets:
             written: the tokens that stand there, (positions,).
             seed: of kinds that draw tokens.
         """
-        if self.kind == "hidden" or not len(hidden):
+        found, options = self.chosen
+        if found is HiddenTargets or not len(hidden):
             return HiddenTargets(hidden)
-        found, options = check_kind(self.kind, self.options, LIVE_KINDS)
         generator = torch.Generator(hidden.device).manual_seed(seed)
 
         def targets_of(states: Tensor, tokens: Tensor) -> TokenTargets:
@@ -70,17 +78,31 @@ class LiveTargets:
 
 
 def check_live_targets(
-    targets: LiveTargets, config: DistillationConfig, on_policy_fraction: float, on_policy_temperature: float
+    targets: LiveTargets,
+    config: DistillationConfig,
+    on_policy_fraction: float,
+    on_policy_temperature: float,
+    *,
+    stored: bool,
 ) -> None:
-    """Refuse a training for which the kind of targets gives no estimate of its loss.
+    """Refuse a training in which the kind of targets would not be used, or gives no estimate of its loss.
+
+    Args:
+        stored: the data set carries targets, so that a live teacher is asked about the student's own text alone.
 
     Raises:
-        ValueError: written targets without on-policy batches alone, with another divergence than the reverse KL, or
-            with tokens drawn at another temperature than the loss's; sampled targets with another divergence than the
-            forward KL.
+        ValueError: targets of another kind than "hidden" where no live teacher is asked; written targets without
+            on-policy batches alone, with another divergence than the reverse KL, or with tokens drawn at another
+            temperature than the loss's; sampled targets with another divergence than the forward KL.
     """
-    LIVE_KINDS[targets.kind].check_divergence(config.divergence)
-    if targets.kind != "written":
+    kind, _ = targets.chosen
+    if kind is not HiddenTargets and (config.alpha == 0 or (stored and on_policy_fraction == 0)):
+        reason = "alpha is 0" if config.alpha == 0 else "the data set carries targets from the disk"
+        raise ValueError(
+            f"target_kind says what is kept of a live teacher's distributions, but {reason}; leave target_kind out"
+        )
+    kind.check_divergence(config.divergence)
+    if kind is not WrittenTargets:
         return
     if on_policy_fraction < 1:
         raise ValueError(

@@ -25,6 +25,7 @@ from distill_helpers.llm.output_heads import last_hidden_states, output_head
 from distill_helpers.llm.packing import check_packing
 from distill_helpers.llm.seeds import derived_seed
 from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
+from distill_helpers.llm.token_targets import TokenTargets
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.batching import OTHER_TOKENIZER, check_vocabulary, evaluation_mode
 from distill_helpers.models.text_models import LanguageModel
@@ -66,10 +67,11 @@ class LLMDistillationTrainer(DistillationTrainer):
         data_collator: default `CompletionCollator(tokenizer)`. With its `packed_length`, the items of a batch share
             rows; the training is the same and faster.
         max_new_tokens, on_policy_temperature: of these completions.
-        target_kind: what is kept of the live teacher's distributions: "hidden" for all of them, or a kind of
-            `precompute_token_targets`, to find out what less would cost. "written" keeps the teacher's probability of
-            the token that the student wrote, see `WrittenTargets`. It needs on-policy batches alone, the reverse KL,
-            and the loss's own temperature in the sampling. An evaluation has all distributions in any case.
+        target_kind: what is kept of the live teacher's distributions: "hidden" for all of them; or a kind of
+            `precompute_token_targets`, or a class of your own, to find out what less would cost. "written" keeps the
+            teacher's probability of the token that the student wrote, see `WrittenTargets`. It needs on-policy batches
+            alone, the reverse KL, and the loss's own temperature in the sampling. An evaluation has all distributions
+            in any case.
         target_options: of the kind, such as `{"k": 20}`.
         vocab_size: the number of rows of both heads that are tokens, if the heads are padded differently.
         **kwargs: whatever else the Trainer takes.
@@ -93,7 +95,7 @@ class LLMDistillationTrainer(DistillationTrainer):
         on_policy_fraction: float = 0.0,
         max_new_tokens: int = 64,
         on_policy_temperature: float = 1.0,
-        target_kind: str = "hidden",
+        target_kind: str | type[TokenTargets] = "hidden",
         target_options: Mapping[str, Any] | None = None,
         vocab_size: int | None = None,
         **kwargs: Any,
@@ -111,7 +113,8 @@ class LLMDistillationTrainer(DistillationTrainer):
         kwargs.setdefault("data_collator", CompletionCollator(train_dataset.tokenizer))
         _check_on_policy(on_policy_fraction, distillation_config, teacher, train_dataset, kwargs["data_collator"])
         live_targets = LiveTargets(target_kind, target_options or {}, distillation_config.temperature, vocab_size)
-        check_live_targets(live_targets, distillation_config, on_policy_fraction, on_policy_temperature)
+        stored = getattr(train_dataset, "teacher_targets", None) is not None
+        check_live_targets(live_targets, distillation_config, on_policy_fraction, on_policy_temperature, stored=stored)
         _check_teacher(distillation_config, teacher, train_dataset)
         _check_streams(train_dataset, kwargs.get("eval_dataset"), args)
         args.prediction_loss_only = True  # this trainer never has logits

@@ -1,3 +1,13 @@
-def drawn_loss(student_logits, teacher_log_prob, drawn):
-    log_q = student_logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
-    return ((log_q - teacher_log_prob).detach() * log_q).mean()
+import torch
+
+
+def chunked_gradients(hidden, head, log_p, chunk_size):
+    of_hidden, of_head = torch.zeros_like(hidden), torch.zeros_like(head)
+    for start in range(0, len(hidden), chunk_size):
+        rows = slice(start, start + chunk_size)
+        log_q = (hidden[rows] @ head.t()).log_softmax(-1)
+        q, ratio = log_q.exp(), log_q - log_p[rows]
+        gradient = q * (ratio - (q * ratio).sum(-1, keepdim=True)) / len(hidden)
+        of_hidden[rows] = gradient @ head
+        of_head += gradient.t() @ hidden[rows]
+    return of_hidden, of_head

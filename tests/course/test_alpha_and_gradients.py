@@ -112,7 +112,7 @@ def test_a_diverged_student_counts_as_one_that_gets_nothing_right(monkeypatch: p
     seen = t_squared.Trained([150.2, math.nan], lambda: {"errors": 40}, {"images": 1, "steps": 1})
     monkeypatch.setattr(t_squared, "trained_side_by_side", lambda *_, **__: {0: seen})
     monkeypatch.setattr(t_squared, "teacher_logits", lambda *_: None)
-    trained = t_squared.train_students.__wrapped__(t_squared.Arm("SGD", 1.0, 16, True), 1e4, (0,))
+    trained = t_squared.train_students(t_squared.Arm("SGD", 1.0, 16, True), 1e4, (0,))
     assert trained[0].validation == [150.2, 0.0]
 
 

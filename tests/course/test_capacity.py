@@ -43,7 +43,7 @@ def test_an_arm_learns_from_what_its_name_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(capacity, "teacher_logits", lambda seeds, images: images[..., :10])
     monkeypatch.setattr(capacity, "trained_side_by_side", lambda *given, **named: calls.append((given, named)))
     for arm in capacity.ARMS.values():
-        capacity.train_students.__wrapped__(arm, 1e-2, seeds=(3, 1))
+        capacity.train_students(arm, 1e-2, seeds=(3, 1))
     for name, ((seeds, widths, images, labels, targets, config), named) in zip(capacity.ARMS, calls, strict=True):
         assert seeds == (3, 1)
         assert torch.equal(images[0], load_digits(seed=3).train_images)

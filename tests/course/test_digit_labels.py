@@ -52,7 +52,7 @@ def test_a_student_that_lacks_digits_does_not_learn_from_them_and_chooses_as_its
     monkeypatch.setattr(withheld_digit, "teacher_logits", lambda seeds, images: images[..., :10])
     monkeypatch.setattr(withheld_digit, "trained_side_by_side", lambda *given, **named: calls.append((given, named)))
     for arm in withheld_digit.ARMS:
-        withheld_digit.train_students.__wrapped__(arm, 3e-3, 240, seeds=(0, 1))
+        withheld_digit.train_students(arm, 3e-3, 240, seeds=(0, 1))
     all_steps = 240 * 35
     for arm, ((_, _, images, labels, targets, config), named) in zip(withheld_digit.ARMS, calls, strict=True):
         seen = withheld_digit.ARMS[arm].seen

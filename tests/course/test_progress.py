@@ -67,3 +67,13 @@ def test_a_callback_follows_the_trainers_steps(page: Page, tmp_path) -> None:
     assert (bar._bar.value, bar._bar.max) == (3, 5)
     callback.on_train_end(arguments, state, TrainerControl())
     assert page.shown[1:] == [{}]
+
+
+def test_a_bar_sends_a_hundred_messages_for_any_number_of_steps_and_ends_full(page: Page) -> None:
+    """Every message beyond what the queue of a kernel's output holds is lost to a slow reader; nbval waits for it."""
+    bar, values = ProgressWidget("many items"), []
+    for number in bar.over(range(30_007)):
+        if number == 0:
+            bar._bar.observe(lambda change: values.append(change["new"]), "value")
+    assert 90 <= len(values) <= 101
+    assert values[-1] == 30_007

@@ -135,7 +135,7 @@ def test_bad_numbers_are_refused(make_language_model, prompts):
 def test_measures_are_those_of_the_definitions(make_language_model, completions, batch_size):
     student, teacher = make_language_model(0), make_language_model(1, hidden_size=48)
     figures = evaluate_language_model(student, completions, teacher, batch_size=batch_size)
-    surprises, of_teacher, kl, reverse, same = [], [], [], [], []
+    surprises, of_teacher, kl, reverse, overlap, same = [], [], [], [], [], []
     for ids, prompt in zip(completions.token_ids, completions.prompt_lengths, strict=True):
         with torch.no_grad():
             log_q, log_p = (m.model(torch.tensor([ids])).logits[0].double().log_softmax(-1) for m in (student, teacher))
@@ -145,12 +145,14 @@ def test_measures_are_those_of_the_definitions(make_language_model, completions,
             of_teacher.append(-p[ids[t]])
             kl.append((p.exp() * (p - q)).sum())
             reverse.append((q.exp() * (q - p)).sum())
+            overlap.append(float(torch.minimum(p.exp(), q.exp()).sum()))
             same.append(float(q.argmax() == p.argmax()))
     assert figures["tokens"] == len(surprises)
     assert figures["perplexity"] == pytest.approx(math.exp(sum(surprises) / len(surprises)), rel=1e-4)
     assert figures["teacher_perplexity"] == pytest.approx(math.exp(sum(of_teacher) / len(surprises)), rel=1e-4)
     assert figures["forward_kl"] == pytest.approx(float(sum(kl)) / len(kl), rel=1e-4)
     assert figures["reverse_kl"] == pytest.approx(float(sum(reverse)) / len(kl), rel=1e-4)
+    assert 1 - figures["total_variation"] == pytest.approx(sum(overlap) / len(kl), rel=1e-4)
     assert figures["agreement"] == pytest.approx(sum(same) / len(same))
     assert set(evaluate_language_model(student, completions)) == {"perplexity", "tokens"}
 

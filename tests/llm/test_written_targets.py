@@ -123,6 +123,7 @@ REVERSE = DistillationConfig(temperature=1.0, alpha=1.0, divergence="reverse_kl"
 @pytest.mark.parametrize(
     ("kind", "options", "config", "fraction", "temperature", "error", "message"),
     [
+        ("top_k", {}, DistillationConfig(alpha=0.0), 0.0, 1.0, ValueError, "but alpha is 0; leave target_kind out"),
         ("words", {}, REVERSE, 1.0, 1.0, ValueError, "unknown kind 'words'; choose one of .*'written'"),
         ("top_k", {"n": 3}, REVERSE, 1.0, 1.0, TypeError, "no option 'n'; their options: k"),
         ("written", {}, DistillationConfig(alpha=1.0), 1.0, 1.0, ValueError, "reverse KL alone"),
@@ -132,8 +133,41 @@ REVERSE = DistillationConfig(temperature=1.0, alpha=1.0, divergence="reverse_kl"
     ],
 )
 def test_a_training_that_the_kind_does_not_fit_is_refused(kind, options, config, fraction, temperature, error, message):
+    def checked():
+        targets = LiveTargets(kind, options, config.temperature)
+        check_live_targets(targets, config, fraction, temperature, stored=False)
+
     with pytest.raises(error, match=message):
-        check_live_targets(LiveTargets(kind, options, config.temperature), config, fraction, temperature)
+        checked()
+
+
+def test_a_kind_that_stored_targets_would_replace_is_refused(make_language_model, completions, tmp_path):
+    student, teacher = make_language_model(0), make_language_model(1)
+    store = precompute_token_targets(teacher, completions, "hidden", cache_dir=tmp_path / "targets")
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+
+    def trainer(**options):
+        data = completions.with_targets(store)
+        return LLMDistillationTrainer(student, REVERSE, arguments, train_dataset=data, teacher=teacher, **options)
+
+    with pytest.raises(ValueError, match="the data set carries targets from the disk; leave target_kind out"):
+        trainer(target_kind="top_k")
+    assert trainer(target_kind="top_k", on_policy_fraction=0.5).live_targets.chosen[0] is TopKTargets
+    assert trainer().live_targets.chosen[0] is HiddenTargets
+
+
+class LikeliestTargets(TopKTargets):
+    """A kind that nobody has given a name."""
+
+
+def test_a_kind_may_be_a_class_of_ones_own(make_language_model, completions, tmp_path):
+    student, teacher = make_language_model(0), make_language_model(1)
+    options = {"target_kind": LikeliestTargets, "target_options": {"k": 2}}
+    trainer = trainer_for(student.model, teacher, completions, tmp_path, **options)
+    assert trainer.live_targets.chosen == (LikeliestTargets, {"k": 2})
+    assert loss_of(trainer) > 0
+    with pytest.raises(TypeError, match="'LikeliestTargets' have no option 'n'; their options: k"):
+        LiveTargets(LikeliestTargets, {"n": 2}, 1.0)
 
 
 class Watched(LLMDistillationTrainer):

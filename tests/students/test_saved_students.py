@@ -33,6 +33,8 @@ REFUSED = {
     ("Qwen3-MoE", "prune neurons"): "feed-forward part of Qwen3MoeDecoderLayer is not known",
     ("DeepSeek-V3", "prune neurons"): "feed-forward part of DeepseekV3DecoderLayer is not known",
 }
+# The same weights at another place in memory: on some processors their products differ in the last bit.
+ROUNDING = 1e-6
 SLOW_WAYS = [pytest.param(way, marks=() if way.startswith("cut") else pytest.mark.slow) for way in WAYS]
 
 
@@ -46,7 +48,7 @@ def assert_saved_as_made(name, way, teacher, folder):
         with pytest.raises((TypeError, ValueError), match=message):
             WAYS[way](teacher)
     else:
-        assert difference_after_loading(WAYS[way](teacher), folder) == 0
+        assert difference_after_loading(WAYS[way](teacher), folder) <= ROUNDING
 
 
 @pytest.mark.parametrize("way", SLOW_WAYS)
@@ -68,7 +70,7 @@ def test_a_student_with_a_trimmed_vocabulary_of_its_teachers_kind_is_what_was_ma
     student = trimmed_student(teacher)
     assert len(student.tokenizer) < len(teacher.tokenizer)
     assert student.model.config.vocab_size == len(student.tokenizer)
-    assert difference_after_loading(student, tmp_path) == 0
+    assert difference_after_loading(student, tmp_path) <= ROUNDING
     if name != "T5 encoder":
         assert difference_by_batch(student) < 1e-5
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from distill_helpers.course.experiments.digit_arms import together, trained_side_by_side
+from distill_helpers.course.experiments.digit_arms import compare_side_by_side, together, trained_side_by_side
 from distill_helpers.course.experiments.digits import (
     error_count,
     predict,
@@ -31,7 +31,7 @@ from distill_helpers.course.experiments.digits import (
     teacher_for,
     train_teacher,
 )
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
 from distill_helpers.losses.distillation_config import DistillationConfig
 
@@ -106,7 +106,6 @@ def corrupt(labels: Tensor, share: float, seed: int, n_classes: int = 10) -> Ten
     return wrong
 
 
-@lru_cache(maxsize=3)  # the settings of one arm
 def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEEDS) -> dict[int, Trained]:
     """Train one student of an arm for each seed, on its own split and with its own teacher (2–3 s for each teacher).
 
@@ -167,10 +166,6 @@ def _teacher_logits(labels: str, seed: int, part: str) -> Tensor:
     return predict(_misled_teacher(seed) if labels == "20% wrong, teacher's too" else teacher, getattr(data, part))
 
 
-def _train(arm: str, seed: int, learning_rate: float) -> Trained:
-    return train_students(ARMS[arm], learning_rate)[seed]
-
-
 def errors_by_seed() -> pd.DataFrame:
     """Return the test errors of the log: a row for each seed, a column for each (labels, alpha) of the eighteen cells.
 
@@ -199,8 +194,7 @@ def summary() -> pd.DataFrame:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name in ARMS:  # one after the other, since what is kept is one arm's students
-        compare_arms(LOG, [name], GRID, _train, seeds=SEEDS, tuning_seeds=None)
+    compare_side_by_side(LOG, ARMS, GRID, train_students, SEEDS)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-1]), ".1f")
     write_fair_table(LOG, markdown_table(table, formats))

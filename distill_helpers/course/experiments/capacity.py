@@ -19,16 +19,21 @@ and at T = 20.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from distill_helpers.course.experiments.digit_arms import teacher_logits, together, trained_side_by_side
+from distill_helpers.course.experiments.digit_arms import (
+    compare_side_by_side,
+    teacher_logits,
+    together,
+    trained_side_by_side,
+)
 from distill_helpers.course.experiments.digits import error_count, predict, teacher_for
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
 from distill_helpers.data.corpora import ImageSplits, load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
@@ -98,8 +103,6 @@ def _arms() -> tuple[Arm, ...]:
 ARMS = {arm.name: arm for arm in _arms()}
 
 
-# One arm is done before the next begins, so that the students of one arm are all that has to be kept.
-@lru_cache(maxsize=len(LEARNING_RATES))
 def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEEDS) -> dict[int, Trained]:
     """Train one student of an arm for each seed, on its own split and with its own teacher (2–3 s for each teacher)."""
     splits = [load_digits(seed=seed) for seed in seeds]
@@ -135,10 +138,6 @@ def _figures(seeds: tuple[int, ...], test_logits: Tensor, train_logits: Tensor, 
     return figures
 
 
-def _train(arm: str, seed: int, learning_rate: float) -> Trained:
-    return train_students(ARMS[arm], learning_rate)[seed]
-
-
 def by_seed(figure: str = "errors") -> pd.DataFrame:
     """Return a measured figure of the log: a row for each seed, a column for each width, epochs and labels."""
     log = read_log(LOG)
@@ -171,8 +170,7 @@ def summary() -> pd.DataFrame:
 
 
 def main() -> None:
-    for name in ARMS:
-        compare_arms(LOG, [name], {"learning_rate": LEARNING_RATES}, _train, seeds=SEEDS, tuning_seeds=None)
+    compare_side_by_side(LOG, ARMS, {"learning_rate": LEARNING_RATES}, train_students, SEEDS)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-3]), ".1f", ".3f", ".3f")
     write_fair_table(LOG, markdown_table(table, formats))

@@ -1,17 +1,17 @@
 """Students of the digits as arms of a fair comparison: ten seeds side by side, the best epoch of each by validation.
 
-An experiment calls `trained_side_by_side` with an arm's labels and settings, and hands what it returns to `fair_arms`.
-The images of one seed's test are training or validation images of another seed. So each seed chooses its learning rate
-and epochs on its own validation images: call `compare_arms` with `tuning_seeds=None`.
+An experiment calls `trained_side_by_side` with an arm's labels and settings, and `compare_side_by_side` hands the
+result to `fair_arms`. The images of one seed's test are training or validation images of another seed. So each seed
+chooses its learning rate and epochs on its own validation images.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,21 @@ from distill_helpers.course.experiments.digits import (
     teacher_for,
     train_mlp,
 )
-from distill_helpers.course.experiments.fair_arms import Trained
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms
 from distill_helpers.data.corpora import ImageSplits, load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
 
-__all__ = ["Curve", "errors_on_test", "only", "teacher_logits", "together", "trained_side_by_side"]
+__all__ = [
+    "Curve",
+    "compare_side_by_side",
+    "errors_on_test",
+    "only",
+    "teacher_logits",
+    "together",
+    "trained_side_by_side",
+]
+
+AnyArm = TypeVar("AnyArm")
 
 
 class Curve:
@@ -160,3 +170,26 @@ def trained_side_by_side(
         )
         for number, seed in enumerate(seeds)
     }
+
+
+def compare_side_by_side(
+    log: str,
+    arms: Mapping[str, AnyArm],
+    grid: Mapping[str, Sequence[float]],
+    train_students: Callable[..., dict[int, Trained]],
+    seeds: Sequence[int],
+) -> None:
+    """Make the runs of `compare_arms`, in which each seed chooses for itself, from trainings of all seeds at once.
+
+    Args:
+        log, grid, seeds: as in `compare_arms`.
+        arms: what `train_students` takes as its first argument, by the arm's name.
+        train_students: called with an arm and, by name, the settings of the grid; trains a student for each of `seeds`.
+    """
+    for name, arm in arms.items():  # one after the other: only the students of one arm have to be kept
+        students = cache(partial(train_students, arm))
+        compare_arms(log, [name], grid, partial(_of_seed, students), seeds=seeds, tuning_seeds=None)
+
+
+def _of_seed(students: Callable[..., dict[int, Trained]], arm: str, seed: int, **setting: float) -> Trained:
+    return students(**setting)[seed]

@@ -13,14 +13,18 @@ show that.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
 
-from distill_helpers.course.experiments.digit_arms import teacher_logits, together, trained_side_by_side
+from distill_helpers.course.experiments.digit_arms import (
+    compare_side_by_side,
+    teacher_logits,
+    together,
+    trained_side_by_side,
+)
 from distill_helpers.course.experiments.digits import smoothed_label_logits
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
 from distill_helpers.data.corpora import load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
@@ -59,8 +63,6 @@ class Arm(NamedTuple):
 ARMS = {arm.name: arm for arm in (Arm(kind, epochs) for epochs in EPOCHS for kind in KINDS)}
 
 
-# One arm is done before the next begins, so that the students of one arm are all that has to be kept.
-@lru_cache(maxsize=len(LEARNING_RATES))
 def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEEDS) -> dict[int, Trained]:
     """Train a student of an arm for each seed, all side by side (4 s for 60 epochs, and 3 s for each teacher)."""
     splits = [load_digits(seed=seed) for seed in seeds]
@@ -81,10 +83,6 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
         learning_rate=learning_rate,
         n_figures=N_FIGURES,
     )
-
-
-def _train(arm: str, seed: int, learning_rate: float) -> Trained:
-    return train_students(ARMS[arm], learning_rate)[seed]
 
 
 def results() -> pd.DataFrame:
@@ -111,8 +109,7 @@ def summary() -> pd.DataFrame:
 
 
 def main() -> None:
-    for name in ARMS:
-        compare_arms(LOG, [name], {"learning_rate": LEARNING_RATES}, _train, seeds=SEEDS, tuning_seeds=None)
+    compare_side_by_side(LOG, ARMS, {"learning_rate": LEARNING_RATES}, train_students, SEEDS)
     table = summary()
     write_fair_table(LOG, markdown_table(table, ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:]))))
 

@@ -22,14 +22,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
 
-from distill_helpers.course.experiments.digit_arms import teacher_logits, together, trained_side_by_side
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, edge_note, fair_table
+from distill_helpers.course.experiments.digit_arms import (
+    compare_side_by_side,
+    teacher_logits,
+    together,
+    trained_side_by_side,
+)
+from distill_helpers.course.experiments.fair_arms import Trained, edge_note, fair_table
 from distill_helpers.course.logs import markdown_table, read_log, write_table
 from distill_helpers.data.corpora import load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
@@ -123,7 +127,6 @@ def without_t_squared(temperature: float, alpha: float) -> tuple[DistillationCon
     return DistillationConfig(temperature=temperature, alpha=alpha / temperature**2 / scale), scale
 
 
-@lru_cache(maxsize=7)  # the learning rates of one arm
 def train_students(
     arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEEDS, epochs: int = EPOCHS
 ) -> dict[int, Trained]:
@@ -161,10 +164,6 @@ def train_students(
         seed: replace(one, validation=[figure if math.isfinite(figure) else 0.0 for figure in one.validation])
         for seed, one in trained.items()
     }
-
-
-def _train(arm: str, seed: int, learning_rate: float) -> Trained:
-    return train_students(ARMS[arm], learning_rate)[seed]
 
 
 def _runs(phase: Literal["choice", "result"]) -> pd.DataFrame:
@@ -205,8 +204,9 @@ def summary() -> pd.DataFrame:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name, arm in ARMS.items():  # one after the other, since what is kept is one arm's students
-        compare_arms(arm.log, [name], {"learning_rate": GRIDS[arm.log]}, _train, seeds=SEEDS, tuning_seeds=None)
+    for log, learning_rates in GRIDS.items():
+        arms = {name: arm for name, arm in ARMS.items() if arm.log == log}
+        compare_side_by_side(log, arms, {"learning_rate": learning_rates}, train_students, SEEDS)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:]))
     notes = "".join(edge_note(read_log(log)) for log in LOGS)

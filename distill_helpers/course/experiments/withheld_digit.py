@@ -23,19 +23,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from distill_helpers.course.experiments.digit_arms import only, teacher_logits, together, trained_side_by_side
+from distill_helpers.course.experiments.digit_arms import (
+    compare_side_by_side,
+    only,
+    teacher_logits,
+    together,
+    trained_side_by_side,
+)
 from distill_helpers.course.experiments.digits import N_CLASSES, error_count, predict, teacher_for
 from distill_helpers.course.experiments.fair_arms import (
     Trained,
     chosen_settings,
-    compare_arms,
     fair_table,
     write_fair_table,
 )
@@ -105,7 +109,6 @@ BATCH_SIZE, N_FIGURES = 32, 30
 BIASES = torch.arange(0, 30.25, 0.25)
 
 
-@lru_cache(maxsize=math.prod(map(len, GRID.values())))
 def train_students(
     arm: str,
     learning_rate: float,
@@ -264,15 +267,9 @@ def summary() -> pd.DataFrame:
     return table
 
 
-def _train(arm: str, seed: int, learning_rate: float, epochs: int) -> Trained:
-    return train_students(arm, learning_rate, epochs)[seed]
-
-
 def main() -> None:
     run_missing(LOG, [{"phase": "teacher", "seed": seed} for seed in SEEDS], teacher_figures)
-    # One arm after the other: only its trainings have to be kept between choice and measurement.
-    for arm in ARMS:
-        compare_arms(LOG, [arm], GRID, _train, seeds=SEEDS, tuning_seeds=None)
+    compare_side_by_side(LOG, {name: name for name in ARMS}, GRID, train_students, SEEDS)
     table = summary()
     formats = ("", *(".1f" for _ in range(7)), "+.1f", ".1f", *("" for _ in table.columns[9:]))
     write_fair_table(LOG, markdown_table(table, formats))
