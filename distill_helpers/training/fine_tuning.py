@@ -1,4 +1,4 @@
-"""Fine-tuning a teacher in one call: texts and hard labels in, a teacher out."""
+"""Fine-tuning a teacher in one call: texts or images and their hard labels in, a teacher out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.losses.hard_labels import check_task
 from distill_helpers.models.adapters import is_adapter
+from distill_helpers.models.image_models import ImageClassifier
 from distill_helpers.models.loading import load_text_classifier
 from distill_helpers.models.prediction_tasks import PredictionTask, prediction_task
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.models.token_loading import load_token_classifier
 from distill_helpers.training.dataset import DistillationDataset
 from distill_helpers.training.distilled_student import DistilledStudent
+from distill_helpers.training.image_dataset import ImageDistillationDataset
 from distill_helpers.training.token_dataset import TokenClassificationDataset, TrainingSet
 from distill_helpers.training.train_student import train_student_with_distillation
 
@@ -29,7 +31,7 @@ Labelled = LabelledTexts | tuple[Sequence[Any], Sequence[Any]]
 
 
 def fine_tune_teacher(
-    model: str | Path | TextClassifier,
+    model: str | Path | TextClassifier | ImageClassifier,
     train: Labelled,
     validation: Labelled,
     output_dir: str | Path,
@@ -55,26 +57,28 @@ def fine_tune_teacher(
 ) -> DistilledStudent:
     """Fine-tune a teacher on hard labels, and return the teacher of its best epoch.
 
-    The texts are tokenised with the teacher's own tokenizer, and `train_student_with_distillation` does the training,
-    with alpha = 0 and without any other teacher. The defaults are those of a pretrained encoder: 3 epochs with a peak
-    learning rate of 5e-5, as BERT's paper tries them (arXiv 1810.04805, appendix A.3). A student from scratch needs
-    more of both.
+    The texts are tokenised with the teacher's own tokenizer, or its processor makes the pixel values of the images, and
+    `train_student_with_distillation` does the training, with alpha = 0 and without any other teacher. The defaults are
+    those of a pretrained encoder: 3 epochs with a peak learning rate of 5e-5, as BERT's paper tries them
+    (arXiv 1810.04805, appendix A.3). A student from scratch needs more of both.
 
     Args:
-        model: a folder or Hub name of a pretrained model, which gets a new, untrained head, even if it is a classifier
-            already; or a `TextClassifier`, whose own head goes on learning (the function trains a copy).
+        model: a folder or Hub name of a pretrained text model, which gets a new, untrained head, even if it is a
+            classifier already; or a `TextClassifier` or an `ImageClassifier`, whose own head goes on learning (the
+            function trains a copy).
         train, validation: a `LabelledTexts`, or a tuple of inputs and labels. What both hold depends on the task:
             "single_label": texts or pairs of texts, and class indices;
             "multi_label": texts or pairs, and for each a row of 0 and 1;
             "regression": texts or pairs, and for each a score or a row of scores;
             "token_classification": the words of each text, and for each word a class index.
+            An `ImageClassifier` takes images in the place of texts (`predict_image_logits` says in which form).
             `DistillationDataset` and `TokenClassificationDataset` say how a missing label is written.
         output_dir: the folder for the teacher, and for checkpoints while the training lasts.
         label_names: the classes, labels or scores of a new head, in the order of the labels. A `LabelledTexts` brings
             its own.
-        task: what the teacher predicts, one of the four above. By default a `TextClassifier` says it, by
+        task: what the teacher predicts, one of the four above. By default a classifier says it, by
             `prediction_task`, and a new head chooses one of several classes.
-        max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
+        max_length: longer texts are cut to so many tokens; default the tokenizer's own limit. Images have none.
         n_epochs, learning_rate, batch_size, warmup_ratio, weight_decay, gradient_accumulation_steps, group_by_length,
             metric_for_best_model, report_to, resume, callbacks, progress: as in `train_student_with_distillation`.
         seed: of the new head, of the order of the texts and of dropout.
@@ -107,7 +111,8 @@ def fine_tune_teacher(
         torch.Size([25, 5])
     """
     names = _names(train, validation, label_names)
-    if isinstance(model, TextClassifier):
+    teacher: TextClassifier | ImageClassifier
+    if isinstance(model, TextClassifier | ImageClassifier):
         _check_head(model, names, task)
         teacher, task = model, str(prediction_task(model.model))
     else:
@@ -162,7 +167,7 @@ def _names(train: Labelled, validation: Labelled, given: Sequence[str] | None) -
     return next(iter(said.values()), None)
 
 
-def _check_head(model: TextClassifier, names: tuple[str, ...] | None, task: str | None) -> None:
+def _check_head(model: TextClassifier | ImageClassifier, names: tuple[str, ...] | None, task: str | None) -> None:
     """Raise ValueError if a classifier is no model of this data."""
     if names is not None and names != model.label_names:
         raise ValueError(
@@ -195,7 +200,9 @@ def _with_new_head(
     return load_text_classifier(source, task=task, **options)
 
 
-def _data_set(name: str, data: Labelled, teacher: TextClassifier, task: str, max_length: int | None) -> TrainingSet:
+def _data_set(
+    name: str, data: Labelled, teacher: TextClassifier | ImageClassifier, task: str, max_length: int | None
+) -> TrainingSet:
     inputs: Any
     labels: Any
     if isinstance(data, LabelledTexts):
@@ -206,7 +213,11 @@ def _data_set(name: str, data: Labelled, teacher: TextClassifier, task: str, max
         raise TypeError(f"{name} must be a LabelledTexts or a tuple (inputs, labels), got {type(data).__name__}")
     if labels is None:
         raise ValueError(f"{name} has no labels, and a teacher is fine-tuned on nothing else")
+    if isinstance(teacher, ImageClassifier) and max_length is not None:
+        raise ValueError(f"images have no tokens that max_length={max_length} could cut; leave it out")
     try:
+        if isinstance(teacher, ImageClassifier):
+            return ImageDistillationDataset(inputs, labels, None, teacher)
         if task == PredictionTask.TOKEN_CLASSIFICATION:
             return TokenClassificationDataset(inputs, labels, None, teacher.tokenizer, max_length)
         return DistillationDataset(inputs, labels, None, teacher.tokenizer, max_length, task=task)

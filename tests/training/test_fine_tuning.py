@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from tiny_images import NEW_ENOUGH, digits, tiny_vit
 from tiny_models import tiny_config
 from training_runs import flat
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, BertModel
@@ -15,6 +16,7 @@ from distill_helpers.models.prediction_tasks import prediction_task
 from distill_helpers.models.text_models import TextClassifier, label_options
 from distill_helpers.training.dataset import DistillationDataset
 from distill_helpers.training.fine_tuning import fine_tune_teacher
+from distill_helpers.training.image_dataset import ImageDistillationDataset
 from distill_helpers.training.train_student import train_student_with_distillation
 
 TEXTS = ["my screen stays black", "no sound", "where is my parcel", "thank you"]
@@ -156,3 +158,23 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(encoder, small_
     with pytest.raises(ValueError, match="is an adapter with a head of its own"):
         fine_tune_teacher(encoder, good, good, out, **RUN)
     assert not out.exists()
+
+
+@NEW_ENOUGH
+def test_an_image_classifier_goes_on_learning_from_images(tmp_path):
+    images, labels = digits(12)
+    run = {name: value for name, value in RUN.items() if name != "max_length"}
+    start = tiny_vit()
+    result = fine_tune_teacher(start, (images, labels), (images, labels), tmp_path / "a", learning_rate=1e-3, **run)
+    data = ImageDistillationDataset(images, labels, None, start)
+    by_hand = train_student_with_distillation(
+        start, data, data, DistillationConfig(alpha=0.0), learning_rate=1e-3, output_dir=tmp_path / "b", **run
+    )
+    assert torch.equal(flat(result.model), flat(by_hand.model))
+    assert not torch.equal(flat(result.model), flat(start.model))
+    assert "eval_accuracy" in result.history
+    with pytest.raises(ValueError, match="images have no tokens that max_length=16 could cut"):
+        fine_tune_teacher(start, (images, labels), (images, labels), tmp_path / "c", **RUN)
+    with pytest.raises(ValueError, match="label 10, but the student has 10 classes"):
+        fine_tune_teacher(start, (images, [0, 1, 10, *labels[3:]]), (images, labels), tmp_path / "c", **run)
+    assert not (tmp_path / "c").exists()
