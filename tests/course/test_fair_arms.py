@@ -167,7 +167,21 @@ def test_an_arm_at_the_end_of_its_grid_is_named(log):
 
 
 #: What a training may spend. Any other figure in a line of the choice would have been measured on test items.
-BUDGETS = {"images", "pairs", "passages", "sentences", "texts", "with labels", "words", "steps", "epochs", "seconds"}
+BUDGETS = {
+    "images",
+    "pairs",
+    "passages",
+    "sentences",
+    "texts",
+    "with labels",
+    "words",
+    "steps",
+    "epochs",
+    "seconds",
+} | {
+    "tokens learnt",
+    "tokens written",
+}
 FAIR_LOGS = sorted(path.stem for path in logs.RESULTS.glob("*.jsonl") if '"phase": "choice"' in path.read_text())
 
 

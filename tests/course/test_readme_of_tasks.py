@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from distill_helpers.course.experiments import embedding_task, image_task, multi_label_task, several_teachers
+from distill_helpers.course.experiments import (
+    embedding_task,
+    image_task,
+    multi_label_task,
+    reranker_task,
+    several_teachers,
+)
 from distill_helpers.course.folders import ROOT
 
 
@@ -18,6 +24,15 @@ def test_several_labels():
     hard, same, more = (table.loc[arm] for arm in multi_label_task.ARMS)
     assert f"macro-F1 from {hard['mean']:.0f} to {same['mean']:.0f}%" in row
     assert re.findall(r"0\.\d\d", row) == [f"{arm['BCE']:.2f}" for arm in (hard, same, more)]
+    assert same["difference"] > same["± 95%"]
+
+
+def test_a_reranker():
+    table, row = reranker_task.summary(), row_of(reranker_task.LOG)
+    hard, same, more = (table.loc[arm] for arm in reranker_task.ARMS)
+    means = [f"{arm['mean'] / 100:.2f}" for arm in (hard, table.loc["teacher"], more)]
+    assert re.findall(r"0\.\d\d", row) == means
+    assert f"{same['difference']:.1f} ± {same['± 95%']:.1f} points higher" in row
     assert same["difference"] > same["± 95%"]
 
 

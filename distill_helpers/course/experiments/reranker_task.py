@@ -6,12 +6,12 @@ The data are synthetic, made of real messages: each message of the help desk is 
 queue, and the score of a pair is 1 if the message belongs to the queue and 0 otherwise. The pairs of 80 messages have
 labels. The teacher's score of a pair is the probability that the course's teacher of the help desk gives to the query's
 queue; this teacher has learned from the labels of all 2,517 messages, of which the students see 80. The students are
-cross-encoders from scratch, which read query and message together; they have one architecture, one start for each seed
-and equally many steps. `fair_arms` has the protocol.
+cross-encoders, which read query and message together. They begin as two layers of the sentence encoder from which the
+teacher was made, since from random weights no student of 80 messages learned anything in 4,000 steps. They make equally
+many steps. `fair_arms` has the protocol.
 
-No arm learns much with this budget: whether a message fits a query depends on both texts together, which students from
-scratch do not find out from 80 messages. The table says how little they reach beside their teacher. It is no evidence
-for soft targets, nor against them.
+Equally many steps are fewer passes over more pairs: 21 over the 400 pairs with labels, 7 over all 1,200. After 7 passes a
+student has learned next to nothing, so that its row says how long such a student needs, and nothing of unlabelled pairs.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from distill_helpers.data.corpora import load_help_desk
 from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.evaluation.task_metrics import regression_metrics
+from distill_helpers.landmarks.stages import alternating_student
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.loading import load_course_model
+from distill_helpers.models.loading import base_encoder_path, load_course_model, load_text_classifier
 from distill_helpers.models.text_models import TextClassifier
-from distill_helpers.students.creation import create_transformer
-from distill_helpers.students.vocabulary import project_embeddings, trim_vocabulary
 from distill_helpers.targets.logits import precompute_teacher_logits
 from distill_helpers.training.dataset import DistillationDataset
 from distill_helpers.training.train_student import train_student_with_distillation
@@ -47,9 +46,10 @@ TASK = "regression"
 #: In the order of the queues.
 QUERIES = ("computer graphics", "microsoft windows", "ibm pc hardware", "apple mac hardware", "x window system")
 N_LABELLED, N_MESSAGES = 80, 240
-MAX_LENGTH = 64
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-STEPS = 420
+MAX_LENGTH = 48
+N_LAYERS = 2
+LEARNING_RATES = (2e-4, 5e-4, 1e-3)
+STEPS = 210
 BATCH_SIZE = 40
 #: What is compared: Spearman's rank correlation of scores and labels over all pairs.
 FIGURE = "spearman"
@@ -133,13 +133,10 @@ def _teacher_scores(part: str) -> Tensor:
 
 
 def _new_student(seed: int) -> TextClassifier:
-    # The vocabulary is that of all training pairs for every arm, since texts cost nothing.
-    texts = [*QUERIES, *_messages()["train"].texts]
-    tokenizer, kept = trim_vocabulary(_teacher().tokenizer, texts, 5000)
-    tokenizer.model_max_length = MAX_LENGTH
-    model = create_transformer(["score"], len(tokenizer), hidden_size=64, max_length=MAX_LENGTH, task=TASK, seed=seed)
-    project_embeddings(model, _teacher().model, kept)
-    return TextClassifier(model, tokenizer)
+    encoder = load_text_classifier(base_encoder_path(), label_names=["score"], device="cpu", seed=seed, task=TASK)
+    student = alternating_student(encoder, N_LAYERS)
+    student.tokenizer.model_max_length = MAX_LENGTH
+    return student
 
 
 def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
