@@ -152,7 +152,7 @@ def train_student(
         teacher_embeddings=variant.teacher_embeddings,
         progress=progress,
         callbacks=callbacks,
-    )
+    ).classifier
 
 
 def fit_student(
@@ -168,7 +168,7 @@ def fit_student(
     teacher_embeddings: bool = True,
     progress: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
-) -> TextClassifier:
+) -> DistilledStudent:
     """Make a task's student and train it on any texts, hard labels and logits. See `train_student` for interruptions.
 
     Args:
@@ -195,7 +195,7 @@ def fit_student(
         teacher_embeddings=teacher_embeddings,
         seed=seed,
     )
-    result = train_student_with_distillation(
+    return train_student_with_distillation(
         student,
         DistillationDataset(*train, student.tokenizer),
         DistillationDataset(data.validation.texts, data.validation.labels, validation_logits, student.tokenizer),
@@ -209,7 +209,6 @@ def fit_student(
         callbacks=callbacks,
         progress=progress,
     )
-    return result.classifier
 
 
 def make_student(task: Task, seed: int = 0) -> Path:

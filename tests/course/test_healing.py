@@ -45,7 +45,7 @@ def test_forward_kl_halves_the_perplexity_under_the_teacher_in_every_seed(log):
     assert (np.exp(kl["forward KL"] - kl["hard labels"]) < 0.5).all()
 
 
-def test_the_reading_of_notebook_09_says_what_the_log_says():
+def test_the_reading_of_notebook_10_says_what_the_log_says():
     table = summary()
     perplexity, kl = table["perplexity"], table["KL to the teacher"]
     times, written = table["e^KL: times the teacher's perplexity"], table["teacher's perplexity of what it writes"]

@@ -5,12 +5,11 @@ import re
 import pytest
 import torch
 
-from distill_helpers import DistillationConfig, SampledTargets, TopKTargets, target_divergence
-from distill_helpers.course.experiments.healing import summary
+from distill_helpers import DistillationConfig, SampledTargets, TopKTargets
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.language_models import render_next_token, render_top_k, target_errors
 from distill_helpers.llm.output_heads import OutputHead
-from distill_helpers.llm.token_level import completion_hidden_states, completion_labels, token_level_terms
+from distill_helpers.llm.token_level import completion_hidden_states, token_level_terms
 from distill_helpers.llm.token_targets import target_divergence_and_gradient
 
 V = 40
@@ -141,32 +140,3 @@ def test_quiz_truncation() -> None:
     assert bucket.abs().max() < 1e-6
     assert target_divergence_and_gradient(teacher, renormalised)[1].abs().max() > 0.01
     assert key("truncation") == "the k likeliest tokens, renormalised"
-
-
-def test_quiz_judges() -> None:
-    table = summary().loc[["hard labels", "forward KL"]]
-    spread = table["± sd of that"].max()
-    assert table["perplexity"].round().nunique() == 1
-    assert abs(table["teacher's perplexity of what it writes"].diff().iloc[-1]) < spread
-    assert [f"{value:.1f}" for value in table["KL to the teacher"]] == ["1.8", "1.0"]
-    assert key("judges").startswith("the KL to the teacher")
-    whys = " ".join(choice.why for choice in QUIZ["judges"].choices)
-    written = table["teacher's perplexity of what it writes"].round().astype(int)
-    assert f"{written.iloc[0]} and {written.iloc[1]}" in whys
-
-
-def test_quiz_on_policy() -> None:
-    """What the trainer does with a batch that the student wrote: its labels only say which positions count."""
-    head = OutputHead(torch.randn(V, 5, generator=torch.Generator().manual_seed(0)))
-    hidden = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
-    targets = TopKTargets.of(random_logits(7), 5, storage_dtype=torch.float32)
-    config = DistillationConfig(alpha=1.0, temperature=1.0)
-    one, other = (
-        token_level_terms(hidden, head, labels, config, targets=targets)["total_loss"]
-        for labels in (torch.zeros(7, dtype=torch.long), torch.arange(7))
-    )
-    expected = target_divergence(head.logits(hidden), targets).mean()
-    torch.testing.assert_close(one, other)
-    torch.testing.assert_close(one, expected)
-    assert completion_labels(torch.tensor([[-100, 4, 5]])).tolist() == [4, 5]
-    assert key("on_policy") == "the teacher's distribution at each of its tokens"

@@ -10,68 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare, needs_gradient, seeded_randn
+from distill_helpers.course.exercises import Attempt, Wrong, compare
 from distill_helpers.llm.target_kinds import TopKTargets
 from distill_helpers.llm.token_targets import target_divergence
 from distill_helpers.losses.soft_targets import mean_divergence
 
 __all__ = ["CHECKS"]
-
-
-def _check_drawn_loss(attempt: Attempt) -> str:
-    n, vocabulary = 4, 6
-    logits, others = (seeded_randn(n, vocabulary, seed=seed).double() for seed in (9, 10))
-    log_p, q = others.log_softmax(-1), logits.softmax(-1)
-
-    def over_all_draws(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]) -> torch.Tensor:
-        """The gradient of each row's logits, a mean over the tokens that may be drawn, each as often as q draws it."""
-        mean = torch.zeros_like(logits)
-        for token in range(vocabulary):
-            student = logits.clone().requires_grad_()
-            got = loss(student, log_p[:, token].clone(), torch.full((n,), token))
-            if not isinstance(got, torch.Tensor) or got.shape != ():
-                raise Wrong("return a scalar tensor: the mean over the tokens")
-            needs_gradient(got, student)
-            assert student.grad is not None
-            mean += q[:, [token]] * student.grad
-        return mean
-
-    def by_mistake(of_token: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        return over_all_draws(lambda z, p, y: of_token(z.log_softmax(-1).gather(1, y[:, None])[:, 0], p).mean())
-
-    exact = logits.clone().requires_grad_()
-    mean_divergence(exact, others, divergence="reverse_kl").backward()
-    right = exact.grad
-    assert right is not None
-    compare(
-        over_all_draws(attempt),
-        right,
-        {
-            "the mean of your gradient over all draws is 0: that of log q always is, since probabilities sum to 1": (
-                torch.zeros_like(right)
-            ),
-            "the sign is wrong: this makes likelier what the teacher finds unlikely": -right,
-            "divide by the number of tokens: the loss is a mean": n * right,
-            "the weight log q − log p has to be a constant: a gradient flows through it as well": by_mistake(
-                lambda log_q, p: log_q * (log_q - p)
-            ),
-            "the draws come as often as q draws them: do not weigh them with q once more": by_mistake(
-                lambda log_q, p: log_q.exp() * (log_q - p)
-            ),
-            "do not weigh with q once more, not even with a constant q": by_mistake(
-                lambda log_q, p: log_q.exp().detach() * (log_q - p).detach() * log_q
-            ),
-            "the teacher's log-probability alone is the weight: the student's own is missing, which keeps it from"
-            " drawing one token for ever": by_mistake(lambda log_q, p: -p * log_q),
-            "this weighs with probabilities: the weight is the difference of their logarithms": by_mistake(
-                lambda log_q, p: (log_q.exp() - p.exp()).detach() * log_q
-            ),
-        },
-    )
-    return (
-        "a drawn token gets less likely by as much as the student is surer of it than the teacher. One draw is noisy;"
-        " the mean over draws is the gradient of the reverse KL, from one number of the teacher for each token"
-    )
 
 
 def _check_chunks(attempt: Attempt) -> str:
@@ -225,8 +169,7 @@ def _check_bytes(attempt: Attempt) -> str:
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
-    "1": _check_drawn_loss,
-    "2": _check_chunks,
-    "3": _check_bucket,
-    "4": _check_bytes,
+    "1": _check_chunks,
+    "2": _check_bucket,
+    "3": _check_bytes,
 }

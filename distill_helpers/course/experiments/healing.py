@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.evaluation import evaluate_language_model
 from distill_helpers.llm.on_policy import completed
 from distill_helpers.llm.token_target_store import TokenTargetStore, precompute_token_targets
+from distill_helpers.llm.token_targets import TokenTargets
 from distill_helpers.llm.trainer import LLMDistillationTrainer
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.language_model_loading import load_language_model
@@ -71,11 +72,14 @@ class Method(NamedTuple):
         alpha: the weight of the teacher; 0 means hard labels alone.
         divergence: from the teacher's distributions.
         on_policy: the share of the batches that the student writes itself.
+        kind, options: what is kept of the teacher's distributions there; see `LLMDistillationTrainer`.
     """
 
     alpha: float
     divergence: str = "forward_kl"
     on_policy: float = 0.0
+    kind: str | type[TokenTargets] = "hidden"
+    options: Mapping[str, Any] = {}
 
 
 #: The rows of the table.
@@ -128,17 +132,19 @@ def healed(
     method: Method,
     seed: int,
     *,
+    begin: LanguageModel | None = None,
     steps: int = STEPS,
     learning_rate: float = LEARNING_RATE,
     stop_after: int | None = None,
     cached: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Healed:
-    """Cut the student out of the teacher and train it by a method.
+    """Train a student by a method.
 
     Args:
         method: one of `METHODS`, or another.
         seed: of the order of the windows, and of the text that the student writes on-policy.
+        begin: the student before the training, which is copied; default the one cut out of the teacher.
         steps: of the learning rate's schedule; default the course's.
         learning_rate: at its peak; default the course's.
         stop_after: stop after so many steps, at least ten; default after all of them.
@@ -146,8 +152,11 @@ def healed(
             Otherwise the teacher reads each batch.
         callbacks: for the Trainer.
     """
-    student = pruned_student()._replace(model=copy.deepcopy(pruned_student().model))
+    begin = pruned_student() if begin is None else begin
+    student = begin._replace(model=copy.deepcopy(begin.model))
     data = windows("train")
+    if method.alpha and cached and method.on_policy < 1:
+        data = data.with_targets(teacher_targets())
     with tempfile.TemporaryDirectory() as scratch:
         trainer = LLMDistillationTrainer(
             student.model,
@@ -167,10 +176,12 @@ def healed(
                 seed=seed,
                 data_seed=seed,
             ),
-            train_dataset=data.with_targets(teacher_targets()) if method.alpha and cached else data,
+            train_dataset=data,
             teacher=teacher() if method.alpha else None,
             on_policy_fraction=method.on_policy,
             max_new_tokens=WINDOW - OPENING,
+            target_kind=method.kind,
+            target_options=method.options,
             callbacks=[*callbacks, _StopAfter(steps if stop_after is None else stop_after)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -189,9 +200,9 @@ class _StopAfter(TrainerCallback):
         control.should_training_stop = control.should_training_stop or state.global_step >= self._step
 
 
-def write(model: LanguageModel, n: int = 32, *, seed: int = 0) -> CompletionDataset:
-    """Let a model continue the openings of the first `n` test windows, at temperature 1."""
-    data = windows("test")
+def write(model: LanguageModel, n: int = 32, *, part: str = "test", seed: int = 0) -> CompletionDataset:
+    """Let a model continue the openings of the first `n` windows, at temperature 1."""
+    data = windows(part)
     prompts = [ids[:OPENING] for ids in data.token_ids[:n]]
     sequences = completed(model, prompts, max_new_tokens=WINDOW - OPENING, temperature=1.0, seed=seed)
     return CompletionDataset(sequences, [OPENING] * len(sequences), data.tokenizer)

@@ -10,8 +10,8 @@ cross-encoders, which read query and message together. They begin as two layers 
 teacher was made, since from random weights no student of 80 messages learned anything in 4,000 steps. They make equally
 many steps. `fair_arms` has the protocol.
 
-Equally many steps are fewer passes over more pairs: 21 over the 400 pairs with labels, 7 over all 1,200. After 7 passes a
-student has learned next to nothing, so that its row says how long such a student needs, and nothing of unlabelled pairs.
+Equally many steps are fewer passes over more pairs: 21 over the 400 pairs with labels, 7 over all 1,200. After 7 passes
+a student has learned next to nothing. Its row says how long such a student needs, and nothing of unlabelled pairs.
 """
 
 from __future__ import annotations

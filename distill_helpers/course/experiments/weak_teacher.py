@@ -162,7 +162,7 @@ def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
             scratch,
             # So many that the steps are as many as with all messages.
             epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows)),
-        )
+        ).classifier
     return student, targets
 
 
