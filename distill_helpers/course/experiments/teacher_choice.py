@@ -1,0 +1,149 @@
+"""How much of the sentence encoder the help desk's teacher trains: an adapter, or every weight.
+
+    python -m distill_helpers.course.experiments.teacher_choice
+
+Each kind is trained at two learning rates, from the training messages and the queues of their senders. The accuracy on
+the validation messages chooses the learning rate and the best epoch. The test messages are answered by the chosen
+teacher of each kind, and choose nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.recipes import fit_teacher
+from distill_helpers.course.tasks import WORK, Recipe, Task, get_task
+from distill_helpers.targets.logits import precompute_teacher_logits
+from distill_helpers.training.distilled_student import DistilledStudent
+
+__all__ = ["KINDS", "LOG", "Kind", "candidate", "summary"]
+
+LOG = "teacher-choice"
+SEED = 0
+
+
+class Kind(NamedTuple):
+    """A kind of teacher.
+
+    Args:
+        lora_rank: of the adapter; None trains every weight.
+        with_windows: learns from the windows of the messages as well, with the queues that they inherit.
+        epochs: of each training.
+        learning_rates: that are tried. An adapter needs about ten times the rate of all weights.
+    """
+
+    lora_rank: int | None
+    with_windows: bool
+    epochs: int
+    learning_rates: tuple[float, ...]
+
+
+KINDS = {
+    "adapter, messages": Kind(16, False, 5, (1e-3, 2e-3)),
+    "every weight, messages": Kind(None, False, 5, (1e-4, 3e-4)),
+}
+
+
+@cache
+def _task() -> Task:
+    return get_task("help-desk")
+
+
+def _trained(kind: str, learning_rate: float) -> DistilledStudent:
+    """Train a teacher, or go on where its training was interrupted, or read it where it is finished."""
+    how = KINDS[kind]
+    folder = WORK / "runs" / f"{LOG}-{kind.replace(', ', '-').replace(' ', '-')}-{learning_rate:g}"
+    return fit_teacher(
+        _task(),
+        Recipe(epochs=how.epochs, learning_rate=learning_rate),
+        SEED,
+        folder,
+        lora_rank=how.lora_rank,
+        with_transfer=how.with_windows,
+    )
+
+
+def candidate(phase: str, kind: str, learning_rate: float) -> dict[str, Any]:
+    """Train one candidate.
+
+    Returns:
+        The best validation accuracy, its epoch, the accuracies of all epochs (`curve`), the number of texts in an epoch
+        and the seconds.
+    """
+    start = time.perf_counter()
+    curve = [round(float(value), 6) for value in _trained(kind, learning_rate).history["eval_accuracy"]]
+    return {
+        "validation": max(curve),
+        "best_epoch": curve.index(max(curve)) + 1,
+        "curve": curve,
+        "texts": len(_task().labelled_texts(with_transfer=KINDS[kind].with_windows)),
+        "seconds": round(time.perf_counter() - start),
+    }
+
+
+def _chosen(phase: str, kind: str) -> dict[str, Any]:
+    """The test accuracy of the candidate that validation chooses, and `right` as in `linear_models`."""
+    learning_rate = float(_best(read_log(LOG), kind)["learning_rate"])
+    test = _task().data.test
+    teacher = _trained(kind, learning_rate).classifier
+    logits = precompute_teacher_logits(teacher, test.texts, max_length=_task().max_length, progress=False)
+    right = logits.argmax(dim=-1).numpy() == np.array(test.labels)
+    return {
+        "learning_rate": learning_rate,
+        "accuracy": float(right.mean()),
+        "right": np.packbits(right).tobytes().hex(),
+    }
+
+
+def _best(log: pd.DataFrame, kind: str) -> pd.Series:
+    tried = log[(log["phase"] == "candidate") & (log["kind"] == kind)]
+    return tried.iloc[int(tried["validation"].to_numpy().argmax())]  # of equal ones the first, the lowest rate
+
+
+def summary() -> pd.DataFrame:
+    """Make the table: a row for each kind of teacher.
+
+    The `± 95%` of the test accuracy is 1.96 standard errors over the test messages.
+    """
+    log = read_log(LOG)
+    lines = {}
+    for kind, how in KINDS.items():
+        best = _best(log, kind)
+        (chosen,) = log[(log["phase"] == "chosen") & (log["kind"] == kind)].to_dict("records")
+        tried = log[(log["phase"] == "candidate") & (log["kind"] == kind)]
+        accuracy = chosen["accuracy"]
+        lines[kind] = {
+            "texts": best["texts"],
+            "learning rate": best["learning_rate"],
+            "tried": ", ".join(f"{rate:g}" for rate in tried["learning_rate"]),
+            "best epoch": f"{best['best_epoch']:.0f} of {how.epochs}",
+            "validation %": 100 * best["validation"],
+            "accuracy %": 100 * accuracy,
+            "± 95%": 196 * math.sqrt(accuracy * (1 - accuracy) / len(_task().data.test)),
+            "seconds": tried["seconds"].sum(),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    candidates = [
+        {"phase": "candidate", "kind": kind, "learning_rate": rate}
+        for kind, how in KINDS.items()
+        for rate in how.learning_rates
+    ]
+    run_missing(LOG, candidates, candidate)
+    run_missing(LOG, [{"phase": "chosen", "kind": kind} for kind in KINDS], _chosen)
+    write_table(LOG, markdown_table(summary(), ("", ",.0f", "g", "", "", ".1f", ".1f", ".1f", ",.0f")))
+
+
+if __name__ == "__main__":
+    main()

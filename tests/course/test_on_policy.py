@@ -1,0 +1,127 @@
+"""The experiment on what a student writes itself: its cut-off divergence, its start and its log."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from distill_helpers.course.experiments import healing, on_policy
+from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings
+from distill_helpers.course.experiments.on_policy import ARMS, LOG, START, TopKWithoutBucket, kl_by_place, summary
+from distill_helpers.course.folders import ROOT, SOURCES
+from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.llm.completion_dataset import CompletionDataset
+from distill_helpers.llm.evaluation import evaluate_language_model
+from distill_helpers.llm.target_kinds import TopKTargets
+from distill_helpers.llm.token_targets import target_divergence, target_divergence_and_gradient
+
+
+def test_the_cut_off_divergence_is_the_sum_over_the_kept_tokens_and_its_gradient_is_autograds():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 6, 30, generator=generator)
+    student.requires_grad_()
+    log_q, log_p = student.log_softmax(-1), teacher.log_softmax(-1)
+    ids = teacher.topk(4).indices
+    kept, theirs = log_q.gather(1, ids), log_p.gather(1, ids)
+    expected = (kept.exp() * (kept - theirs)).sum(1)
+    weights = torch.arange(1.0, 7.0)
+    (expected_gradient,) = torch.autograd.grad(expected @ weights, student)
+    targets = TopKWithoutBucket.of(teacher, 4, storage_dtype=torch.float32)
+    settings = {"divergence": "reverse_kl", "temperature": 1.0}
+    value, gradient = target_divergence_and_gradient(student.detach(), targets, **settings)
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(target_divergence(student.detach(), targets, **settings), expected.detach())
+    torch.testing.assert_close(gradient * weights[:, None], expected_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_without_its_bucket_the_student_moves_to_a_probability_of_one_over_e():
+    teacher = torch.randn(1, 50, generator=torch.Generator().manual_seed(1)) * 2
+    p = teacher.softmax(-1)
+    kept = teacher.topk(8).indices
+
+    def share_after(kind):
+        student = teacher.clone()  # a perfect student
+        for _ in range(5_000):
+            targets = kind.of(teacher, 8, storage_dtype=torch.float32)
+            _, gradient = target_divergence_and_gradient(student, targets, divergence="reverse_kl", temperature=1.0)
+            student -= gradient
+        return float(student.softmax(-1).gather(1, kept).sum())
+
+    share = float(p.gather(1, kept).sum())
+    assert share_after(TopKTargets) == pytest.approx(share, abs=1e-4)
+    assert share_after(TopKWithoutBucket) == pytest.approx(share / math.e, abs=1e-2)
+
+
+def test_the_committed_log_has_every_run_and_the_table_is_made_of_it():
+    log = read_log(LOG)
+    results = log[log["phase"] == "result"]
+    assert results.groupby("arm")["seed"].apply(sorted).to_dict() == {arm: [0, 1, 2, 3, 4] for arm in ARMS}
+    assert len(log[log["phase"] == "choice"]) == len(ARMS) * len(on_policy.LEARNING_RATES)
+    assert len(log[log["phase"] == START]) == 1
+    assert list(chosen_settings(log).columns) == ["learning_rate"]
+    assert results["tokens learnt"].nunique() == 1
+    table = summary()
+    assert list(table.index) == [START, *ARMS]
+    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").splitlines()
+    assert [float(line.split("|")[2]) for line in lines[2:] if line.startswith("| ")] == pytest.approx(
+        table["mean"].tolist(), abs=0.051
+    )
+
+
+def test_a_figure_by_place_has_its_mean_in_the_log():
+    log = read_log(LOG)
+    for _, run in log[log["phase"] != "choice"].iterrows():
+        assert len(run["tales_kl_by_place"]) == len(run["written_kl_by_place"]) == 48
+        assert sum(run["tales_kl_by_place"]) / 48 == pytest.approx(run["reverse_kl"], abs=0.001)
+        assert sum(run["written_kl_by_place"]) / 48 == pytest.approx(run["written_kl"], rel=0.03)  # some end early
+
+
+@pytest.mark.slow
+def test_the_mean_by_place_is_the_reverse_kl_of_the_evaluation():
+    windows = healing.windows("test")
+    few = CompletionDataset(windows.token_ids[:3], windows.prompt_lengths[:3], windows.tokenizer)
+    by_place = kl_by_place(healing.pruned_student(), few)
+    figures = evaluate_language_model(healing.pruned_student(), few, healing.teacher())
+    assert sum(by_place) / 48 == pytest.approx(figures["reverse_kl"], rel=1e-3)
+    assert max(kl_by_place(healing.teacher(), few)) < 1e-3
+
+
+def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
+    """Each passage with its figures in the order in which the page has them."""
+    log, table = read_log(LOG), summary()
+    tales, own = ARMS
+    assert (tales, own) == ("reverse KL, tales", "reverse KL, own text")
+    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "10_on_policy_distillation.py").read_text("utf-8")).split())
+    column = {name: table[name] for name in table}
+    written, kl, of_own = column["mean"], column["KL on it"], column["own perplexity of it"]
+    began = log[log["phase"] == START].iloc[0]
+    first, last = (np.mean(began["written_kl_by_place"][part]) for part in (slice(8), slice(-8, None)))
+    for passage in (
+        f"from {first:.2f} nats over the first eight tokens to {last:.2f} over the last eight",
+        f"in the mean it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
+        f"perplexity of what it writes is {of_own[START]:.0f};",
+        f"falls from {written[START]:.0f} to {written[tales]:.0f}.",
+        f"({kl[START]:.2f} before, {kl[tales]:.2f} after)",
+        f"fallen from {of_own[START]:.0f} to {of_own[tales]:.0f}, below",
+        f"the distance falls from {kl[START]:.2f} to {kl[own]:.2f};",
+        f"stays at {written[own]:.0f}, in every seed",
+        f"{column['difference'][own]:.0f} ± {column['± 95%'][own]:.0f} more",
+        "rises from {:.0f} to {:.0f} and {:.0f}".format(*column["tales' perplexity"]),
+        "in {0:.0f}% of the places before and after the tales, and in {2:.0f}%".format(*column["drafts accepted %"]),
+        f"{written[tales]:.0f} instead of {written[START]:.0f}, and instead of {written[own]:.0f}",
+        f"{kl[own]:.2f} nats instead of {kl[START]:.2f}",
+    ):
+        assert passage in page, passage
+    assert round(column["drafts accepted %"][START]) == round(column["drafts accepted %"][tales])
+    assert column["won"][own] == "0 of 5"
+    assert set(log[log["phase"] == "result"]["learning_rate"]) == {max(on_policy.LEARNING_RATES)}
+    assert at_the_edge(log) == [tales, own]
+    by_seed = log[log["phase"] == "result"].pivot_table(index="seed", columns="arm", values="written_kl")
+    assert (by_seed[own] < by_seed[tales]).all()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"from 170 to {written[tales]:.0f}" in readme
+    assert f"falls from {kl[START]:.2f} to {kl[own]:.2f} nats" in readme
+    assert f"({kl[tales]:.2f} after the tales)" in readme
+    assert f"stays at {written[own]:.0f}" in readme
