@@ -193,8 +193,8 @@ MODEL_CASES: dict[str, Callable[[str, TextClassifier], str]] = {
 #: They take numbers, or a choice among names of their own.
 WITHOUT_NAMES = {
     "render_bias",
-    "render_draws",
     "render_business_case",
+    "render_draws",
     "render_layer_map",
     "render_modes",
     "render_reliability",
