@@ -49,8 +49,10 @@ def evaluate_language_model(
 
     Returns:
         `perplexity`, which is e to the mean −log q(token), and `tokens`, the number of tokens that counted. With a
-        teacher also `teacher_perplexity`; `forward_kl` and `reverse_kl`, in nats for each token at T = 1; and
-        `agreement`, the share of positions at which both models find the same token likeliest.
+        teacher also `teacher_perplexity`; `forward_kl` and `reverse_kl`, in nats for each token at T = 1;
+        `total_variation`, half the sum of |p − q|; and `agreement`, the share of positions at which both models find
+        the same token likeliest. 1 − `total_variation` is the probability that speculative sampling accepts a token
+        which the model has drafted for the teacher (Leviathan et al., arXiv 2211.17192, theorem 3.5).
 
     Raises:
         ValueError: the teacher or the data set has another tokenizer, a bare model comes without one, or the batch size

@@ -1,11 +1,11 @@
-"""A healed student goes on learning: from the tales, or from what it writes itself, with more or less of the teacher.
+"""A healed student goes on learning: from the tales, or from what it writes itself.
 
     python -m distill_helpers.course.experiments.on_policy
 
 Every arm starts from one student: ten layers of SmolLM2 that two passes over Grimm's tales, by forward KL, have taught
 to write again (`start`). Every arm then makes the same number of steps with as many sequences. On the tales the teacher
 answers at the tale's own tokens. On its own text the student continues the same openings, and the teacher answers at
-the tokens that the student wrote. The arms on its own text differ in how much of the teacher's answer they use.
+the tokens that the student wrote.
 
 Validation chooses by the reverse KL on the student's own text: how far the student is from the teacher where its own
 writing leads. The teacher's perplexity of that text would not do, since a student that repeats one sure phrase has the
@@ -56,7 +56,6 @@ NEEDS = ("healing",)
 START = "start"
 START_STEPS, STEPS, EVERY = 300, 60, 30
 LEARNING_RATES = (1e-4, 3e-4)
-K = 20
 #: The number of openings after which a student writes: to be judged, and while it is trained.
 N_WRITTEN, N_WATCHED = 48, 24
 #: What is compared: the teacher's perplexity of what the student writes.
@@ -196,15 +195,15 @@ def summary() -> pd.DataFrame:
     log = read_log(LOG)
     table = fair_table(log, FIGURE, "reverse KL, tales", better="lower")
     judges = {
-        "KL on it": ("written_kl", 1.0),
-        "own perplexity of it": ("own_perplexity", 1.0),
-        "tales' perplexity": ("perplexity", 1.0),
-        "forward KL on tales": ("forward_kl", 1.0),
+        "KL on it": "written_kl",
+        "own perplexity of it": "own_perplexity",
+        "tales' perplexity": "perplexity",
+        "forward KL on tales": "forward_kl",
     }
     rows = log[log["phase"].isin(["result", START])].copy()
     rows["arm"] = rows["arm"].fillna(START)
     means = rows.groupby("arm", sort=False).mean(numeric_only=True)
-    others = pd.DataFrame({title: means[column] * scale for title, (column, scale) in judges.items()})
+    others = pd.DataFrame({title: means[column] for title, column in judges.items()})
     others["drafts accepted %"] = 100 * (1 - means["total_variation"])
     table = pd.concat([pd.DataFrame({"mean": means.loc[[START], FIGURE]}), table])
     return table.join(others)
