@@ -51,8 +51,9 @@ format: $(READY) ## what ruff can put right by itself: its rules, then the forma
 notebooks: $(READY) ## execute the notebooks from their sources, save them, publish their times in the README
 	$(BIN)/python -m distill_helpers.course.notebooks
 
-models: $(READY) ## make the shipped teacher and student again (about 15 minutes)
+models: $(READY) ## make the shipped teachers and the student again (about 25 minutes)
 	$(BIN)/python -m distill_helpers.course.recipes help-desk
+	$(BIN)/python -m distill_helpers.course.recipes tuned-help-desk --only teacher
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
 	$(BIN)/python -m distill_helpers.course.experiments

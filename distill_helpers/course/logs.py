@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from distill_helpers.course.folders import ROOT
@@ -18,6 +19,8 @@ from distill_helpers.data.markdown import markdown_text
 __all__ = [
     "RESULTS",
     "append_run",
+    "bits",
+    "digits_of",
     "markdown_table",
     "read_log",
     "replace_between_marks",
@@ -64,6 +67,16 @@ def run_missing(name: str, wanted: Iterable[Mapping[str, Any]], run: Callable[..
     for settings in wanted:
         if not any(settings.items() <= row.items() for row in done):
             append_run(name, {**settings, **run(**settings)})
+
+
+def digits_of(right: np.ndarray) -> str:
+    """Write which items are answered correctly, (items,), as hexadecimal digits for a log: a bit for each item."""
+    return np.packbits(right).tobytes().hex()
+
+
+def bits(digits: str, n: int) -> np.ndarray:
+    """Read the first `n` bits of what `digits_of` wrote, (items,), as 0.0 and 1.0."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))[:n].astype(float)
 
 
 def markdown_table(frame: pd.DataFrame, formats: tuple[str, ...]) -> str:

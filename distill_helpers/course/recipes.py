@@ -12,6 +12,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
+from distill_helpers.course.low_rank import LINEAR_LAYERS, low_rank_adapter
 from distill_helpers.course.tasks import SMALLEST, WORK, Recipe, Task, Variant, get_task
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.model_rows import evaluate
@@ -69,7 +71,7 @@ def fit_teacher(
             r=lora_rank,
             lora_alpha=2 * lora_rank,
             lora_dropout=0.1,
-            target_modules=["query", "key", "value", "dense"],
+            target_modules=list(LINEAR_LAYERS),
         )
         model = get_peft_model(model, adapter)
     train, validation = (
@@ -96,13 +98,17 @@ def make_teacher(task: Task, seed: int = 0) -> Path:
         result = fit_teacher(
             task, task.teacher, seed, scratch, lora_rank=task.lora_rank, with_transfer=task.teacher_reads_transfer
         )
-        if task.lora_rank is None:
-            result.classifier.tokenizer.save_pretrained(task.teacher_folder)
-        else:
+        model: Any = result.model
+        if task.cut_to_rank is not None:
+            base = load_text_classifier(base_encoder_path(), label_names=task.data.label_names, seed=seed, device="cpu")
+            model = low_rank_adapter(model.cpu(), base.model, task.cut_to_rank)
+        if hasattr(model, "peft_config"):
             # PEFT has put the path of the base encoder here, which means nothing on another machine.
-            result.model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
-        result.model.save_pretrained(task.teacher_folder)
-        if task.lora_rank is not None:
+            model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
+        else:
+            result.classifier.tokenizer.save_pretrained(task.teacher_folder)
+        model.save_pretrained(task.teacher_folder)
+        if hasattr(model, "peft_config"):
             (task.teacher_folder / "README.md").unlink()  # PEFT's form for a model card, not filled in
     _write_manifest(task, task.teacher_folder, seed)
     return task.teacher_folder
@@ -114,16 +120,19 @@ def train_student(
     seed: int,
     output_dir: str | Path,
     *,
+    recipe: Recipe | None = None,
     progress: bool = False,
     labelling_progress: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
-) -> TextClassifier:
+) -> DistilledStudent:
     """Train one student of a task. An interrupted training continues from the checkpoints in `output_dir`.
 
     Args:
         task, variant: what the student learns, and from which labels and texts.
         seed: of the sample of messages, the student's weights, order and dropout.
         output_dir: for the student, and for checkpoints while it trains.
+        recipe: epochs, learning rate, batch size and dropout. None takes the task's, with up to four times the epochs
+            for a part of the messages: otherwise the comparison would be of unfinished students.
         progress: show the Trainer's progress bar and log.
         labelling_progress: show a bar while the teacher labels the messages.
         callbacks: further callbacks for the Trainer.
@@ -131,14 +140,22 @@ def train_student(
     data, temperature = task.data, task.temperature
     train = data.train.sample(variant.share, seed)
     texts, labels = train.texts, train.labels
-    if variant.transfer:
+    if variant.transfer and data.transfer_labels:
+        labelled = task.labelled_texts(with_transfer=True)
+        texts, labels = labelled.texts, labelled.labels
+    elif variant.transfer:
         texts, labels = texts + task.transfer, labels + [IGNORE_INDEX] * len(task.transfer)
-    logits, validation_logits = (
-        task.teacher_logits(part, progress=labelling_progress) for part in (texts, data.validation.texts)
-    )
-    if variant.labels == "teacher's choice":
-        labels = logits.argmax(dim=1).tolist()
-    recipe = task.with_transfer if variant.transfer else task.same_messages
+    logits: torch.Tensor | None = None
+    validation_logits: torch.Tensor | None = None
+    if variant.labels != "hard":
+        logits, validation_logits = (
+            task.teacher_logits(part, progress=labelling_progress) for part in (texts, data.validation.texts)
+        )
+        if variant.labels == "teacher's choice":
+            labels = logits.argmax(dim=1).tolist()
+    if recipe is None:
+        recipe = task.with_transfer if variant.transfer else task.same_messages
+        recipe = replace(recipe, epochs=round(recipe.epochs * min(4.0, 1 / variant.share)))
     return fit_student(
         task,
         (texts, labels, logits),
@@ -147,12 +164,10 @@ def train_student(
         recipe,
         seed,
         output_dir,
-        # A tenth of the messages gets four times the epochs. Otherwise the comparison would be of unfinished students.
-        epochs=round(recipe.epochs * min(4.0, 1 / variant.share)),
         teacher_embeddings=variant.teacher_embeddings,
         progress=progress,
         callbacks=callbacks,
-    ).classifier
+    )
 
 
 def fit_student(
@@ -164,7 +179,6 @@ def fit_student(
     seed: int,
     output_dir: str | Path,
     *,
-    epochs: int,
     teacher_embeddings: bool = True,
     progress: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
@@ -177,10 +191,9 @@ def fit_student(
             None.
         validation_logits: (validation messages, classes), or None.
         config: the objective.
-        recipe: learning rate, batch size and dropout; its epochs are not used.
+        recipe: epochs, learning rate, batch size and dropout.
         seed: of the student's weights, order and dropout.
         output_dir: for the student, and for checkpoints while it trains.
-        epochs: passes over the texts.
         teacher_embeddings, progress, callbacks: as in `Variant` and `train_student`.
     """
     data = task.data
@@ -200,7 +213,7 @@ def fit_student(
         DistillationDataset(*train, student.tokenizer),
         DistillationDataset(data.validation.texts, data.validation.labels, validation_logits, student.tokenizer),
         config,
-        n_epochs=epochs,
+        n_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
         group_by_length=task.group_by_length,
@@ -215,7 +228,7 @@ def make_student(task: Task, seed: int = 0) -> Path:
     """Train the smallest student, save it with its manifest in `data/models`, and return the folder."""
     folder = COURSE_MODELS / f"{task.name}-student"
     run = WORK / "runs" / f"{task.name}-shipped-student"
-    student = train_student(task, SMALLEST, seed, run, progress=True)
+    student = train_student(task, SMALLEST, seed, run, progress=True).classifier
     student.model.save_pretrained(folder)
     student.tokenizer.save_pretrained(folder)
     shutil.rmtree(run)
@@ -241,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Make a task's teacher and its smallest student, with their manifests."
     )
-    parser.add_argument("task", choices=["help-desk", "banking77"])
+    parser.add_argument("task", choices=["help-desk", "tuned-help-desk", "banking77"])
     parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
     parser.add_argument("--only", choices=["teacher", "student"])
     parser.add_argument("--seed", type=int, default=0)

@@ -93,7 +93,8 @@ def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
     if model == BASELINE:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
     folder = _run_folder(task, model, seed)
-    figures = evaluate(train_student(task, VARIANTS[model], seed, folder), test, teacher_logits=teacher_logits)
+    student = train_student(task, VARIANTS[model], seed, folder).classifier
+    figures = evaluate(student, test, teacher_logits=teacher_logits)
     if model != BEST:  # one of the smallest students is timed at the end
         shutil.rmtree(folder)
     return figures

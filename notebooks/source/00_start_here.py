@@ -406,8 +406,8 @@ print(f"{100 * share:.1f}% of the teacher's, with {100 * n_student / n_teacher:.
 assert share >= 0.96
 
 # %% [markdown]
-# One student can be lucky. Notebook 05 shows how it was made and the spread over five seeds, beside a linear model that
-# takes about a second to train: a student below *that* line has no reason to exist.
+# One student can be lucky. Notebook 05 shows how such students are made and the spread over five seeds, beside a linear
+# model that takes about a second to train: a student below *that* line has no reason to exist.
 
 # %% [markdown]
 # ## The map

@@ -392,7 +392,7 @@ print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *
 #
 # ## What it does to a student
 #
-# The student and its training are those of notebook 05's table; only the labels differ. **Predict first**, in points of
+# The student and its training are those of `data/results/help-desk.md`; only the labels differ. **Predict first**, in points of
 # test accuracy, for the student of (a) the words as written, (b) calibrated soft labels, (c) these with true labels for
 # a tenth of the messages. For comparison: a tenth of true labels *alone* gives 58.
 #

@@ -10,7 +10,8 @@
 # - *say* what a student never sees while it learns from somebody else's text;
 # - *derive* the estimate of the reverse KL from single drawn tokens, and *check* it against the exact gradient;
 # - *heal* a pruned model, first by the teacher's distributions, then on-policy;
-# - *choose* a judge that a parrot cannot fool, and *compute* what a student is worth as a drafter.
+# - *split* a teacher's surprise at a text into the writer's doubt and its distance, and *compute* how many tokens a drafter
+#   brings in a call.
 #
 # **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) for the two directions of the KL, and
@@ -22,12 +23,13 @@
 #
 # In notebook 09 we took 20 of SmolLM2's 30 layers away, and what was left wrote noise. Two passes over 1,199 passages of
 # Grimm's tales, with the teacher's distribution as the target at each token, make the ten layers write again. You have 60
-# more steps. In each of them the student can learn from eight passages of the tales, as before. Or it can read only the
-# openings of these passages, **write the rest itself**, and learn what the teacher would have said at each token that it
-# wrote. **Which of the two makes it write better?** And how would you notice, without reading it all? Keep a guess.
+# more steps, all by reverse KL. In each of them the student can learn from eight passages of the tales. Or it can read only
+# the openings of these passages, **write the rest itself**, and learn what the teacher would have said at each token that
+# it wrote. **Which of the two makes it write better?** And how would you notice, without reading it all? Keep a guess.
 
 # %%
 import ipywidgets
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML
@@ -86,10 +88,11 @@ student, early_loss = healed(
 runs = read_log(healing.LOG)
 logged = runs[(runs["method"] == "forward KL") & (runs["seed"] == 0)]["early_loss"].item()
 assert abs(early_loss / logged - 1) < 0.03, (early_loss, logged)
-print(f"the mean loss of these ten steps: {early_loss:.0f} nats, the log's within three percent")
+print(f"the mean loss of these ten steps: {early_loss:.0f} nats a token; the log's run began as this one does")
 
 # %% [markdown]
-# The repair begins at once, before the rate is at its peak. Three judges look at the finished students:
+# The repair begins at once, before the rate is at its peak. Three judges look at the finished students (*same next token*,
+# the share of places where both find the same token likeliest, says what the KL says):
 #
 # - *perplexity*: how surprising the student finds tales that it has not read;
 # - *KL to the teacher*: how far its distribution is from the teacher's at each token of these tales, KL(p‖q); the column
@@ -109,13 +112,14 @@ summary()[shown].round(2)
 # - **On the tales, the text alone is as good as forward KL**: both have a perplexity of 63, twice the teacher's 32. A
 #   tale's perplexity asks only for the token that came next, and that is what hard labels teach.
 # - **As a copy of the teacher, hard labels are far off**: a KL of 1.8 nats against 1.0. Perplexity hides this.
-# - **What JSD's and reverse KL's students write is likelier to the teacher**: perplexities of 116 and 117. Forward KL and
-#   hard labels have 214 and 204, a tie, since seeds differ by 18 to 30. A likely reason: forward KL has the student spread
-#   its probability over everything that the teacher might say, and a small student then gives some to nonsense as well.
-# - **From noise, on-policy does not pay**: 168, against the 117 of the same reverse KL on the tales. A likely reason: a
-#   student that cannot write yet spends half of its 150 steps on noise of its own.
+# - **The teacher finds what JSD's and reverse KL's students write likelier**: perplexities of 116 and 117. Forward KL
+#   and hard labels have 214 and 204, a tie, since their standard deviations over seeds are 18 and 30. A likely reason:
+#   forward KL has the student spread its probability over everything that the teacher might say, and a small student
+#   then gives some to nonsense as well.
+# - **From noise, on-policy is not worth it**: 168, against the 117 of the same reverse KL on the tales. Perhaps because a
+#   student that cannot write yet spends half of its 150 steps on noise of its own?
 #
-# So we first heal, and let the student write afterwards.
+# That can be tested: we first heal, and let the student write afterwards.
 #
 # ## What it never sees
 #
@@ -142,15 +146,15 @@ print(", ".join(f"{name}: {value:.2f} nats a token" for name, value in means.ite
 with_alt_text(fig, "Reverse KL at each of 48 tokens after the opening, on tales and on the student's own text.")
 
 # %% [markdown]
-# It shrinks: from 1.06 nats over the first eight tokens to 0.76 over the last eight, and in the mean it is smaller (0.92)
-# than on the tales (1.04). So mistakes do not pile up here, at least not within 48 tokens. One caution: after an odd
-# beginning the teacher may be at a loss as well, and two unsure models are not far apart. The field is divided, too: He et
-# al. (arXiv 1905.10617) found that language models recover from their own mistakes, Arora et al. (arXiv 2204.01171) that
-# mistakes add up.
+# It shrinks: from 1.06 nats over the first eight tokens to 0.76 over the last eight, and in the mean it is smaller
+# (0.92) than on the tales (1.04). So there is no sign that mistakes pile up in this student, within 48 tokens after 48
+# openings. One caution: after an odd beginning the teacher may be at a loss as well, and two unsure models are not far
+# apart. The field is divided: He et al. (arXiv 1905.10617) found that language models recover from their own mistakes,
+# Arora et al. (arXiv 2204.01171) that mistakes add up.
 #
 # What is wrong with this student's text shows elsewhere. Its own perplexity of what it writes is 65; the teacher's of its
 # own text is 36. The student is unsure at every token, and what an unsure student draws is often odd: the teacher's
-# perplexity of the student's text is 170, about 65 times $e^{0.92}$.
+# perplexity of the student's text is 170.
 #
 # ## Let it write
 #
@@ -203,11 +207,11 @@ print("the package's batch has the same prompts, and learns at the same position
 # $$\nabla \sum_y q(y)\, r(y) = \sum_y q(y)\, r(y)\, \nabla \log q(y) + \underbrace{\sum_y q(y) \nabla \log
 # q(y)}_{=\,\nabla \sum_y q(y)\,=\,0} = \mathop{\mathbb{E}}_{y \sim q}\big[r(y)\, \nabla \log q(y)\big].$$
 #
-# In words: *make a drawn token less likely by as much as the student is surer of it than the teacher, and likelier where the
-# teacher is surer.* This is the gradient at one position, with the beginning as it is. That a token also changes what comes
-# after it is left out, as it is with whole distributions: no gradient goes through the sampling of the text. (MiniLLM, Gu
-# et al., arXiv 2306.08543, takes it into account.) In code, on six words with made-up logits, for what follows "The girl
-# went into the":
+# In words: *where the student is surer of a drawn token than the teacher, make it less likely, in proportion to how
+# much surer it is; where the teacher is surer, make it likelier.* This is the gradient at one position, with the
+# beginning as it is. That a token also changes what comes after it is left out, as it is with whole distributions: no
+# gradient goes through the sampling of the text. (MiniLLM, Gu et al., arXiv 2306.08543, takes it into account.) In
+# code, on six words with made-up logits, for what follows "The girl went into the":
 
 
 # %%
@@ -242,19 +246,20 @@ print(f"10% needs {(drawn_gradient(1).expected_error / 0.1) ** 2:.0f} draws")
 HTML(draws.children[-1].value)
 
 # %% [markdown]
-# Four times as many draws halve the error, so that 10% needs about 540. (That is for this word and these six; a training
-# step draws some hundreds of tokens, each in a place of its own.) Any server that returns the log-probabilities of a text
-# that you send, in the student's tokens, is such a teacher (`target_kind="written"`). Where the teacher's whole distribution
-# is at hand, it has less noise: what is left is which texts the student happens to write.
+# Four times as many draws halve the error, so that 10% needs about 540. (That is for this one place and its six words; a
+# training step draws some hundreds of tokens, each in a place of its own.) Any server that returns the log-probabilities of
+# a text that you send, in the student's tokens, is such a teacher: `LLMDistillationTrainer(target_kind="written")`. If you
+# have the teacher's whole distribution, use it, since its gradient has less noise: what is left is which texts the student
+# happens to write.
 #
 # ### Cut off, it leaks
 #
-# Between one token and the whole distribution there is a third way: the teacher's k likeliest tokens. A common shortcut sums
-# $q \log (q/p)$ over these k alone and drops the rest (verl's issue 7856 reports what becomes of such a training). In words:
-# *the student is charged only for what it does on k tokens, and can escape by moving its probability elsewhere.* The
-# derivative of $q \log(q/p)$ with respect to $q$ is $\log(q/p) + 1$. As long as the other tokens are free to take what these
-# k give away, it is zero not at $q = p$, but at $q = p/e$: **a perfect student is told to keep only 37% of what it had on the
-# k tokens.** Nothing says where the other 63% go. One more outcome, a *bucket* for all other tokens, repairs it (notebook 09):
+# Between one token and the whole distribution there is a third way: the teacher's k likeliest tokens. A common shortcut
+# sums $q \log (q/p)$ over these k alone and drops the rest. In words: *the student is charged only for what it does on
+# k tokens, and can escape by moving its probability elsewhere.* The derivative of $q \log(q/p)$ with respect to $q$ is
+# $\log(q/p) + 1$. As long as the other tokens are free to take what these k give away, it is zero not at $q = p$, but
+# at $q = p/e$: **a perfect student is told to keep only 37% of what it had on the k tokens.** Nothing says where the
+# other 63% go. One more outcome, a *bucket* for all other tokens, repairs it (notebook 09):
 
 # %%
 teacher_logits = 2 * torch.randn(1, 50, generator=torch.Generator().manual_seed(1))
@@ -277,9 +282,11 @@ for name, kind in (("with a bucket", dh.TopKTargets), ("cut off", on_policy.TopK
 # - *reverse KL, own text*: the student continues the opening itself, and learns the teacher's distribution at each of its
 #   own 48 tokens.
 #
-# Each way chose its own peak learning rate, 1e-4 or 3e-4, on openings of validation tales, where the better of two moments
-# (after 30 and after 60 steps) was chosen as well. **Predict first:** before, the teacher's perplexity of what the student
-# writes is 170. What is it after 60 steps on the tales, and what after 60 steps on its own text?
+# Each way chose its own peak learning rate, 1e-4 or 3e-4, and the better of two moments, after 30 or after 60 steps: by the
+# reverse KL on what the student writes after openings of validation tales. A seed sets the order of the tales and the
+# draws of the training; ± 95% is Student's interval of the difference seed by seed. **Predict first:** before, the
+# teacher's perplexity of what the student writes is 170. What is it after 60 steps on the tales, and what after 60 steps
+# on its own text?
 
 # %%
 order = list(on_policy.ARMS)
@@ -308,27 +315,47 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **60 more steps on the tales make it surer, not nearer.** The teacher's perplexity of what it writes falls from 170 to 85.
-#   But the distance on its own text stays where it was (0.92 before, 0.95 after). Its own perplexity of its text has
-#   fallen from 65 to 32, below the 36 that the teacher has of its own.
-# - **60 steps on its own text make it nearer, not surer.** Where its own writing leads, the distance falls from 0.92 to
-#   0.80; by the tales it does not. Yet the teacher's perplexity of its text stays at 181, in every seed far above what the
-#   tales give: 96 ± 36 more.
-# - Both pay on the tales, whose perplexity rises from 56 to 63 and 69.
+# By this judge the tales win, in every seed. But what does the judge see? The teacher's surprise at a word $y$ that the
+# student has drawn has two parts:
 #
-# On-policy training did exactly what its loss says, and the text got no better. Our reading: an odd beginning leaves the
-# teacher unsure, too, and the student learns to be as unsure as the teacher is *there*. What it draws next is as odd as
-# before. No gradient tells it to write another beginning, since the text is taken as given. MiniLLM counts a token's
+# $$-\log p(y) = \underbrace{-\log q(y)}_{\text{the student's own surprise}} + \underbrace{\log q(y) - \log
+# p(y)}_{\text{in the mean the distance}\;\mathrm{KL}(q\|p)}$$
+#
+# In words: *a teacher is surprised because the writer is unsure, or because the writer is another.* The logarithm of each
+# perplexity of the table is such a mean. **Predict first:** of which part have the tales taken something away?
+
+# %%
+parts = pd.concat([pd.DataFrame([began]).assign(arm="before"), results])
+parts = parts.assign(surprise=np.log(parts[on_policy.FIGURE].astype(float)), doubt=np.log(parts["own_perplexity"]))
+parts["distance"] = parts["surprise"] - parts["doubt"]
+parts.groupby("arm", sort=False)[["surprise", "doubt", "distance"]].agg(["mean", "std"]).round(2)
+
+# %% [markdown]
+# - **The tales made it surer, not nearer.** All that the teacher's surprise lost is the student's own doubt: it falls from
+#   4.17 to 3.46 nats, below the 3.58 that the teacher has of its own text. The distance stays where it was.
+# - **Its own text made it nearer, not surer.** Where its own writing leads, the distance falls from 0.97 to 0.78, and the
+#   doubt grows by as much or more. (The table's *KL on it* says 0.92 and 0.80: the same distance, from whole distributions
+#   instead of the drawn words alone.)
+# - On the tales both lose something: their perplexity rises from 56 to 63 and 69.
+#
+# So a lower perplexity is no better text by itself, and neither way made this student write well. Nor did noise at the
+# start explain the first table: the student can write now, and its own text still loses by that judge.
+#
+# Why surer? Reverse KL on the tales makes a student drop what the teacher finds unlikely; the first table has the same
+# effect, 117 against 214. Whether the *tales* or the *change of the loss* did it, a third way would have to tell, 60
+# further steps of forward KL. Sampling at a lower temperature makes any student surer for nothing. Why not surer? No
+# gradient tells the student to write another beginning, since the text is taken as given. MiniLLM counts a token's
 # consequences and mixes the teacher into the sampling, and the students of the table further below write well before they
-# start. Not measured here: sampling at a lower temperature, such a mixture, more steps. Both ways took the higher of their
-# two rates, so that more of it might go further. (The seconds were taken on a busy machine.)
+# start. None of these was measured here, and both ways took the higher of their two rates: a higher one might go further.
+# (The seconds were taken on a busy machine.)
 #
 # ### Who judges?
 #
 # The teacher's perplexity of what a student writes is easy to read, and easy to fool: a parrot that repeats the teacher's
-# likeliest word gets a *lower* perplexity than the teacher's own text. So validation chose the learning rate by another
-# judge, the **reverse KL on the student's own text**. It charges a student for being surer than its teacher, and only a
-# copy of the teacher gets 0. Exercise 10.2 builds an estimate of it. And then read what they write:
+# likeliest word gets a *lower* perplexity than the teacher's own text. So validation chose by the **distance on the
+# student's own text**. It charges a writer for being surer than the teacher, and only a copy of the teacher gets 0. It is
+# no perfect judge either: a parrot may still come out ahead of an honest, poor student (exercise 10.2), and the two ways
+# are judged on different texts. So read what they write:
 
 # %%
 opening = tokenizer.decode(windows.token_ids[2][: healing.OPENING])
@@ -340,13 +367,16 @@ for name, text in (
     print(f"{name}:\n   …{' '.join(text.split())[:200]}\n")
 
 # %% [markdown]
+# None of the three is a tale. The one that read the tales further makes the most of ordinary words; the one that wrote by
+# itself still invents words and symbols.
+#
 # ## What it is worth as a drafter
 #
 # A student need not replace its teacher. As a **drafter** it writes a few tokens ahead, the teacher reads them all in one
-# pass, and accepts each with the probability min(1, p/q). At the first refusal it draws a token itself, from what p has
-# above q. What comes out is distributed exactly as if the teacher had written it (*speculative decoding*, Leviathan et al.,
-# arXiv 2211.17192). How often is a draft accepted? In words: *as often as both distributions overlap.* In symbols, with the
-# *total variation* TV,
+# pass, and accepts each with the probability min(1, p/q). At the first refusal it draws a token itself, from the part
+# of p that lies above q. What comes out is distributed exactly as if the teacher had written it (*speculative
+# decoding*, Leviathan et al., arXiv 2211.17192). If all drafts are accepted, it adds one token as well. How often is a
+# draft accepted? In words: *as often as both distributions overlap.* In symbols, with the *total variation* TV,
 #
 # $$\sum_y q(y) \min\Big(1, \frac{p(y)}{q(y)}\Big) = \sum_y \min\big(p(y), q(y)\big) = 1 - \mathrm{TV}(p, q), \qquad
 # \mathrm{TV} = \tfrac12 \sum_y |p(y) - q(y)|.$$
@@ -365,8 +395,8 @@ for name, row in (("before", began), *mean.iterrows()):
     print(f"{name}: {1 - row['total_variation']:.0%} of the drafts accepted")
 
 # %% [markdown]
-# What on-policy training gains on its own text does not help here: drafts are accepted in 57% of the places
-# before and after the tales, and in 55% after its own text. A drafter reads text that the teacher has accepted, not its own.
+# What on-policy training gains on its own text does not help here: drafts are accepted in 57% of the places before and after
+# the tales, and in 55% after its own text. A drafter goes on from text that the teacher has accepted, not from its own.
 #
 # ## Where the field uses it
 #
@@ -378,11 +408,12 @@ for name, row in (("before", began), *mean.iterrows()):
 # | Thinking Machines ([Lu 2025](https://thinkingmachines.ai/blog/on-policy-distillation/)) | sampled-token reverse KL, as derived above | AIME '24: 60% → 70% in about 150 steps |
 #
 # All of them start from a student that can already do something. Where on-policy runs fail, a cold start by off-policy
-# distillation recovers them (Li et al., arXiv 2604.13016). That is the order of this page: heal first, write afterwards.
+# distillation recovers them, say Li et al. (arXiv 2604.13016). That was the order of this page, and for ten layers that
+# write as badly as ours it was not enough.
 #
 # ## Exercises
 #
-# ### Exercise 10.1 · Find the bug: a loss of draws that teaches nothing (★★★, 15 min)
+# ### Exercise 10.1 · Find the bug: a loss of draws that teaches nothing (★★, 8 min)
 #
 # A teacher *scores* what a student wrote: one log-probability for each token. The mean of $\log q(y) - \log p(y)$ over the
 # student's draws $y$ is the reverse KL, so the function below has the right value. But its mean gradient over all draws is 0.
@@ -426,22 +457,22 @@ def drawn_loss(student_logits, teacher_log_prob, drawn):
 check("10.1", drawn_loss)
 
 # %% [markdown]
-# ### Exercise 10.2 · Find the fault: the judge that a parrot fools (★★, 10 min)
+# ### Exercise 10.2 · Can the parrot win? (★★, 12 min)
 #
-# A parrot always writes the teacher's likeliest word. The cell below asks the usual judge, the teacher's perplexity of what
-# is written, about the parrot and about the teacher's own text. The parrot wins. Write `distance_on_own_text`, an unbiased
-# estimate of the reverse KL from the same written tokens: 0 for the teacher's own text, above 0 for the parrot's. `log_q`
-# and `log_p` are what the writer and the teacher gave to each token that was written, (tokens,). Return one number.
+# A parrot always writes the teacher's likeliest word, with probability 1. By the teacher's perplexity it beats the teacher
+# itself: the cell below shows it. The judge of this page, the reverse KL from the teacher, never puts it before the
+# teacher. But before a poor student? Write `parrot_wins`: the share of the places at which the parrot's reverse KL is below
+# the student's. The KL is that of whole distributions, no estimate.
 #
 # <details><summary>Hint 1</summary>
 #
-# The parrot's $\log q$ is 0 for every token: it is sure. The teacher's is not.
+# The parrot's distribution is 1 at one word and 0 elsewhere, and 0 log 0 is 0. One term of its KL is left. Which?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# The first formula of *How little the teacher has to say* is a mean over the writer's own draws, and these are such draws.
+# The parrot's KL is $-\log \max_y p(y)$. The student's is $\sum_y q(y)\,(\log q(y) - \log p(y))$, one number for each place.
 #
 # </details>
 #
@@ -449,23 +480,23 @@ check("10.1", drawn_loss)
 
 
 # %%
-def faulty_judge(log_q, log_p):
+def perplexity(log_p):
     return (-log_p.mean()).exp()
 
 
 p = TEACHER_LOGITS.softmax(-1)
 parrot = torch.zeros(1000, dtype=torch.long)  # "forest", a thousand times
 teachers_own = torch.multinomial(p, 1000, replacement=True, generator=torch.Generator().manual_seed(2))
-print(f"the parrot: {faulty_judge(torch.zeros(1000), p.log()[parrot]):.2f}")
-print(f"the teacher's own text: {faulty_judge(p.log()[teachers_own], p.log()[teachers_own]):.2f}")
+print(f"the teacher's perplexity of the parrot's text: {perplexity(p.log()[parrot]):.2f}")
+print(f"the teacher's own text: {perplexity(p.log()[teachers_own]):.2f}")
 
 
-def distance_on_own_text(log_q, log_p):
-    """A scalar, in nats a token. log_q, log_p: the writer's and the teacher's log-probabilities, (tokens,)."""
+def parrot_wins(student_logits, teacher_logits):
+    """A share, from 0 to 1. Both logits: (places, vocabulary)."""
     ...
 
 
-check("10.2", distance_on_own_text)
+check("10.2", parrot_wins)
 
 # %% [markdown]
 # ### Exercise 10.3 · Tokens for a call (★★, 10 min)
@@ -473,7 +504,8 @@ check("10.2", distance_on_own_text)
 # A drafter writes a few tokens ahead; the further ahead, the rarer it is right. `acceptances` are the probabilities with
 # which its first, second, … draft is accepted, provided that those before it were. The first refused draft ends the call.
 # The teacher adds one token of its own in any case: in place of the refused draft, or after the last one. Return the
-# expected number of tokens that come out of a call. How many is it if every acceptance is that of our student?
+# expected number of tokens that come out of a call. Then try it: what do four drafts bring if each is accepted as often as
+# our student's, 57%, and what would a fifth one add?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -517,10 +549,10 @@ for name in order:
     )
 
 # %% [markdown]
-# **It depends on who judges, and both judges are right.** If the teacher's perplexity of the text counts, read the tales
-# further, by reverse KL: 85 instead of 170, and instead of 181 for the student that wrote itself. If the distance from the
-# teacher counts where the student's own writing leads, let it write: 0.80 nats instead of 0.92, which no tale brought down.
-# For ten layers that write as badly as ours, the first is worth more.
+# **Neither made it write well, and the usual judge does not see the difference.** By the teacher's perplexity the tales win,
+# 85 against 181. They made the student surer of what it writes, and no nearer to its teacher. Its own text brought it nearer
+# where its own writing leads, 0.80 nats instead of 0.92, and left it as unsure as before. You notice it by taking the
+# surprise apart, and by reading.
 #
 # ## Summary
 #
@@ -528,14 +560,14 @@ for name in order:
 # - On-policy: the student writes, the teacher comments on each token, and no gradient goes through the sampling.
 # - The reverse KL is a mean over the student's draws, so one log-probability of the teacher for each token is enough.
 # - The reverse KL over the top k alone has its minimum at p/e: keep a bucket for the rest.
-# - Here it brought the student nearer to the teacher on its own text, and left that text as surprising as before.
+# - A teacher's surprise at a text is the writer's doubt plus its distance from the teacher. Look at both: here on-policy
+#   training lessened the distance alone, and the tales, by reverse KL, the doubt alone.
 #
 # **References.** Agarwal et al. 2023, *GKD*, [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) ·
 # Gu et al. 2023, *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) ·
 # Qwen Team 2025, *Qwen3*, [arXiv 2505.09388](https://arxiv.org/abs/2505.09388) ·
 # Lu and Thinking Machines Lab 2025, [*On-Policy Distillation*](https://thinkingmachines.ai/blog/on-policy-distillation/) ·
 # Leviathan et al. 2022, [arXiv 2211.17192](https://arxiv.org/abs/2211.17192) ·
-# Men et al. 2024, *ShortGPT*, [arXiv 2403.03853](https://arxiv.org/abs/2403.03853) ·
 # He et al. 2021, [arXiv 1905.10617](https://arxiv.org/abs/1905.10617) ·
 # Arora et al. 2022, [arXiv 2204.01171](https://arxiv.org/abs/2204.01171) ·
 # Li et al. 2026, [arXiv 2604.13016](https://arxiv.org/abs/2604.13016).

@@ -10,9 +10,6 @@ from distill_helpers.course.folders import SOURCES, notebook_names
 CLAIMS = [
     ("00_start_here", "1,500 → 150 dollars", r"0\.003"),
     ("00_start_here", "30 times cheaper", "different ratios"),
-    ("01_dark_knowledge", "DistilBERT.*97%.*40%", "right"),
-    ("01_dark_knowledge", "TinyBERT.*large", "BERT-.?base"),
-    ("01_dark_knowledge", "Mistral 7B", "no teacher"),
     ("01_dark_knowledge", r"0\.62 confident", r"0\.9865"),
     ("01_dark_knowledge", "3–8%", "no source"),
     ("01_dark_knowledge", "consistently", "too strong"),

@@ -166,6 +166,18 @@ def test_an_arm_at_the_end_of_its_grid_is_named(log):
     assert edge_note(inside) == ""
 
 
+@pytest.mark.parametrize("length", ["epochs", "max_steps"])
+def test_a_length_has_one_edge_the_longest_training_that_ends_best(log, length):
+    def train(arm, seed, **setting):
+        (steps,) = setting.values()
+        curve = {"short": (0.9, 0.1), "early": (0.8, 0.5), "late": (0.8, steps / 10)}[arm]
+        return Trained([0.1 * steps * value for value in curve], lambda: {"accuracy": 0.5}, {"steps": steps})
+
+    compare_arms("toy", ("short", "early", "late"), {length: (2, 9)}, train, seeds=(0, 1))
+    assert set(chosen_settings(log())[length]) == {9}
+    assert at_the_edge(log()) == ["late"]
+
+
 #: What a training may spend. Any other figure in a line of the choice would have been measured on test items.
 BUDGETS = {
     "images",

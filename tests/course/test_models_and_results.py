@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import distill_helpers as dh
-from distill_helpers.course import recipes
+from distill_helpers.course import recipes, tasks
 from distill_helpers.course.results import (
     BASELINE,
     BEST,
@@ -22,7 +22,7 @@ from distill_helpers.course.results import (
     read_timing,
     summary,
 )
-from distill_helpers.course.tasks import Recipe, get_task
+from distill_helpers.course.tasks import Recipe, Variant, get_task
 from distill_helpers.models.loading import COURSE_MODELS
 
 TASKS = ["help-desk", "banking77"]
@@ -33,7 +33,12 @@ def desk() -> dh.TextSplits:
     return dh.load_help_desk()
 
 
-@pytest.mark.parametrize("name", [pytest.param("help-desk-teacher", marks=pytest.mark.slow), "help-desk-student"])
+TEACHERS = ["help-desk-teacher", "tuned-help-desk-teacher"]
+
+
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in TEACHERS), "help-desk-student"]
+)
 def test_a_shipped_model_is_as_good_as_its_manifest_says(name: str, desk: dh.TextSplits) -> None:
     start = time.perf_counter()
     model = dh.load_course_model(name, device="cpu")
@@ -53,7 +58,8 @@ def test_manifests_say_how_to_make_the_models_again() -> None:
 
 
 def test_the_teacher_ships_as_a_small_adapter_and_no_file_is_a_pickle() -> None:
-    assert sum(p.stat().st_size for p in (COURSE_MODELS / "help-desk-teacher").iterdir()) <= 5 * 2**20
+    for name in TEACHERS:
+        assert sum(path.stat().st_size for path in (COURSE_MODELS / name).iterdir()) <= 5 * 2**20
     for path in COURSE_MODELS.rglob("*"):
         assert path.suffix not in (".bin", ".pt", ".pth", ".pkl", ".pickle")
 
@@ -141,18 +147,25 @@ def test_a_clone_with_a_whole_log_keeps_its_timing(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "help-desk.jsonl").read_text() == (RESULTS / "help-desk.jsonl").read_text()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("with_transfer", [False, True])
-def test_a_teacher_learns_from_messages_and_from_windows_that_have_a_queue(
-    desk: dh.TextSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_transfer: bool
-) -> None:
-    few = dh.TextSplits(
-        desk.train.subset(range(24)),
+FEW_TRAIN, FEW_WINDOWS, WITHOUT_QUEUE = 24, 20, 4
+
+
+@pytest.fixture
+def few(desk: dh.TextSplits) -> dh.TextSplits:
+    """A few messages and windows; of the windows, four with no queue."""
+    n_windows = FEW_WINDOWS + WITHOUT_QUEUE
+    return dh.TextSplits(
+        desk.train.subset(range(FEW_TRAIN)),
         desk.validation.subset(range(16)),
         desk.test,
-        desk.transfer[:24],
-        (*desk.transfer_labels[:20], *(dh.IGNORE_INDEX,) * 4),
+        desk.transfer[:n_windows],
+        (*desk.transfer_labels[:FEW_WINDOWS], *(dh.IGNORE_INDEX,) * WITHOUT_QUEUE),
     )
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[dh.DistillationDataset]:
+    """The training texts of the trainings of `recipes`."""
     read = []
 
     def train(student: dh.TextClassifier, data: dh.DistillationDataset, *rest: object, **options: object) -> object:
@@ -161,11 +174,45 @@ def test_a_teacher_learns_from_messages_and_from_windows_that_have_a_queue(
 
     recipes_train = recipes.train_student_with_distillation
     monkeypatch.setattr(recipes, "train_student_with_distillation", train)
+    return read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["hard", "teacher's choice", "soft"])
+@pytest.mark.parametrize("transfer", [False, True])
+def test_every_kind_of_labels_has_the_same_texts(
+    few: dh.TextSplits,
+    read: list[dh.DistillationDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: str,
+    transfer: bool,
+) -> None:
+    monkeypatch.setattr(tasks, "WORK", tmp_path)
+    task = replace(get_task("tuned-help-desk"), load=lambda: few, vocab_size=300, hidden_size=16)
+    recipe = Recipe(3, 1e-3, batch_size=8)
+    result = recipes.train_student(
+        task, Variant(labels, transfer=transfer), 0, tmp_path / "run", recipe=recipe, labelling_progress=False
+    )
+    assert len(result.history) == 3
+    (data,) = read
+    texts = few.train.texts + list(few.transfer[:FEW_WINDOWS] if transfer else ())
+    assert len(data) == len(texts)
+    own = few.train.labels + list(few.transfer_labels[:FEW_WINDOWS] if transfer else ())
+    expected = task.teacher_logits(texts, progress=False).argmax(-1).tolist() if labels == "teacher's choice" else own
+    assert [int(data[row]["labels"]) for row in range(len(data))] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_transfer", [False, True])
+def test_a_teacher_learns_from_messages_and_from_windows_that_have_a_queue(
+    few: dh.TextSplits, read: list[dh.DistillationDataset], tmp_path: Path, with_transfer: bool
+) -> None:
     task = replace(get_task("help-desk"), load=lambda: few)
     result = recipes.fit_teacher(
         task, Recipe(1, 1e-3, batch_size=8), 0, tmp_path, lora_rank=4, with_transfer=with_transfer
     )
-    assert [len(data) for data in read] == [44 if with_transfer else 24]
+    assert [len(data) for data in read] == [FEW_TRAIN + FEW_WINDOWS if with_transfer else FEW_TRAIN]
     assert result.history["eval_accuracy"].between(0, 1).all()
     trained = {name for name, weights in result.model.named_parameters() if weights.requires_grad}
     assert any("lora_" in name for name in trained)

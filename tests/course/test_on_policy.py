@@ -97,23 +97,28 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     column = {name: table[name] for name in table}
     written, kl, of_own = column["mean"], column["KL on it"], column["own perplexity of it"]
     began = log[log["phase"] == START].iloc[0]
+    parts = log.fillna({"arm": START}).assign(
+        surprise=np.log(log["written_perplexity"].astype(float)), doubt=np.log(log["own_perplexity"].astype(float))
+    )
+    means = parts[parts["phase"] != "choice"].groupby("arm")[["surprise", "doubt"]].mean()
+    doubt, distance = means["doubt"], means["surprise"] - means["doubt"]
+    of_teacher = np.log(healing.summary().loc["teacher", "teacher's perplexity of what it writes"])
     first, last = (np.mean(began["written_kl_by_place"][part]) for part in (slice(8), slice(-8, None)))
     for passage in (
         f"from {first:.2f} nats over the first eight tokens to {last:.2f} over the last eight",
         f"in the mean it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
         f"perplexity of what it writes is {of_own[START]:.0f};",
-        f"falls from {written[START]:.0f} to {written[tales]:.0f}.",
-        f"({kl[START]:.2f} before, {kl[tales]:.2f} after)",
-        f"fallen from {of_own[START]:.0f} to {of_own[tales]:.0f}, below",
-        f"the distance falls from {kl[START]:.2f} to {kl[own]:.2f};",
-        f"stays at {written[own]:.0f}, in every seed",
-        f"{column['difference'][own]:.0f} ± {column['± 95%'][own]:.0f} more",
+        f"doubt: it falls from {doubt[START]:.2f} to {doubt[tales]:.2f} nats, below the {of_teacher:.2f} that",
+        f"the distance falls from {distance[START]:.2f} to {distance[own]:.2f}, and",
+        f"*KL on it* says {kl[START]:.2f} and {kl[own]:.2f}:",
         "rises from {:.0f} to {:.0f} and {:.0f}".format(*column["tales' perplexity"]),
         "in {0:.0f}% of the places before and after the tales, and in {2:.0f}%".format(*column["drafts accepted %"]),
-        f"{written[tales]:.0f} instead of {written[START]:.0f}, and instead of {written[own]:.0f}",
+        f"the tales win, {written[tales]:.0f} against {written[own]:.0f}",
         f"{kl[own]:.2f} nats instead of {kl[START]:.2f}",
     ):
         assert passage in page, passage
+    assert distance[tales] == pytest.approx(distance[START], abs=0.02), "the page: the distance stays where it was"
+    assert doubt[own] - doubt[START] >= distance[START] - distance[own], "the page: the doubt grows by as much or more"
     assert round(column["drafts accepted %"][START]) == round(column["drafts accepted %"][tales])
     assert column["won"][own] == "0 of 5"
     assert set(log[log["phase"] == "result"]["learning_rate"]) == {max(on_policy.LEARNING_RATES)}

@@ -85,44 +85,78 @@ def _bits_received(attempt: Attempt) -> str:
     return "the doubt before minus the doubt left. A label that misleads gives negative bits; its entropy hides this"
 
 
-def _errors_by_bias(attempt: Attempt) -> str:
-    logits = torch.tensor(
-        [[1, 0, -2], [0, 1, 0.5], [0.2, 1.5, 1], [3, 0, 0], [0.2, 1, 1.3], [0, 0.3, 0.1], [2, 0, 0.5]]
-    )
-    labels, digit, biases = torch.tensor([0, 2, 2, 2, 2, 1, 0]), 2, (1.0, 0.0, 2.0)
+def _corrected_errors(attempt: Attempt) -> str:
+    biases, digit = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0), 2
+    draws = (torch.Generator().manual_seed(seed) for seed in (5, 6))
+    validation, test = (_without_a_digit(90, digit, generator) for generator in draws)
+    n_test = 70  # another number of images than for validation
+    test = (test[0][:n_test], test[1][:n_test])
 
-    def table(rows: list[Tensor]) -> Tensor:
-        missing = labels == digit
-        return torch.tensor(
-            [[error_count(z[missing], labels[missing]), error_count(z[~missing], labels[~missing])] for z in rows]
-        )
+    def errors(part: tuple[Tensor, Tensor], bias: float) -> int:
+        return error_count(raise_bias(part[0], (digit,), bias), part[1])
 
-    right = table([raise_bias(logits, (digit,), bias) for bias in biases])
-    given = logits.clone()
-    got = attempt(given, labels.clone(), digit, biases)
-    if not torch.equal(given, logits):
+    def answer(bias: float) -> Tensor:
+        return torch.tensor([bias, errors(test, bias)]).double()
+
+    def on(part: tuple[Tensor, Tensor], wanted: bool) -> float:
+        """The bias that is best on the digit alone, or on the others alone."""
+        return min(biases, key=lambda bias: _on_group(part, digit, bias, wanted))
+
+    best = min(biases, key=lambda bias: errors(validation, bias))  # of equal ones the first, which is the smallest
+    right = answer(best)
+    given = validation[0].clone(), test[0].clone()
+    got = attempt((given[0], validation[1].clone()), (given[1], test[1].clone()), digit, biases)
+    if not (torch.equal(given[0], validation[0]) and torch.equal(given[1], test[0])):
         raise Wrong("your function changes the logits that it was given, so the biases add up; work on a clone")
+    if isinstance(got, tuple | list):
+        got = torch.stack([torch.as_tensor(value).double() for value in got])
     compare(
         got,
         right,
         {
-            "the biases add up; start from the given logits each time": table(
-                [raise_bias(logits, (digit,), sum(biases[: i + 1])) for i in range(len(biases))]
+            "the test images chose: their errors flatter, since the bias was chosen for having few of them": answer(
+                min(biases, key=lambda bias: errors(test, bias))
             ),
-            "a bias on every class changes nothing; raise the one digit only": table([logits] * len(biases)),
-            "that lowers the digit's logit": table([raise_bias(logits, (digit,), -bias) for bias in biases]),
-            "first the errors on the digit, then those on the others": right.flip(1),
-            "the second column is for the other digits, without the missing one": torch.stack(
-                [right[:, 0], right.sum(1)], dim=1
+            "that bias leaves the fewest errors on the digit, and many on the others: count all images": answer(
+                on(validation, True)
+            ),
+            "that bias leaves the fewest errors on the other digits, which is what no bias does: count all images": (
+                answer(on(validation, False))
+            ),
+            "report the errors on the test images, not those on validation that chose": torch.tensor(
+                [best, errors(validation, best)]
+            ),
+            "the errors are a number of images, not a share": torch.tensor([best, errors(test, best) / n_test]),
+            "raise the one digit only: a bias on every class changes nothing": answer(0.0),
+            "that lowers the digit's logit": torch.tensor([best, errors(test, -best)]),
+            "the first number is the bias itself, not its place in the list": torch.tensor(
+                [biases.index(best), errors(test, best)]
             ),
         },
     )
-    return "the errors on the digit fall, the errors on the others rise: a bias moves the border, it adds no knowledge"
+    return (
+        "validation chooses, test reports: here the best bias for the test images is another one, and reporting its"
+        " errors would flatter"
+    )
+
+
+def _on_group(part: tuple[Tensor, Tensor], digit: int, bias: float, wanted: bool) -> int:
+    logits, labels = part
+    group = (labels == digit) == wanted
+    return error_count(raise_bias(logits[group], (digit,), bias), labels[group])
+
+
+def _without_a_digit(n: int, digit: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Logits (n, 3) of a student that hardly ever says `digit`, and labels."""
+    labels = torch.randint(3, (n,), generator=generator)
+    logits = torch.randn(n, 3, generator=generator) + 1.5 * torch.nn.functional.one_hot(labels, 3)
+    logits[:, digit] -= 1.5
+    return logits, labels
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
     "1": _runner_up_rate,
     "2": _unsoften,
     "3": _bits_received,
-    "4": _errors_by_bias,
+    "4": _corrected_errors,
 }

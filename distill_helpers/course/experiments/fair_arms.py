@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 #: What a grid may vary, by the names that a log has for them.
-TUNED = ("learning_rate", "epochs", "batch_size", "weight_decay", "temperature", "alpha")
+TUNED = ("learning_rate", "epochs", "max_steps", "batch_size", "weight_decay", "temperature", "alpha")
+#: Of these, the lengths of a training. An arm has one of them in its grid.
+_LENGTHS = ("epochs", "max_steps")
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _grid_names(choices: pd.DataFrame) -> list[str]:
 def at_the_edge(log: pd.DataFrame) -> list[str]:
     """Name the arms that chose the end of a range in most runs: more of it might be better still.
 
-    The ends are the grid's lowest and highest value of a setting (of the epochs the highest alone, since the best epoch
+    The ends are the grid's lowest and highest value of a setting (of the length the highest alone, since the best epoch
     of a training may come early), and the last epoch of the longest training.
     """
     choices, results = (log[log["phase"] == phase] for phase in ("choice", "result"))
@@ -173,10 +175,12 @@ def at_the_edge(log: pd.DataFrame) -> list[str]:
         runs = results[results["arm"] == arm]
         settings = chosen.loc[arm]
         last = (runs["best_epoch"] == _lengths(runs)).to_numpy()
-        ends = [last & (settings["epochs"] == choices["epochs"].max()).to_numpy() if "epochs" in settings else last]
-        for name in settings.columns:
+        for length in settings.columns.intersection(_LENGTHS):
+            last = last & (settings[length] == choices[length].max()).to_numpy()
+        ends = [last]
+        for name in settings.columns.difference(_LENGTHS):
             lowest, highest = choices[name].min(), choices[name].max()
-            if name != "epochs" and lowest < highest:
+            if lowest < highest:
                 ends.append(settings[name].isin([lowest, highest]).to_numpy())
         if any(end.mean() > 0.5 for end in ends):
             named.append(str(arm))

@@ -26,7 +26,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.logs import bits, digits_of, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.tasks import Task, get_task
 from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.models.loading import base_encoder_path
@@ -104,7 +104,7 @@ def run(features: str, labels: str, text: str) -> dict[str, float | str]:
         "validation": tried[chosen],
         "tried": " ".join(f"{tried[c]:.4f}" for c in GRID),
         "accuracy": float(right.mean()),
-        "right": np.packbits(right).tobytes().hex(),
+        "right": digits_of(right),
         "seconds": round(time.perf_counter() - start),
     }
 
@@ -122,7 +122,7 @@ def summary() -> pd.DataFrame:
                 (row,) = log[(log["features"] == features) & (log["labels"] == labels) & (log["text"] == text)].to_dict(
                     "records"
                 )
-                right = _right(row["right"])
+                right = bits(row["right"], len(_task().data.test))
                 if (text, labels) == (TEXTS[0], LABELS[0]):
                     first = right
                 gain = right - first
@@ -136,11 +136,6 @@ def summary() -> pd.DataFrame:
                     "seconds": row["seconds"],
                 }
     return pd.DataFrame.from_dict(lines, orient="index")
-
-
-def _right(digits: str) -> np.ndarray:
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
-    return bits[: len(_task().data.test)].astype(float)
 
 
 def main() -> None:

@@ -2,9 +2,13 @@
 
     python -m distill_helpers.course.experiments.teacher_choice
 
-Each kind is trained at two learning rates, from the training messages and the queues of their senders. The accuracy on
-the validation messages chooses the learning rate and the best epoch. The test messages are answered by the chosen
-teacher of each kind, and choose nothing.
+Each kind is trained at two learning rates, from the training messages and the queues of their senders, or from these
+and the windows, which inherit the queues. The accuracy on the validation messages chooses the learning rate and the
+best epoch. The test messages are answered by the chosen teacher of each kind, and choose nothing.
+
+The teacher that ships is made from the second kind. By validation the first is three messages of 400 ahead, which says
+nothing, and on another processor the same training ends at 84.5% of the validation messages instead of 86.5%; that of
+the second kind ends as it does here.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.logs import digits_of, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.recipes import fit_teacher
 from distill_helpers.course.tasks import WORK, Recipe, Task, get_task
 from distill_helpers.targets.logits import precompute_teacher_logits
@@ -49,6 +53,8 @@ class Kind(NamedTuple):
 KINDS = {
     "adapter, messages": Kind(16, False, 5, (1e-3, 2e-3)),
     "every weight, messages": Kind(None, False, 5, (1e-4, 3e-4)),
+    "adapter, messages and windows": Kind(16, True, 1, (1e-3, 2e-3)),
+    "every weight, messages and windows": Kind(None, True, 1, (1e-4, 3e-4)),
 }
 
 
@@ -99,8 +105,18 @@ def _chosen(phase: str, kind: str) -> dict[str, Any]:
     return {
         "learning_rate": learning_rate,
         "accuracy": float(right.mean()),
-        "right": np.packbits(right).tobytes().hex(),
+        "right": digits_of(right),
     }
+
+
+def _shipped(phase: str) -> dict[str, Any]:
+    """The teacher that ships, cut to an adapter: `validation`, `accuracy` and `right`."""
+    task = get_task("tuned-help-desk")
+    figures: dict[str, Any] = {}
+    for name, part in (("validation", task.data.validation), ("accuracy", task.data.test)):
+        right = task.teacher_logits(part.texts, progress=False).argmax(dim=-1).numpy() == np.array(part.labels)
+        figures[name] = float(right.mean())
+    return {**figures, "right": digits_of(right)}
 
 
 def _best(log: pd.DataFrame, kind: str) -> pd.Series:
@@ -109,7 +125,7 @@ def _best(log: pd.DataFrame, kind: str) -> pd.Series:
 
 
 def summary() -> pd.DataFrame:
-    """Make the table: a row for each kind of teacher.
+    """Make the table: a row for each kind of teacher, and one for the teacher that ships.
 
     The `± 95%` of the test accuracy is 1.96 standard errors over the test messages.
     """
@@ -127,10 +143,20 @@ def summary() -> pd.DataFrame:
             "best epoch": f"{best['best_epoch']:.0f} of {how.epochs}",
             "validation %": 100 * best["validation"],
             "accuracy %": 100 * accuracy,
-            "± 95%": 196 * math.sqrt(accuracy * (1 - accuracy) / len(_task().data.test)),
+            "± 95%": _half_width(accuracy),
             "seconds": tried["seconds"].sum(),
         }
+    (shipped,) = log[log["phase"] == "shipped"].to_dict("records")
+    lines[f"that ships: the second, its change cut to rank {get_task('tuned-help-desk').cut_to_rank}"] = {
+        "validation %": 100 * shipped["validation"],
+        "accuracy %": 100 * shipped["accuracy"],
+        "± 95%": _half_width(shipped["accuracy"]),
+    }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _half_width(accuracy: float) -> float:
+    return 196 * math.sqrt(accuracy * (1 - accuracy) / len(_task().data.test))
 
 
 def main() -> None:
@@ -142,6 +168,7 @@ def main() -> None:
     ]
     run_missing(LOG, candidates, candidate)
     run_missing(LOG, [{"phase": "chosen", "kind": kind} for kind in KINDS], _chosen)
+    run_missing(LOG, [{"phase": "shipped"}], _shipped)
     write_table(LOG, markdown_table(summary(), ("", ",.0f", "g", "", "", ".1f", ".1f", ".1f", ",.0f")))
 
 

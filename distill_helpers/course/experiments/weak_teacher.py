@@ -11,6 +11,7 @@ see true labels.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -157,11 +158,10 @@ def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
             ([answers.texts[row] for row in targets.rows], targets.labels.tolist(), targets.logits),
             validation_logits,
             DistillationConfig(temperature=task.temperature, alpha=targets.alpha),
-            recipe,
+            # So many epochs that the steps are as many as with all messages.
+            replace(recipe, epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows))),
             seed,
             scratch,
-            # So many that the steps are as many as with all messages.
-            epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows)),
         ).classifier
     return student, targets
 

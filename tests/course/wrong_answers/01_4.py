@@ -1,60 +1,60 @@
-import torch
+def _errors(logits, labels, digit, bias, group=None):
+    raised = logits.clone()
+    raised[:, digit] += bias
+    wrong = raised.argmax(dim=-1) != labels
+    if group is not None:
+        wrong = wrong[(labels == digit) == group]
+    return int(wrong.sum())
 
 
-def _count(logits, labels, digit):
-    wrong = logits.argmax(dim=-1) != labels
-    return [wrong[labels == digit].sum(), wrong[labels != digit].sum()]
-
-
-def in_place(logits, labels, digit, biases):
+def in_place(validation, test, digit, biases):
     """changes the logits that it was given"""
-    rows = []
+    counts = []
     for bias in biases:
-        logits[:, digit] += bias
-        rows.append(_count(logits, labels, digit))
-    return torch.tensor(rows)
+        validation[0][:, digit] += bias
+        counts.append(int((validation[0].argmax(-1) != validation[1]).sum()))
+    best = biases[counts.index(min(counts))]
+    return best, _errors(*test, digit, best)
 
 
-def piled_up(logits, labels, digit, biases):
-    """start from the given logits each time"""
-    rows, raised = [], logits.clone()
-    for bias in biases:
-        raised[:, digit] += bias
-        rows.append(_count(raised, labels, digit))
-    return torch.tensor(rows)
+def chosen_on_test(validation, test, digit, biases):
+    """the test images chose"""
+    best = min(biases, key=lambda bias: _errors(*test, digit, bias))
+    return best, _errors(*test, digit, best)
 
 
-def every_class(logits, labels, digit, biases):
-    """raise the one digit only"""
-    return torch.tensor([_count(logits + bias, labels, digit) for bias in biases])
+def on_the_digit_alone(validation, test, digit, biases):
+    """and many on the others"""
+    best = min(biases, key=lambda bias: _errors(*validation, digit, bias, group=True))
+    return best, _errors(*test, digit, best)
 
 
-def lowered(logits, labels, digit, biases):
+def on_the_others_alone(validation, test, digit, biases):
+    """fewest errors on the other digits"""
+    best = min(biases, key=lambda bias: _errors(*validation, digit, bias, group=False))
+    return best, _errors(*test, digit, best)
+
+
+def reported_on_validation(validation, test, digit, biases):
+    """report the errors on the test images"""
+    best = min(biases, key=lambda bias: _errors(*validation, digit, bias))
+    return best, _errors(*validation, digit, best)
+
+
+def a_share(validation, test, digit, biases):
+    """not a share"""
+    best = min(biases, key=lambda bias: _errors(*validation, digit, bias))
+    return best, _errors(*test, digit, best) / len(test[1])
+
+
+def lowered(validation, test, digit, biases):
     """lowers the digit's logit"""
-    rows = []
-    for bias in biases:
-        raised = logits.clone()
-        raised[:, digit] -= bias
-        rows.append(_count(raised, labels, digit))
-    return torch.tensor(rows)
+    best = min(biases, key=lambda bias: _errors(*validation, digit, bias))
+    return best, _errors(*test, digit, -best)
 
 
-def columns_swapped(logits, labels, digit, biases):
-    """first the errors on the digit"""
-    rows = []
-    for bias in biases:
-        raised = logits.clone()
-        raised[:, digit] += bias
-        rows.append(_count(raised, labels, digit)[::-1])
-    return torch.tensor(rows)
-
-
-def all_errors_in_the_second_column(logits, labels, digit, biases):
-    """without the missing one"""
-    rows = []
-    for bias in biases:
-        raised = logits.clone()
-        raised[:, digit] += bias
-        on_digit, on_others = _count(raised, labels, digit)
-        rows.append([on_digit, on_digit + on_others])
-    return torch.tensor(rows)
+def its_place(validation, test, digit, biases):
+    """not its place in the list"""
+    counts = [_errors(*validation, digit, bias) for bias in biases]
+    best = counts.index(min(counts))
+    return best, _errors(*test, digit, biases[best])

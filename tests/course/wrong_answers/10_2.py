@@ -1,63 +1,55 @@
-def as_given(log_q, log_p):
-    """the judge that the parrot fools"""
-    return -log_p.mean()
+def _logs(student_logits, teacher_logits):
+    return student_logits.log_softmax(-1), teacher_logits.log_softmax(-1)
 
 
-def perplexity(log_q, log_p):
-    """the teacher's perplexity of the text"""
-    return (-log_p.mean()).exp()
+def _reverse_kl(log_q, log_p):
+    return (log_q.exp() * (log_q - log_p)).sum(-1)
 
 
-def own_surprise(log_q, log_p):
-    """the teacher has no say"""
-    return -log_q.mean()
+def the_student_wins(student_logits, teacher_logits):
+    """the share that the student wins"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (_reverse_kl(log_q, log_p) < -log_p.max(-1).values).double().mean()
 
 
-def upside_down(log_q, log_p):
-    """the sign"""
-    return (log_p - log_q).mean()
+def forward(student_logits, teacher_logits):
+    """that is the forward KL of the student"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (-log_p.max(-1).values < (log_p.exp() * (log_p - log_q)).sum(-1)).double().mean()
 
 
-def as_a_factor(log_q, log_p):
-    """without the exponential"""
-    return (log_q - log_p).mean().exp()
+def own_parrot(student_logits, teacher_logits):
+    """it has to be the teacher's"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    word = log_q.argmax(-1, keepdim=True)
+    return (-log_p.gather(1, word)[:, 0] < _reverse_kl(log_q, log_p)).double().mean()
 
 
-def a_sum(log_q, log_p):
-    """not their sum"""
-    return (log_q - log_p).sum()
+def cross_entropy(student_logits, teacher_logits):
+    """subtract its entropy"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (-log_p.max(-1).values < -(log_q.exp() * log_p).sum(-1)).double().mean()
 
 
-def absolute(log_q, log_p):
-    """no absolute values"""
-    return (log_q - log_p).abs().mean()
+def probability(student_logits, teacher_logits):
+    """not that probability"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (log_p.exp().max(-1).values < _reverse_kl(log_q, log_p)).double().mean()
 
 
-def cut_off(log_q, log_p):
-    """cutting negative tokens off"""
-    return (log_q - log_p).clamp(min=0).mean()
+def of_the_means(student_logits, teacher_logits):
+    """compare at each place first"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (-log_p.max(-1).values.mean() < _reverse_kl(log_q, log_p).mean()).double()
 
 
-def squares(log_q, log_p):
-    """squares are another measure"""
-    return ((log_q - log_p) ** 2).mean()
+def mean_over_words(student_logits, teacher_logits):
+    """a sum over the words"""
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (-log_p.max(-1).values < (log_q.exp() * (log_q - log_p)).mean(-1)).double().mean()
 
 
-def probabilities(log_q, log_p):
-    """take logarithms"""
-    return (log_q.exp() - log_p.exp()).mean()
-
-
-def for_each_token(log_q, log_p):
+def at_each_place(student_logits, teacher_logits):
     """the shape is"""
-    return log_q - log_p
-
-
-def never_below_0(log_q, log_p):
-    """do not cut it off"""
-    return (log_q - log_p).mean().clamp(min=0)
-
-
-def absolute_in_the_end(log_q, log_p):
-    """take no absolute value of it"""
-    return (log_q - log_p).mean().abs()
+    log_q, log_p = _logs(student_logits, teacher_logits)
+    return (-log_p.max(-1).values < _reverse_kl(log_q, log_p)).double()

@@ -1,0 +1,139 @@
+"""What more text and the teacher's labels are worth to a student of the help desk, each arm tuned by itself.
+
+    python -m distill_helpers.course.experiments.help_desk_students
+
+The smallest student learns from the training messages alone or from messages and windows, and either from the queue of
+the sender, which the windows inherit, or from the teacher's distribution. These are texts and labels of
+`linear_models`, so that a student can be compared with a linear model that has read the same. Every arm is trained for
+both lengths at each learning rate, and its validation accuracy chooses.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import torch
+
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, half_width, write_fair_table
+from distill_helpers.course.experiments.linear_models import summary as linear_summary
+from distill_helpers.course.logs import markdown_table, read_log, run_missing
+from distill_helpers.course.recipes import train_student as train_variant
+from distill_helpers.course.tasks import WORK, Recipe, Task, Variant, get_task
+from distill_helpers.evaluation.measures import classification_metrics, model_size
+from distill_helpers.evaluation.model_rows import evaluate
+
+__all__ = ["ARMS", "BEST", "FACTORS", "LABELS", "LOG", "TEXTS", "factors", "summary", "train_student"]
+
+LOG = "help-desk-students"
+#: The table has its best row without a teacher.
+NEEDS = ("linear_models",)
+BATCH_SIZE = 64
+#: The lengths are in steps, since an epoch has nine times as many texts with the windows as without.
+GRID = {"learning_rate": (5e-4, 1.5e-3, 4.5e-3), "max_steps": (720, 1800)}
+
+#: Whether the windows are read.
+TEXTS = {"messages": False, "messages and windows": True}
+#: The names of `Variant` for the labels.
+LABELS = {"sender's queue": "hard", "teacher's distribution": "soft"}
+ARMS = {f"{labels}, {texts}": Variant(LABELS[labels], transfer=TEXTS[texts]) for texts in TEXTS for labels in LABELS}
+REFERENCE, *_, BEST = ARMS
+
+#: What each factor is worth: pairs of arms that differ in nothing else.
+FACTORS = {
+    **{f"text, {labels}": (f"{labels}, messages and windows", f"{labels}, messages") for labels in LABELS},
+    **{f"teacher, {texts}": (f"teacher's distribution, {texts}", f"sender's queue, {texts}") for texts in TEXTS},
+}
+
+
+@cache
+def _task() -> Task:
+    return get_task("tuned-help-desk")
+
+
+def train_student(arm: str, learning_rate: float, max_steps: float, seed: int) -> Trained:
+    """Train one student, in up to some minutes. An interrupted training continues from the work folder.
+
+    Raises:
+        KeyError: no arm has this name.
+    """
+    task, variant = _task(), ARMS[arm]
+    n_texts = len(task.labelled_texts(with_transfer=variant.transfer))
+    epochs = round(max_steps * BATCH_SIZE / n_texts)
+    folder = WORK / "runs" / f"{LOG} {arm} {learning_rate:g} {max_steps:g} {seed}".replace(", ", " ").replace(" ", "-")
+    recipe = Recipe(epochs, learning_rate, batch_size=BATCH_SIZE)
+    result = train_variant(task, variant, seed, folder, recipe=recipe, labelling_progress=False)
+    shutil.rmtree(folder)
+
+    def measure_test() -> dict[str, float]:
+        test = task.data.test
+        return evaluate(result.classifier, test, teacher_logits=task.teacher_logits(test.texts, progress=False))
+
+    return Trained(
+        validation=result.history["eval_accuracy"].tolist(),
+        measure_test=measure_test,
+        budget={"texts": n_texts, "steps": epochs * -(-n_texts // BATCH_SIZE)},
+    )
+
+
+def _teacher_run(phase: str) -> dict[str, float]:
+    test = _task().data.test
+    logits = _task().teacher_logits(test.texts, progress=False)
+    return classification_metrics(logits, test.labels) | model_size(_task().teacher_model.model)
+
+
+def summary() -> pd.DataFrame:
+    """Make the table: teacher, the best linear model without a teacher, and each arm with its budget.
+
+    `kept %` is the accuracy as a share of the teacher's. The other columns are those of `fair_table`, the difference
+    being from the first arm, and the figures of `evaluate`.
+    """
+    log = read_log(LOG)
+    table = fair_table(log, "accuracy", REFERENCE, scale=100).loc[list(ARMS)]
+    tested = log[log["phase"] != "choice"]
+    (teacher,) = tested[tested["phase"] == "teacher"].to_dict("records")
+    means = tested[tested["phase"] == "result"].groupby("arm").mean(numeric_only=True)
+    table.insert(2, "kept %", table["mean"] / teacher["accuracy"])
+    for place, (title, name, scale) in enumerate(
+        (("NLL", "nll", 1), ("ECE %", "ece", 100), ("agreement %", "agreement", 100)), start=6
+    ):
+        table.insert(place, title, scale * means[name])
+    linear = linear_summary()["accuracy %"].filter(like="sender's queue")
+    top: dict[str, dict[str, Any]] = {
+        "teacher": {
+            "mean": 100 * teacher["accuracy"],
+            "kept %": 100.0,
+            "NLL": teacher["nll"],
+            "ECE %": 100 * teacher["ece"],
+        },
+        str(linear.idxmax()): {"mean": linear.max(), "kept %": linear.max() / teacher["accuracy"]},
+    }
+    return pd.concat([pd.DataFrame.from_dict(top, orient="index"), table])[list(table.columns)]
+
+
+def factors() -> pd.DataFrame:
+    """Make the table of `FACTORS`: the mean difference in points over seeds, its 95% interval, and the seeds won."""
+    log = read_log(LOG)
+    by_seed = 100 * log[log["phase"] == "result"].pivot_table(index="seed", columns="arm", values="accuracy")
+    lines = {}
+    for name, (more, less) in FACTORS.items():
+        gain = by_seed[more] - by_seed[less]
+        won = f"{(gain > 0).sum()} of {len(gain)}"
+        lines[name] = {"points": gain.mean(), "± 95%": half_width(gain), "won": won}
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    run_missing(LOG, [{"phase": "teacher"}], _teacher_run)
+    compare_arms(LOG, list(ARMS), GRID, train_student)
+    table = summary()
+    formats = ("", ".1f", ".1f", ".1f", "+.1f", ".1f", "", ".2f", ".1f", ".1f", *("" for _ in table.columns[9:]))
+    text = f"{markdown_table(table, formats)}\n\n{markdown_table(factors(), ('', '+.1f', '.1f', ''))}"
+    write_fair_table(LOG, text)
+
+
+if __name__ == "__main__":
+    main()

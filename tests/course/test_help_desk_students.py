@@ -1,0 +1,135 @@
+"""The students of the help desk: what their log has, and what each factor is worth."""
+
+import json
+import re
+from dataclasses import asdict
+
+import pytest
+
+from distill_helpers.course.experiments import help_desk_students, linear_models, teacher_choice
+from distill_helpers.course.experiments.help_desk_students import ARMS, BEST, FACTORS, GRID, LOG, factors, summary
+from distill_helpers.course.folders import ROOT
+from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.tasks import get_task
+from distill_helpers.models.loading import COURSE_MODELS
+
+LABELS = tuple(help_desk_students.LABELS)
+
+
+def test_the_arms_have_the_same_texts_and_as_many_steps_as_they_chose() -> None:
+    log = read_log(LOG)
+    runs = log[log["phase"] != "teacher"]
+    assert set(runs["arm"]) == set(ARMS)
+    for arm, texts in runs.groupby("arm")["texts"].unique().items():
+        assert list(texts) == [len(get_task("tuned-help-desk").labelled_texts(with_transfer=ARMS[arm].transfer))]
+    assert (runs["steps"] / runs["max_steps"]).between(0.9, 1.1).all(), "an epoch is not cut, but no arm has far more"
+    for length, steps in runs.groupby("max_steps")["steps"]:
+        assert steps.max() / steps.min() < 1.12, f"at {length} some arms have more steps than others"
+
+
+def test_a_factor_is_one_difference() -> None:
+    for name, (more, less) in FACTORS.items():
+        one, other = asdict(ARMS[more]), asdict(ARMS[less])
+        assert sum(one[key] != other[key] for key in one) == 1, name
+    assert set(FACTORS[f"text, {LABELS[0]}"]) == {f"{LABELS[0]}, {texts}" for texts in help_desk_students.TEXTS}
+
+
+def test_the_names_are_those_of_the_linear_models() -> None:
+    assert set(LABELS) < set(linear_models.LABELS)
+    assert tuple(help_desk_students.TEXTS) == linear_models.TEXTS
+
+
+def test_the_gains_are_taken_seed_by_seed() -> None:
+    log = read_log(LOG)
+    by_seed = log[log["phase"] == "result"].set_index(["arm", "seed"])["accuracy"]
+    for name, row in factors().iterrows():
+        more, less = FACTORS[str(name)]
+        gains = [100 * (by_seed[more, seed] - by_seed[less, seed]) for seed in range(5)]
+        assert row["points"] == pytest.approx(sum(gains) / 5)
+        assert row["won"] == f"{sum(gain > 0 for gain in gains)} of 5"
+
+
+def test_the_teacher_is_the_shipped_one_cut_from_a_tuned_one() -> None:
+    measured = json.loads((COURSE_MODELS / "tuned-help-desk-teacher" / "manifest.json").read_text())["measured"]
+    log = read_log(LOG)
+    (logged,) = log[log["phase"] == "teacher"]["accuracy"]
+    assert measured["test_accuracy"] == pytest.approx(logged, abs=1e-4)
+    candidates = read_log("teacher-choice").query("phase == 'candidate' and kind == 'every weight, messages'")
+    best = candidates.loc[candidates["validation"].idxmax()]
+    task = get_task("tuned-help-desk")
+    assert task.lora_rank is None
+    assert (best["learning_rate"], len(best["curve"])) == (task.teacher.learning_rate, task.teacher.epochs)
+    assert best["validation"] - 0.02 < measured["validation_accuracy"] <= best["validation"], "cutting costs little"
+
+
+def test_the_table_is_that_of_the_log() -> None:
+    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
+    table = summary()
+    assert [float(line.split("|")[2]) for line in lines] == pytest.approx(table["mean"].tolist(), abs=0.051)
+    assert table.loc[BEST, "kept %"] == pytest.approx(100 * table.loc[BEST, "mean"] / table.loc["teacher", "mean"])
+
+
+@pytest.mark.slow
+def test_a_short_training_says_what_it_spent_and_leaves_nothing_behind(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(help_desk_students, "WORK", tmp_path)
+    trained = help_desk_students.train_student(f"{LABELS[0]}, messages", 1e-3, max_steps=80, seed=0)
+    assert len(trained.validation) == 2
+    assert trained.budget == {"texts": 2517, "steps": 80}
+    assert not any((tmp_path / "runs").iterdir())
+
+
+def test_what_page_05_and_the_readme_say_is_what_the_log_says() -> None:
+    table, worth = summary(), factors()
+    page = (ROOT / "notebooks" / "source" / "05_response_distillation.py").read_text(encoding="utf-8")
+    page = " ".join(re.sub(r"(?m)^# ", "", page).split())
+    (senders, *_, others), (alone, both) = LABELS, help_desk_students.TEXTS
+    points = {name: f"{row['points']:.1f} ± {row['± 95%']:.1f}" for name, row in worth.iterrows()}
+    mean, kept, nll = table["mean"], table["kept %"], table["NLL"]
+    lines = linear_models.summary()["accuracy %"].filter(like=senders)
+    for passage in (
+        f"the windows bring a student of hard labels {points[f'text, {senders}']} points",
+        f"a student of the messages {points[f'teacher, {alone}']}, in {worth.loc[f'teacher, {alone}', 'won']} seeds",
+        f"together bring {table.loc[BEST, 'difference']:.1f} ± {table.loc[BEST, '± 95%']:.1f}, in every seed",
+        f"pay together on the help desk: {table.loc[BEST, 'difference']:.1f} points",
+        f"keeps {kept[BEST]:.1f}% of its teacher's accuracy",
+        f"{mean[BEST]:.1f}% against the {lines.max():.1f}% of tf-idf",
+        f"{mean[f'{senders}, {alone}']:.1f}% and {mean[f'{senders}, {both}']:.1f}%: both lines pass it",
+        f"an NLL of {nll[f'{senders}, {alone}']:.2f} on the messages against {nll[f'{others}, {alone}']:.2f}",
+    ):
+        assert passage in page, passage
+    assert table.loc[BEST, "won"] == "5 of 5"
+    validation = 100 * read_log(LOG).query("phase == 'result'").groupby("arm")["validation"].mean()
+    assert f"the four arms lie between {validation.min():.1f} and {validation.max():.1f}%" in page
+    assert mean[f"{others}, {alone}"] < lines.max() < mean[BEST], "the figure's alternative text"
+    lowest = read_log(LOG).query("phase == 'result'").groupby("arm")["learning_rate"].max() == min(
+        GRID["learning_rate"]
+    )
+    assert set(lowest.index[lowest]) == {f"{others}, {texts}" for texts in (alone, both)}, "took the lowest rate"
+    hard = mean[[f"{senders}, {texts}" for texts in (alone, both)]]
+    assert hard.max() < lines[f"frozen encoder, {senders}, {alone}"] < lines.max()
+
+
+def test_the_bars_of_the_help_desk() -> None:
+    """At most 1/20 of the teacher's parameters, 96% of its accuracy, a point above every row without a teacher."""
+    log, table = read_log(LOG), summary()
+    sizes = log[log["phase"] != "choice"].groupby("phase")["parameters"].unique()
+    assert sizes["result"].item() <= sizes["teacher"].item() / 20
+    assert table.loc[BEST, "kept %"] >= 96
+    without = [*linear_models.summary()["accuracy %"].filter(like=LABELS[0]), *table["mean"].filter(like=LABELS[0])]
+    assert table.loc[BEST, "mean"] >= max(without) + 1
+
+
+def test_the_readme_says_what_the_logs_say() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (students,) = [line for line in readme if f"({LOG}.md)" in line or f"[{LOG}](" in line]
+    (teachers,) = [line for line in readme if "[teacher-choice](" in line]
+    table = summary()
+    rows = [*(f"{labels}, {texts}" for labels in LABELS for texts in help_desk_students.TEXTS)]
+    stated = [*table.loc[rows, "mean"], table.loc[BEST, "kept %"], table.loc["teacher", "mean"]]
+    assert re.findall(r"(\d+\.\d)%", students) == [f"{value:.1f}" for value in stated]
+    lead = table.loc[BEST, "mean"] - table["mean"].iloc[1]
+    assert f"{lead:.1f} points above the best model without a teacher" in students
+    accuracy = teacher_choice.summary()["accuracy %"]
+    order = ["every weight, messages", "adapter, messages"]
+    order += [f"{name} and windows" for name in order]
+    assert re.findall(r"(\d+\.\d)%", teachers) == [f"{value:.1f}" for value in (*accuracy[order], accuracy.iloc[-1])]
