@@ -414,12 +414,13 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 #
 # Four arms: the *sender's queue*, which a window inherits, or the *teacher's distribution* at T = 2; each with and
 # without the windows. Every arm tried three learning rates and two lengths, 720 and 1,800 steps of 64 texts; the
-# validation messages chose, and in each training the best epoch. Then five seeds. The teacher was chosen in the same
-# way (`data/results/teacher-choice.md`). The table comes from a committed log, since this takes hours. (*NLL*: mean
-# −log of the probability given to the right queue. *ECE*: messages sorted into 15 bins by their highest probability;
-# the mean gap between that probability and the share that is right, Guo et al. 2017, equation 3. *agreement*: share of
-# test messages on which a student gives the teacher's answer, Stanton et al. 2021, equation 2.) **Predict first:**
-# which is worth more to the student, the text or the teacher's labels?
+# validation messages chose, and in each training the best epoch. Then five seeds. The teacher is a sentence encoder of
+# which every weight was trained, at a rate that validation chose; the change was then cut to an adapter of rank 56,
+# small enough to ship (`data/results/teacher-choice.md`). The table comes from a committed log, since this takes hours.
+# (*NLL*: mean −log of the probability given to the right queue. *ECE*: messages sorted into 15 bins by their highest
+# probability; the mean gap between that probability and the share that is right, Guo et al. 2017, equation 3.
+# *agreement*: share of test messages on which a student gives the teacher's answer, Stanton et al. 2021, equation 2.)
+# **Predict first:** which is worth more to the student, the text or the teacher's labels?
 
 # %%
 table = help_desk_students.summary()
