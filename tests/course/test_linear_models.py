@@ -43,7 +43,7 @@ def test_the_interval_is_of_the_differences_message_by_message() -> None:
 def test_the_page_says_what_the_log_says() -> None:
     table = summary()["accuracy %"]
     without_teacher = table[table.index.str.contains(LABELS[0])]
-    assert f"**{without_teacher.max():.1f}%** is what one reaches without a teacher" in PAGE.replace("\n# ", " ")
+    assert f"**{without_teacher.max():.1f}%** is what tf-idf reaches without a teacher" in PAGE.replace("\n# ", " ")
     frozen = table[f"frozen encoder, {LABELS[0]}, {TEXTS[0]}"]
     assert re.search(rf"linear head reaches {frozen:.1f}% from the messages alone", PAGE.replace("\n# ", " "))
     rows = read_log(LOG)

@@ -41,10 +41,11 @@ LABELS = {"sender's queue": "hard", "teacher's distribution": "soft"}
 ARMS = {f"{labels}, {texts}": Variant(LABELS[labels], transfer=TEXTS[texts]) for texts in TEXTS for labels in LABELS}
 REFERENCE, *_, BEST = ARMS
 
-#: What each factor is worth: pairs of arms that differ in nothing else.
+#: What each factor is worth: pairs of arms that differ in nothing else. At last both factors together.
 FACTORS = {
     **{f"text, {labels}": (f"{labels}, messages and windows", f"{labels}, messages") for labels in LABELS},
     **{f"teacher, {texts}": (f"teacher's distribution, {texts}", f"sender's queue, {texts}") for texts in TEXTS},
+    "text and teacher": (BEST, REFERENCE),
 }
 
 
@@ -87,17 +88,19 @@ def _teacher_run(phase: str) -> dict[str, float]:
 def summary() -> pd.DataFrame:
     """Make the table: teacher, the best linear model without a teacher, and each arm with its budget.
 
-    `kept %` is the accuracy as a share of the teacher's. The other columns are those of `fair_table`, the difference
-    being from the first arm, and the figures of `evaluate`.
+    `validation %` is the validation accuracy of the best epochs, and `kept %` the test accuracy as a share of the
+    teacher's. The other columns are those of `fair_table`, the difference being from the first arm, and the figures of
+    `evaluate`.
     """
     log = read_log(LOG)
     table = fair_table(log, "accuracy", REFERENCE, scale=100).loc[list(ARMS)]
     tested = log[log["phase"] != "choice"]
     (teacher,) = tested[tested["phase"] == "teacher"].to_dict("records")
     means = tested[tested["phase"] == "result"].groupby("arm").mean(numeric_only=True)
-    table.insert(2, "kept %", table["mean"] / teacher["accuracy"])
+    table.insert(0, "validation %", 100 * means["validation"])
+    table.insert(3, "kept %", table["mean"] / teacher["accuracy"])
     for place, (title, name, scale) in enumerate(
-        (("NLL", "nll", 1), ("ECE %", "ece", 100), ("agreement %", "agreement", 100)), start=6
+        (("NLL", "nll", 1), ("ECE %", "ece", 100), ("agreement %", "agreement", 100)), start=7
     ):
         table.insert(place, title, scale * means[name])
     linear = linear_summary()["accuracy %"].filter(like="sender's queue")
@@ -130,7 +133,7 @@ def main() -> None:
     run_missing(LOG, [{"phase": "teacher"}], _teacher_run)
     compare_arms(LOG, list(ARMS), GRID, train_student)
     table = summary()
-    formats = ("", ".1f", ".1f", ".1f", "+.1f", ".1f", "", ".2f", ".1f", ".1f", *("" for _ in table.columns[9:]))
+    formats = ("", *(".1f",) * 4, "+.1f", ".1f", "", ".2f", ".1f", ".1f", *("" for _ in table.columns[10:]))
     text = f"{markdown_table(table, formats)}\n\n{markdown_table(factors(), ('', '+.1f', '.1f', ''))}"
     write_fair_table(LOG, text)
 
