@@ -142,7 +142,8 @@ def train_student(
     texts, labels = train.texts, train.labels
     if variant.transfer and data.transfer_labels:
         labelled = task.labelled_texts(with_transfer=True)
-        texts, labels = labelled.texts, labelled.labels
+        n = len(data.train)  # what follows are the transfer texts
+        texts, labels = texts + labelled.texts[n:], labels + labelled.labels[n:]
     elif variant.transfer:
         texts, labels = texts + task.transfer, labels + [IGNORE_INDEX] * len(task.transfer)
     logits: torch.Tensor | None = None

@@ -43,8 +43,8 @@ class Variant:
         labels: "hard" are the people's labels, "soft" the teacher's distributions, and "teacher's choice" the teacher's
             most probable classes.
         share: of the training messages, in a stratified sample.
-        transfer: learn from all training messages and the transfer set. If its texts inherit labels, those without one
-            are left out, so that all kinds of labels have the same texts.
+        transfer: learn from the transfer set as well. If its texts inherit labels, those without one are left out, so
+            that all kinds of labels have the same texts.
         teacher_embeddings: start from the teacher's embeddings rather than from random ones.
     """
 

@@ -204,6 +204,16 @@ def test_every_kind_of_labels_has_the_same_texts(
 
 
 @pytest.mark.slow
+def test_a_share_of_the_messages_stays_a_share_beside_the_windows(
+    few: dh.TextSplits, read: list[dh.DistillationDataset], tmp_path: Path
+) -> None:
+    task = replace(get_task("tuned-help-desk"), load=lambda: few, vocab_size=300, hidden_size=16)
+    recipes.train_student(task, Variant("hard", share=0.5, transfer=True), 0, tmp_path, recipe=Recipe(1, 1e-3))
+    (data,) = read
+    assert len(data) == FEW_TRAIN // 2 + FEW_WINDOWS
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("with_transfer", [False, True])
 def test_a_teacher_learns_from_messages_and_from_windows_that_have_a_queue(
     few: dh.TextSplits, read: list[dh.DistillationDataset], tmp_path: Path, with_transfer: bool
