@@ -45,6 +45,7 @@ def test_make_course_reaches_a_jupyterlab_that_answers(tmp_path: Path) -> None:
         for plugin, setting, value in (
             ("@jupyterlab/apputils-extension:notification", "fetchNews", "false"),
             ("@jupyter-widgets/jupyterlab-manager:plugin", "saveState", True),
+            ("@jupyterlab/docmanager-extension:plugin", "defaultViewers", {"markdown": "Markdown Preview"}),
         ):
             with urllib.request.urlopen(f"{url}/lab/api/settings/{plugin}?token={token}", timeout=30) as answer:
                 assert json.load(answer)["schema"]["properties"][setting]["default"] == value

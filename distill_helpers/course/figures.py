@@ -82,7 +82,7 @@ def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, refer
         references: values by name, drawn as vertical lines.
     """
     models = list(dict.fromkeys(table["model"]))
-    fig, axes = figure(title, height=0.9 + 0.36 * len(models))
+    fig, axes = figure(title, height=1.2 + 0.36 * len(models))
     for line, model in enumerate(models):
         values = table.loc[table["model"] == model, value].to_numpy()
         colour = COLOURS[line % len(COLOURS)]
@@ -90,7 +90,8 @@ def dot_figure(table: pd.DataFrame, value: str, *, title: str, label: str, refer
         axes.plot([values.mean()], [line], "|", color=colour, markersize=18, markeredgewidth=2.5)
     for number, (name, position) in enumerate(references.items()):
         axes.axvline(position, color="#444444", linestyle=("--", ":")[number % 2], linewidth=1, label=plain(name))
-    axes.legend(frameon=False, fontsize=8)
+    fig.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower right")
+    axes.set_ylim(-0.6, len(models) - 0.4)
     axes.set_yticks(range(len(models)), [plain(model) for model in models])
     axes.invert_yaxis()
     axes.set_xlabel(label)

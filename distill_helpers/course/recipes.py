@@ -121,6 +121,7 @@ def train_student(
     output_dir: str | Path,
     *,
     recipe: Recipe | None = None,
+    config: DistillationConfig | None = None,
     progress: bool = False,
     labelling_progress: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
@@ -133,11 +134,12 @@ def train_student(
         output_dir: for the student, and for checkpoints while it trains.
         recipe: epochs, learning rate, batch size and dropout. None takes the task's, with up to four times the epochs
             for a part of the messages: otherwise the comparison would be of unfinished students.
+        config: the objective. None takes the variant's labels alone, soft ones at the task's temperature.
         progress: show the Trainer's progress bar and log.
         labelling_progress: show a bar while the teacher labels the messages.
         callbacks: further callbacks for the Trainer.
     """
-    data, temperature = task.data, task.temperature
+    data = task.data
     train = data.train.sample(variant.share, seed)
     texts, labels = train.texts, train.labels
     if variant.transfer and data.transfer_labels:
@@ -161,7 +163,7 @@ def train_student(
         task,
         (texts, labels, logits),
         validation_logits,
-        DistillationConfig(temperature=temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
+        config or DistillationConfig(temperature=task.temperature, alpha=1.0 if variant.labels == "soft" else 0.0),
         recipe,
         seed,
         output_dir,

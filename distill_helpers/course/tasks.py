@@ -15,6 +15,7 @@ import torch
 from distill_helpers.data.augmentation import augment_texts
 from distill_helpers.data.corpora import load_banking77, load_help_desk
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, LabelledTexts, TextSplits
+from distill_helpers.evaluation.measures import classification_metrics, model_size
 from distill_helpers.models.loading import COURSE_MODELS, load_text_classifier
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.targets.logits import precompute_teacher_logits
@@ -143,6 +144,12 @@ class Task:
             cache_dir=WORK / "targets",
             progress=progress,
         )
+
+    def teacher_figures(self) -> dict[str, float]:
+        """Measure the teacher on the test texts: `classification_metrics` and `model_size`."""
+        test = self.data.test
+        logits = self.teacher_logits(test.texts, progress=False)
+        return classification_metrics(logits, test.labels) | model_size(self.teacher_model.model)
 
 
 def get_task(name: str, data: Path | None = None) -> Task:

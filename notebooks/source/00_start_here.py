@@ -138,7 +138,8 @@ for text in (
 # $$\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k},$$
 #
 # which is 0 where the two agree and grows where the student gives little to what the teacher finds likely. Both
-# distributions are first softened by a temperature $T$ (their logits are divided by $T$), and the result is multiplied
+# distributions are first softened by a temperature $T$ (their *logits*, the scores of which softmax makes
+# probabilities, are divided by $T$), and the result is multiplied
 # by $T^2$: dividing logits by a large $T$ makes the gradients smaller, by about $1/T^2$ when $T$ is large against the
 # spread of the logits, and the factor makes up for it. Written out:
 
@@ -206,7 +207,7 @@ with_alt_text(fig, "Bar chart of the time to answer one message: the teacher's b
 # %% [markdown]
 # ## What does it save?
 #
-# The article behind this course opens with a story: a customer triages 50,000 support tickets a day with a large model
+# The [article that this course started from](errata.md) opens with a story: a customer triages 50,000 support tickets a day with a large model
 # at 3 cents per thousand tokens, pays 1,500 dollars a day, and wants 90% off. **The story is fiction, and its arithmetic
 # does not hold together**; the calculator shows how. **Predict first:** is a price of 0.1 cents per thousand tokens a cut
 # of 90%?
@@ -427,13 +428,7 @@ assert share >= 0.96
 # - The loss is a KL divergence; ten lines of it equal the package's.
 # - A price ratio is not a parameter ratio, and a project has to earn its cost back.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | 1,500 → 150 dollars a day "at 0.001 dollars" | 150 a day is 0.003 dollars per thousand tokens; 0.001 would be 50 a day | the calculator in *What does it save?* |
-# | 30 times cheaper needs a model 10–30 times smaller | price and size are different ratios; measure the price | `data/results/help-desk.jsonl`: 21 times fewer parameters, 9.5 times faster. Speed is no ratio of parameters either |
-# | "Three weeks later … the customer renews" | a story; no source is given for any of its figures | the article names no customer, data or measurement |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder is

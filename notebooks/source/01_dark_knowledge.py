@@ -152,7 +152,8 @@ print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages
 # ## How many bits?
 #
 # Soft targets of high entropy provide "much more information per training case", write Hinton, Vinyals and Dean
-# (section 1). "Information" can mean two things here.
+# (section 1), "and much less variance in the gradient", which [04](04_distillation_loss.ipynb) measures. "Information" can
+# mean two things here.
 #
 # 1. **Bits about the sender's queue.** The five queues are about equally frequent, so before reading a label one is in
 #    doubt by $\log_2 5 = 2.32$ bits. A hard label removes all of this doubt, and no label can tell more *about the
@@ -888,14 +889,7 @@ with_alt_text(fig, f"Missed threes of 51 by students that learned without threes
 # - Soft labels beat hard ones on the help desk in every seed. On all ten digits they lose at every budget, and smoothed
 #   labels, which need no teacher, beat both. That soft labels win is a finding, not a law.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | a soft label shows which classes are similar, which overlap, where the border is near, and what is far | right on average, here; a single label can be wrong in each | *Five lessons of a soft label, tested* |
-# | at T = 4, "this example is 0.62 confident" | 0.62 is the probability at T = 4; the same logits give 0.9865 at T = 1 | *Lesson 5* |
-# | soft labels beat hard ones by 3–8% | no source. Here 4 points on messages, and on ten digits a loss at every budget; in speech 1.9 points on all data, 12.5 on 3% | *Hard against soft*; `data/results/help-desk.md`, `label-budget.md`; arXiv 1503.02531, tables 1 and 5 |
-# | distillation *consistently* outperforms training from scratch | too strong. On our ten digits it loses, with both sides tuned. Larger teachers are often no better teachers; and where one student is wanted and its teacher must be trained as well, supervised training is generally preferable | *With all ten digits*; arXiv 1910.01348, abstract; arXiv 2502.08606, abstract |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), sections 1, 3, 4 and 6 ·

@@ -547,8 +547,8 @@ figures.where(figures.notna(), "").join(table["learning rate"])
 #   twenty students makes exactly as many errors as its pair. The factor is a learning rate, nothing else. At the rate of
 #   0.32, which suits the loss with T², more than 80% of the validation images are wrong without it at T = 16.
 # - **Alpha 1, AdamW**, clipped or not: the same rates, and no difference that ten seeds can show.
-# - **Alpha 0.5** without T² means little teacher: alpha 0.06 at T = 4, 0.004 at T = 16.Here
-#   less teacher costs nothing: SGD shows no difference, AdamW even makes 2.8 ± 1.7 errors fewer at T = 16 (0.6 ± 1.6 if
+# - **Alpha 0.5** without T² means little teacher: alpha 0.06 at T = 4, 0.004 at T = 16. Here less
+#   teacher costs nothing: SGD shows no difference, AdamW even makes 2.8 ± 1.7 errors fewer at T = 16 (0.6 ± 1.6 if
 #   clipped).
 #
 # What T² *does* is certain. Whether it *pays* depends on whether the teacher says more than the hard labels do, which are
@@ -727,15 +727,7 @@ HTML(render_quiz("03_t_squared"))
 # - Leaving T² out is another alpha and another scale of the loss; translate settings, don't copy them.
 # - Under SGD the scale is a learning rate, under AdamW it cancels but for ε; clipping brings it back.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | without T² the gradients are 1/T² smaller | in the high-temperature limit only; exact is (q − p)/T, and from T = 1 to 2 the gradient of the table's pair falls 2.1-fold, not 4-fold | lines 3 and 5; *The same in numbers* |
-# | KL(T) ≈ KL(1)/T² | false in general: it can rise, and from T = 1 to 2 it does on most digits, for students that have begun to learn. KL(T) ≈ constant/T² holds in the limit, and the constant is not KL(1) | *A KL that rises with T*; line 6 |
-# | T² "restores" the gradient's size, so that alpha keeps its meaning at every T | roughly: a change by a small factor is left where there would be one of several hundred | *What T² is for*; Hinton et al. 2015, section 2, say "roughly" |
-# | T² is "critical" | no: on soft labels alone it is a learning rate for SGD, and nothing to speak of for AdamW. In a mix it sets what alpha means; here leaving it out cost no errors that ten seeds can show | *Ten seeds*, `data/results/t-squared.md` |
-# | the term is written KL(student‖teacher) | the sum it shows is KL(teacher‖student), which is what one trains on | the definition of C, above line 1 |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·

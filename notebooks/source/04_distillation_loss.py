@@ -542,7 +542,8 @@ images.groupby("epochs").median().round(0)
 #
 # The digits again: students of 128 units, T = 2, ten seeds, each with its own learning rate and best epoch by validation. The
 # hard labels are right; or a fifth of the student's is wrong; or the teacher, too, was trained on the wrong ones. Test and
-# validation labels are always right: to choose anything, you need some labels that you trust. **Predict first:** in which
+# validation labels are always right: to choose anything, you need some labels that you trust. (The test images compare the
+# alphas; your own alpha you would choose on validation.) **Predict first:** in which
 # of the three does alpha matter most, and where is the best alpha?
 
 # %%
@@ -808,16 +809,7 @@ print(f"before training: cosine {cosine:.1f} between the gradients of the hard a
 # - Mask first, divide by what counts, shift causal labels, compute in fp32: nothing raises an error if you forget.
 # - Where a fifth of the hard labels was wrong, the teacher halved the errors; where all were right, alpha 1 cost some.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | the loss is KL(student‖teacher) | the sum that it shows is KL(teacher‖student), the usual one; a comment in its code has it right | *The direction of KL* |
-# | alpha from 0.5 to 0.9 is the effective range | partly: Hinton et al. generally did best with a considerably lower weight on the hard term. Here 0.7 did well in all three cases; with right labels 0 and 0.3 did as well, and 0.9 worse | Hinton et al., section 2; *What alpha does to training* |
-# | alpha = 1 only if the teacher's labels are very good | partly: with right hard labels, alpha = 1 costs errors even with a good teacher; with a fifth of them wrong, it makes fewer than half as many errors as hard labels alone | *What alpha does to training* |
-# | distillation needs a lower learning rate than fine-tuning | unsupported: no source. Hinton et al. expect that soft targets often allow a *much higher* one. DistilBERT's script, for pre-training, defaults to 5e-4, which settles nothing. Tune both: here validation chose about the same rates for either | Hinton et al., section 1; transformers' research project *distillation*, `train.py`; the log |
-# | reverse KL makes outputs concise | wrong of the divergence itself: mode seeking, not short; here the answers got longer | *What reverse KL is not*; Gu et al., section 2.2 |
-# | start from a pretrained student of the same architecture | overstated: logits need the same label or vocabulary space only. Good starting weights do help (notebook 05) | *What teacher and student must share* |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
 # Agarwal et al. 2023, *On-Policy Distillation of Language Models* (GKD),

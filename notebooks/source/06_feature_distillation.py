@@ -13,7 +13,7 @@
 # - *check* that gradients arrive where a term claims to teach, and that projectors train and then go;
 # - *decide* by measurement whether features are worth it.
 #
-# **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under a minute on two CPU cores.
+# **Time:** about 40 minutes of reading and 35 of exercises; the cells run in about a minute and a half on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
 # [05 · Response distillation](05_response_distillation.ipynb). **Next:**
 # [07 · Landmark systems](07_landmark_systems.ipynb) puts these terms together, each system in one call. On
@@ -252,7 +252,7 @@ for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
 # %% [markdown]
 # Drag the two depths and choose a map: *last* takes the teacher's last layers, *alternating* is DistilBERT's choice, spread
 # evenly with both ends. The two formulas of the article (the one that this course corrects, see
-# [notebook 00](00_start_here.ipynb)) work on the $n + 1$ entries: their index is the student's entry times
+# [Errata](errata.md)) work on the $n + 1$ entries: their index is the student's entry times
 # $(n_T + 1)/(n_S + 1)$, rounded down; or the last $n_S + 1$ entries. **Predict first:** whom does the
 # student's last layer follow by the first formula, for 6 of 12? And its embeddings by the second?
 
@@ -876,8 +876,8 @@ HTML(render_quiz("06_feature_distillation"))
 # Added to the response loss at a first try, with all messages, none of the four gained a point on average. Attention scores and
 # value relations came out half a point above it, which five seeds cannot tell from nothing when seven terms are tried;
 # embeddings not at all; hidden states cost accuracy. With a tenth of the messages value relations came out a point above, within
-# their spread, and hidden states cost nine. More unlabelled text for the *response* was worth two points to the smaller student
-# of notebook 05, and takes ten bytes a message where features take tens of kilobytes.
+# their spread, and hidden states cost nine. More text for the *response* was worth 4.9 points to the smaller student of
+# [notebook 05](05_response_distillation.ipynb), and takes ten bytes a message where features take tens of kilobytes.
 #
 # ## Summary
 #
@@ -887,20 +887,7 @@ HTML(render_quiz("06_feature_distillation"))
 # - Test that a term is on: weights that differ, gradients that arrive, errors instead of a silent 0.
 # - With all messages no term gained a point here, and untuned hidden states cost accuracy: start with the response.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | student layer k follows teacher layer k · (teacher layers / student layers) | its code counts the embeddings as a layer and rounds down, so that the teacher's last layer is followed by nobody; TinyBERT's map is k·m with the embeddings as 0 | *Which layer follows which*; Jiao et al., section 4.2 |
-# | the hidden loss is a mean over all token positions | padding is among them, and has up to 94% of the gradient here; mask it | *Padding* |
-# | where widths differ, project; without a projector skip the layer | a skipped layer is a loss of 0 without a gradient; its projectors are never built, and a plain list of them is not registered | *Hidden states, and a projector*; *Projectors train, and then go* |
-# | where head counts differ, average over the heads | an average hides which head looks where: moved heads cost 0; refuse, or use relations | *Why heads may not be averaged*; Wang et al. 2020, MiniLMv2, section 3.1 |
-# | match attention matrices by squared error, weight 0.1 | of probabilities, this vanishes in long texts; TinyBERT compares scores, MiniLM takes the KL | *Why not the squared error of probabilities?*; Jiao et al., equation 7 |
-# | intermediate_layers and attention_matching are True by default | its loop passes no features to the loss: on and off end in identical weights; and fast attention returns an empty tuple in transformers 5, a loss of 0 | *Looking inside*; *On and off*, for the test that would have shown it |
-# | TinyBERT matches attention and hidden states, and is therefore much better on syntax-sensitive tasks | also embeddings, predictions, two stages and augmentation; without the losses of the Transformer layers the mean of four scores falls from 75.6 to 56.3. That it is about syntax is unsupported | Jiao et al., section 3, Table 3 |
-# | start with response distillation | sound advice: with all messages no single term, untuned, gained a point here | *Which term is worth it?* |
-# | response distillation alone achieves 90%+ of the benefit | no source, and "benefit" is not defined. Here most terms move the mean accuracy by less than a point | *Which term is worth it?* |
-# | intermediate_layers = True is usually better for similar architectures | not here: student and teacher are of one family, and hidden states at weight 1 cost accuracy | *Which term is worth it?* |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) · Sanh et al. 2019,
 # *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Wang et al. 2020, *MiniLM*,

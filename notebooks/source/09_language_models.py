@@ -13,7 +13,7 @@
 # - *keep* a teacher's distributions on disk, and *say* what truncating them does to the gradient;
 # - *recognise* a teacher whose tokens are not the student's.
 #
-# **Time:** about 35 minutes of reading and 36 of exercises; the cells run in about two minutes on two CPU cores.
+# **Time:** about 35 minutes of reading and 36 of exercises; the cells run in about a minute on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
 # [07 · Landmark systems](07_landmark_systems.ipynb). **Before:** [08 · API distillation](08_api_distillation.ipynb).
 # **Next:** [10 · The student writes](10_on_policy_distillation.ipynb). On
@@ -546,17 +546,7 @@ print("in the mean of 25 targets, the gradient of 16 draws is nearer than that o
 # - A model without two thirds of its layers is broken: its perplexity on tales is above 10,000, its teacher's about 30.
 # - Equal vocabulary sizes prove nothing: two models can be compared token by token only if their tokenizers are equal.
 #
-# **What the source article says, and what is true**
-#
-# | it says | true is | evidence |
-# |---|---|---|
-# | the mask says which tokens are padding | the prompt must not count either, and both masks must be shifted; with left padding its loss learns the first token from a pad | *The loss, token by token* |
-# | hard labels are the argmax of the teacher's logits | on somebody else's text that is neither data nor a sampled sequence; hard labels are the text, or what the teacher writes | *The loss, token by token* |
-# | T = 4 for language models | T = 1: the distributions are soft as they are | Busbridge et al.; *A language model is a classifier* |
-# | teacher and student logits of a batch are compared at once | 8.4 GB a copy at 8 × 2,048 × 128k; a chunk of rows is enough | *Why the logits do not fit* |
-# | label smoothing beside distillation | a perfect student's cross-entropy then rises instead of falling | notebook 04 |
-# | the trainer supports black-box and QLoRA distillation | its code has neither, and never calls `.train()` | `LLMDistillationTrainer` here has both, under tests |
-# | a student of another vocabulary | fails or, truncated, is silently wrong; compare tokenizers, not sizes | *When the tokenizers differ* |
+# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Kim and Rush 2016, [arXiv 1606.07947](https://arxiv.org/abs/1606.07947) ·
 # Anshumann et al. 2025, [arXiv 2503.16870](https://arxiv.org/abs/2503.16870) ·

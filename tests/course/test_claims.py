@@ -1,10 +1,10 @@
-"""The article's claims that belong to these notebooks: each stands in its notebook as claim, truth, evidence."""
+"""The claims of the article that this course started from: each stands in the errata as claim, truth, evidence."""
 
 import re
 
 import pytest
 
-from distill_helpers.course.folders import SOURCES, notebook_names
+from distill_helpers.course.folders import ROOT, SOURCES, notebook_names
 
 #: The notebook, words of the claim, words of what is true.
 CLAIMS = [
@@ -61,21 +61,22 @@ CLAIMS = [
 ]
 
 
-TITLE = "**What the source article says, and what is true**"
+ERRATA = ROOT / "notebooks" / "errata.md"
 
 
 def rows(name: str) -> list[list[str]]:
-    text = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
-    table = text.split(TITLE)[1].split("**References.**")[0]
-    lines = re.findall(r"(?m)^# \|(.*)\|$", table)
-    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
+    """The lines of the table in the section of the errata that links to the notebook."""
+    table = ERRATA.read_text(encoding="utf-8").split(f"({name}.ipynb)\n")[1].split("\n## ")[0]
+    return [[cell.strip() for cell in line.split(" | ")] for line in re.findall(r"(?m)^\|(.*)\|$", table)]
 
 
 WITH_CLAIMS = sorted({name for name, _, _ in CLAIMS})
 
 
-def test_no_table_of_claims_is_left_out() -> None:
-    assert [name for name in notebook_names() if TITLE in (SOURCES / f"{name}.py").read_text("utf-8")] == WITH_CLAIMS
+def test_the_errata_have_a_section_for_each_notebook_with_claims_which_links_to_them() -> None:
+    assert re.findall(r"(?m)^## .*\((\w+)\.ipynb\)$", ERRATA.read_text(encoding="utf-8")) == WITH_CLAIMS
+    linking = [name for name in notebook_names() if "(errata.md)" in (SOURCES / f"{name}.py").read_text("utf-8")]
+    assert linking == WITH_CLAIMS
 
 
 @pytest.mark.parametrize("name", WITH_CLAIMS)
@@ -89,5 +90,5 @@ def test_every_row_has_claim_truth_and_evidence(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "claim", "truth"), CLAIMS, ids=lambda value: str(value)[:30])
-def test_a_claim_stands_in_its_notebook_with_the_truth(name: str, claim: str, truth: str) -> None:
+def test_a_claim_stands_in_the_errata_with_the_truth(name: str, claim: str, truth: str) -> None:
     assert any(re.search(claim, row[0]) and re.search(truth, row[1]) for row in rows(name)[2:])

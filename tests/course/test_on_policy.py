@@ -9,7 +9,18 @@ import torch
 
 from distill_helpers.course.experiments import healing, on_policy
 from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings
-from distill_helpers.course.experiments.on_policy import ARMS, LOG, START, TopKWithoutBucket, kl_by_place, summary
+from distill_helpers.course.experiments.on_policy import (
+    ARMS,
+    COOLED,
+    LOG,
+    START,
+    TEMPERATURES,
+    TopKWithoutBucket,
+    cooled,
+    judged,
+    kl_by_place,
+    summary,
+)
 from distill_helpers.course.folders import ROOT, SOURCES
 from distill_helpers.course.logs import RESULTS, read_log
 from distill_helpers.llm.completion_dataset import CompletionDataset
@@ -60,10 +71,12 @@ def test_the_committed_log_has_every_run_and_the_table_is_made_of_it():
     assert results.groupby("arm")["seed"].apply(sorted).to_dict() == {arm: [0, 1, 2, 3, 4] for arm in ARMS}
     assert len(log[log["phase"] == "choice"]) == len(ARMS) * len(on_policy.LEARNING_RATES)
     assert len(log[log["phase"] == START]) == 1
+    assert tuple(log[log["phase"] == COOLED]["temperature"]) == TEMPERATURES
     assert list(chosen_settings(log).columns) == ["learning_rate"]
     assert results["tokens learnt"].nunique() == 1
     table = summary()
-    assert list(table.index) == [START, *ARMS]
+    cooler = [f"{START}, at temperature {temperature}" for temperature in TEMPERATURES]
+    assert list(table.index) == [START, *cooler, *ARMS]
     lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").splitlines()
     assert [float(line.split("|")[2]) for line in lines[2:] if line.startswith("| ")] == pytest.approx(
         table["mean"].tolist(), abs=0.051
@@ -76,6 +89,24 @@ def test_a_figure_by_place_has_its_mean_in_the_log():
         assert len(run["tales_kl_by_place"]) == len(run["written_kl_by_place"]) == 48
         assert sum(run["tales_kl_by_place"]) / 48 == pytest.approx(run["reverse_kl"], abs=0.001)
         assert sum(run["written_kl_by_place"]) / 48 == pytest.approx(run["written_kl"], rel=0.03)  # some end early
+
+
+def test_a_surprise_is_a_doubt_and_a_distance():
+    rows = judged()
+    assert len(rows) == 5 * len(ARMS) + 1 + len(TEMPERATURES)
+    assert (rows["surprise"] - rows["doubt"] - rows["distance"]).abs().max() < 1e-9
+    assert (rows["distance"] - rows["written_kl"]).abs().max() < 0.15, "the words estimate the KL of distributions"
+
+
+@pytest.mark.slow
+def test_a_cooled_student_has_its_logits_divided_and_the_student_stays():
+    student = healing.pruned_student()
+    ids = torch.tensor([healing.windows("test").token_ids[0]])
+    with torch.inference_mode():
+        before = student.model(ids).logits
+        after = cooled(student, 0.8).model(ids).logits
+        assert torch.equal(student.model(ids).logits, before)
+    torch.testing.assert_close(after, before / 0.8, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -91,42 +122,56 @@ def test_the_mean_by_place_is_the_reverse_kl_of_the_evaluation():
 def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     """Each passage with its figures in the order in which the page has them."""
     log, table = read_log(LOG), summary()
-    tales, own = ARMS
-    assert (tales, own) == ("reverse KL, tales", "reverse KL, own text")
+    tales, own, forward = ARMS
+    assert (tales, own, forward) == ("reverse KL, tales", "reverse KL, own text", "forward KL, tales")
     page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "10_on_policy_distillation.py").read_text("utf-8")).split())
     column = {name: table[name] for name in table}
-    written, kl, of_own = column["mean"], column["KL on it"], column["own perplexity of it"]
-    began = log[log["phase"] == START].iloc[0]
-    parts = log.fillna({"arm": START}).assign(
-        surprise=np.log(log["written_perplexity"].astype(float)), doubt=np.log(log["own_perplexity"].astype(float))
+    written, kl, of_own, perplexity = (
+        column[name] for name in ("mean", "KL on it", "own perplexity of it", "tales' perplexity")
     )
-    means = parts[parts["phase"] != "choice"].groupby("arm")[["surprise", "doubt"]].mean()
-    doubt, distance = means["doubt"], means["surprise"] - means["doubt"]
-    of_teacher = np.log(healing.summary().loc["teacher", "teacher's perplexity of what it writes"])
+    began = log[log["phase"] == START].iloc[0]
+    means = judged().groupby("arm")[["doubt", "distance"]].mean()
+    doubt, distance = means["doubt"], means["distance"]
+    of_teacher = healing.summary().loc["teacher", "teacher's perplexity of what it writes"]
     first, last = (np.mean(began["written_kl_by_place"][part]) for part in (slice(8), slice(-8, None)))
+    cooler = f"{START}, at temperature 0.8"
     for passage in (
         f"from {first:.2f} nats over the first eight tokens to {last:.2f} over the last eight",
         f"in the mean it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
         f"perplexity of what it writes is {of_own[START]:.0f};",
-        f"doubt: it falls from {doubt[START]:.2f} to {doubt[tales]:.2f} nats, below the {of_teacher:.2f} that",
+        f"beats it without a single step**: {written[cooler]:.0f}.",
+        f"whose own text has {of_teacher:.0f}.",
+        f"falls from {doubt[START]:.2f} to {doubt[tales]:.2f} nats, below the {np.log(of_teacher):.2f} that",
+        f"for nothing: a doubt of {doubt[cooler]:.2f}, at about the same distance",
         f"the distance falls from {distance[START]:.2f} to {distance[own]:.2f}, and",
         f"*KL on it* says {kl[START]:.2f} and {kl[own]:.2f}:",
-        "rises from {:.0f} to {:.0f} and {:.0f}".format(*column["tales' perplexity"]),
-        "in {0:.0f}% of the places before and after the tales, and in {2:.0f}%".format(*column["drafts accepted %"]),
-        f"the tales win, {written[tales]:.0f} against {written[own]:.0f}",
+        f"60 steps more of forward KL on the same tales leave the student where it was: {written[forward]:.0f}, and",
+        f"a distance of {distance[forward]:.2f}",
+        f"rises from {perplexity[START]:.0f} to {perplexity[tales]:.0f} and {perplexity[own]:.0f}",
+        "in {:.0f}% of the places before and after the tales, and in {:.0f}%".format(
+            *column["drafts accepted %"][[START, own]]
+        ),
+        f"the tales win, {written[tales]:.0f} against {written[own]:.0f}, and a temperature of 0.8 beats both with"
+        f" {written[cooler]:.0f}",
         f"{kl[own]:.2f} nats instead of {kl[START]:.2f}",
     ):
         assert passage in page, passage
-    assert distance[tales] == pytest.approx(distance[START], abs=0.02), "the page: the distance stays where it was"
+    for name in (tales, cooler, forward):
+        assert distance[name] == pytest.approx(distance[START], abs=0.02), "the page: about where it was"
+    assert written[f"{START}, at temperature 0.7"] < of_teacher, "the page: it seems to write better than its teacher"
+    assert written[cooler] < judged().query("phase == 'result'")["written_perplexity"].min(), "beats every training"
+    assert distance.drop(own).min() > distance[own], "the page: no other row is as near"
     assert doubt[own] - doubt[START] >= distance[START] - distance[own], "the page: the doubt grows by as much or more"
     assert round(column["drafts accepted %"][START]) == round(column["drafts accepted %"][tales])
     assert column["won"][own] == "0 of 5"
-    assert set(log[log["phase"] == "result"]["learning_rate"]) == {max(on_policy.LEARNING_RATES)}
-    assert at_the_edge(log) == [tales, own]
+    assert at_the_edge(log) == [tales, forward]
+    choices = log[(log["phase"] == "choice") & (log["arm"] == forward)].sort_values("learning_rate")
+    assert choices["validation"].is_monotonic_decreasing, "the page: the lowest rate for forward KL"
     by_seed = log[log["phase"] == "result"].pivot_table(index="seed", columns="arm", values="written_kl")
-    assert (by_seed[own] < by_seed[tales]).all()
+    assert (by_seed[own] < by_seed[[tales, forward]].min(axis=1)).all()
     readme = (ROOT / "README.md").read_text("utf-8")
     assert f"from 170 to {written[tales]:.0f}" in readme
+    assert f"at a temperature of 0.8 it is {written[cooler]:.0f} without any training" in readme
     assert f"falls from {kl[START]:.2f} to {kl[own]:.2f} nats" in readme
     assert f"({kl[tales]:.2f} after the tales)" in readme
     assert f"stays at {written[own]:.0f}" in readme

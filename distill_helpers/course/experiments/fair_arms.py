@@ -35,6 +35,7 @@ __all__ = [
     "edge_note",
     "fair_table",
     "half_width",
+    "paired_gain",
     "write_fair_table",
 ]
 
@@ -236,21 +237,36 @@ def fair_table(
         runs = results[results["arm"] == arm]
         if not budget or runs[budget].isna().any(axis=None):
             raise ValueError(f"the log does not say what {arm!r} spent in every run; it says {budget}")
-        gain = by_seed[arm] - by_seed[reference]
-        is_reference = arm == reference
+        gain = paired_gain(by_seed, arm, reference, better=better)
         lines[arm] = {
             "mean": by_seed[arm].mean(),
             "sd": by_seed[arm].std(ddof=1),
-            "difference": None if is_reference else gain.mean(),
-            "± 95%": None if is_reference else half_width(gain),
-            "won": None
-            if is_reference
-            else f"{((gain > 0) if better == 'higher' else (gain < 0)).sum()} of {len(gain)}",
+            **(dict.fromkeys(gain) if arm == reference else gain),
             **{name.replace("_", " "): _range(settings.loc[arm, name]) for name in settings.columns},
             "best epoch": f"{runs['best_epoch'].mean():.0f} of {_range(_lengths(runs))}",
             **{name: f"{runs[name].mean():,.0f}" for name in budget},
         }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def paired_gain(
+    by_seed: pd.DataFrame, arm: str, reference: str, *, better: Literal["higher", "lower"] = "higher"
+) -> dict[str, Any]:
+    """Compare two arms seed by seed.
+
+    Args:
+        by_seed: the figure that is compared, a row for each seed and a column for each arm.
+        arm: the arm that is compared.
+        reference: the arm with which it is compared.
+        better: whether a higher or a lower figure wins.
+
+    Returns:
+        `difference`, the mean over the seeds; `± 95%`, half the width of its interval; `won`, in how many seeds the arm
+        is better.
+    """
+    gain = by_seed[arm] - by_seed[reference]
+    won = gain > 0 if better == "higher" else gain < 0
+    return {"difference": gain.mean(), "± 95%": half_width(gain), "won": f"{won.sum()} of {len(gain)}"}
 
 
 def half_width(differences: pd.Series) -> float:

@@ -22,7 +22,7 @@ import pandas as pd
 from distill_helpers.course.logs import append_run, markdown_table, read_log, run_missing, write_table
 from distill_helpers.course.tasks import WORK, Task, get_task
 from distill_helpers.data.labelled_texts import TextSplits
-from distill_helpers.evaluation.measures import classification_metrics, measure_latency, model_size
+from distill_helpers.evaluation.measures import measure_latency
 from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.landmarks.data_driven_recipe import data_driven
 from distill_helpers.landmarks.distilbert_recipe import distilbert
@@ -159,8 +159,7 @@ def run(model: str, seed: int) -> dict[str, float]:
     test = task.data.test
     teacher_logits = task.teacher_logits(test.texts, progress=False)
     if model == TEACHER:
-        figures = classification_metrics(teacher_logits, test.labels) | model_size(task.teacher_model.model)
-        return figures | {"layer_parameters": _layer_parameters(task.teacher_model)}
+        return task.teacher_figures() | {"layer_parameters": _layer_parameters(task.teacher_model)}
     with tempfile.TemporaryDirectory() as scratch:
         student = make_student(model, seed, Path(scratch))
     figures = evaluate(student, test, teacher_logits=teacher_logits, max_length=task.max_length)

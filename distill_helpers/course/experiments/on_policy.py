@@ -5,7 +5,8 @@
 Every arm starts from one student: ten layers of SmolLM2 that two passes over Grimm's tales, by forward KL, have taught
 to write again (`start`). Every arm then makes the same number of steps with as many sequences. On the tales the teacher
 answers at the tale's own tokens. On its own text the student continues the same openings, and the teacher answers at
-the tokens that the student wrote.
+the tokens that the student wrote. Beside the arms stands the student of the start as it writes at lower temperatures,
+which costs no training.
 
 Validation chooses by the reverse KL on the student's own text: how far the student is from the teacher where its own
 writing leads. The teacher's perplexity of that text would not do, since a student that repeats one sure phrase has the
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -47,15 +49,32 @@ from distill_helpers.losses.soft_targets import soft_target_divergence
 from distill_helpers.models.language_model_loading import load_language_model
 from distill_helpers.models.text_models import LanguageModel
 
-__all__ = ["ARMS", "LOG", "START", "TopKWithoutBucket", "kl_by_place", "start", "summary", "train_student"]
+__all__ = [
+    "ARMS",
+    "COOLED",
+    "LOG",
+    "REFERENCE",
+    "START",
+    "TEMPERATURES",
+    "TopKWithoutBucket",
+    "cooled",
+    "judged",
+    "kl_by_place",
+    "start",
+    "summary",
+    "train_student",
+]
 
 LOG = "on-policy"
 #: The student with which every arm starts is made by this experiment's functions.
 NEEDS = ("healing",)
 #: The row of the student with which every arm starts.
 START = "start"
+#: The same student at lower temperatures. Its rows are called "start, at temperature 0.8" and so on.
+COOLED, TEMPERATURES = "cooled start", (0.9, 0.8, 0.7, 0.6)
+_AT = {temperature: f"{START}, at temperature {temperature:g}" for temperature in TEMPERATURES}
 START_STEPS, STEPS, EVERY = 300, 60, 30
-LEARNING_RATES = (1e-4, 3e-4)
+LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 #: The number of openings after which a student writes: to be judged, and while it is trained.
 N_WRITTEN, N_WATCHED = 48, 24
 #: What is compared: the teacher's perplexity of what the student writes.
@@ -91,7 +110,9 @@ class TopKWithoutBucket(TopKTargets):
 ARMS = {
     "reverse KL, tales": METHODS["reverse KL"],
     "reverse KL, own text": Method(1.0, "reverse_kl", 1.0),
+    "forward KL, tales": METHODS["forward KL"],
 }
+REFERENCE, *_ = ARMS
 
 
 @cache
@@ -103,6 +124,19 @@ def start() -> LanguageModel:
         student.model.save_pretrained(folder)
         student.tokenizer.save_pretrained(folder)
     return load_language_model(folder)
+
+
+def cooled(student: LanguageModel, temperature: float) -> LanguageModel:
+    """Make the model whose logits are the student's divided by a temperature: it writes as the student does there.
+
+    Args:
+        student: a Llama, whose last norm scales what the output head reads.
+        temperature: above 0; below 1 the model is surer than the student.
+    """
+    model = copy.deepcopy(student.model)
+    with torch.no_grad():
+        model.model.norm.weight /= temperature
+    return student._replace(model=model)
 
 
 @torch.inference_mode()
@@ -181,37 +215,52 @@ def _test_figures(student: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _start_run(phase: str) -> dict[str, Any]:
-    return _test_figures(start())
+def _start_run(phase: str, temperature: float = 1.0) -> dict[str, Any]:
+    return _test_figures(cooled(start(), temperature))
+
+
+def judged() -> pd.DataFrame:
+    """Read what the log says of each student: a row for each run that was judged, under the name of its row or arm.
+
+    Returns:
+        The log's columns, and `surprise`, `doubt` and `distance`, in nats a token: the teacher's surprise at what the
+        student writes is the student's own surprise at it plus what estimates the reverse KL there.
+    """
+    log = read_log(LOG)
+    rows = log[log["phase"] != "choice"].copy()
+    rows["arm"] = rows["arm"].fillna(rows["temperature"].map(_AT)).fillna(START)
+    rows["surprise"] = np.log(rows["written_perplexity"])
+    rows["doubt"] = np.log(rows["own_perplexity"])
+    rows["distance"] = rows["surprise"] - rows["doubt"]
+    return rows.reset_index(drop=True)
 
 
 def summary() -> pd.DataFrame:
-    """Make the table: the teacher's perplexity of what each student writes, and the paired difference from the tales.
+    """Make the table: the teacher's perplexity of what each student writes, and the paired difference from `REFERENCE`.
 
     The columns that follow have the other judges: the reverse KL on the student's own text, the student's own
     perplexity of that text, and on the tales its perplexity, the forward KL and the rate at which speculative sampling
     accepts the student's draft of a token (%).
     """
     log = read_log(LOG)
-    table = fair_table(log, FIGURE, "reverse KL, tales", better="lower")
+    table = fair_table(log, FIGURE, REFERENCE, better="lower").loc[list(ARMS)]
     judges = {
         "KL on it": "written_kl",
         "own perplexity of it": "own_perplexity",
         "tales' perplexity": "perplexity",
         "forward KL on tales": "forward_kl",
     }
-    rows = log[log["phase"].isin(["result", START])].copy()
-    rows["arm"] = rows["arm"].fillna(START)
-    means = rows.groupby("arm", sort=False).mean(numeric_only=True)
+    means = judged().groupby("arm").mean(numeric_only=True)
     others = pd.DataFrame({title: means[column] for title, column in judges.items()})
     others["drafts accepted %"] = 100 * (1 - means["total_variation"])
-    table = pd.concat([pd.DataFrame({"mean": means.loc[[START], FIGURE]}), table])
+    table = pd.concat([pd.DataFrame({"mean": means.loc[[START, *_AT.values()], FIGURE]}), table])
     return table.join(others)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    run_missing(LOG, [{"phase": START}], _start_run)
+    cooled_runs = [{"phase": COOLED, "temperature": temperature} for temperature in TEMPERATURES]
+    run_missing(LOG, [{"phase": START}, *cooled_runs], _start_run)
     compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student)
     table = summary()
     formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-5]), ".2f", ".1f", ".1f", ".2f", ".1f")

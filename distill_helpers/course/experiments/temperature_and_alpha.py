@@ -1,0 +1,70 @@
+"""Temperature on the help desk: students of the training messages, each temperature tuned by itself.
+
+    python -m distill_helpers.course.experiments.temperature_and_alpha
+
+The student is the smallest one of `help_desk_students`, its teacher the tuned one. It learns from training messages,
+whose true queue is known, by
+
+    alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy with the true queue.
+
+Each arm chooses its learning rate on validation messages. The length is not in the grid: in `help_desk_students` the
+students of true queues and of distributions chose the shorter one, if they read the messages alone.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.experiments.help_desk_students import train_for_steps
+from distill_helpers.course.logs import markdown_table, read_log
+from distill_helpers.course.tasks import Variant
+from distill_helpers.losses.distillation_config import DistillationConfig
+
+__all__ = ["ARMS", "LOG", "REFERENCE", "summary", "train_student"]
+
+LOG = "temperature-and-alpha"
+#: The length of the training is that which its arms chose.
+NEEDS = ("help_desk_students",)
+GRID = {"learning_rate": (2.5e-4, 7.5e-4, 2.25e-3)}
+MAX_STEPS = 720
+#: With alpha = 0 the temperature has no say.
+REFERENCE = "true queues alone"
+ARMS = {REFERENCE: (1.0, 0.0)}
+ARMS |= {f"T = {temperature:g}, alpha = 1": (temperature, 1.0) for temperature in (1.0, 2.0, 4.0, 8.0)}
+
+
+def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
+    """Train one student; see `help_desk_students.train_for_steps`.
+
+    Raises:
+        KeyError: no arm has this name.
+    """
+    temperature, alpha = ARMS[arm]
+    variant = Variant("soft" if alpha else "hard")
+    config = DistillationConfig(temperature=temperature, alpha=alpha)
+    return train_for_steps(f"{LOG} {arm}", variant, learning_rate, MAX_STEPS, seed, config=config)
+
+
+def summary() -> pd.DataFrame:
+    """Make the table of `fair_table`, with the validation accuracy of the best epochs (%), NLL and ECE (%)."""
+    log = read_log(LOG)
+    table = fair_table(log, "accuracy", REFERENCE, scale=100).loc[list(ARMS)]
+    means = log[log["phase"] == "result"].groupby("arm").mean(numeric_only=True)
+    table.insert(0, "validation %", 100 * means["validation"])
+    table.insert(6, "NLL", means["nll"])
+    table.insert(7, "ECE %", 100 * means["ece"])
+    return table
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    compare_arms(LOG, list(ARMS), GRID, train_student)
+    table = summary()
+    formats = ("", ".1f", ".1f", ".1f", "+.1f", ".1f", "", ".2f", ".1f", *("" for _ in table.columns[8:]))
+    write_fair_table(LOG, markdown_table(table, formats))
+
+
+if __name__ == "__main__":
+    main()
