@@ -86,10 +86,10 @@ def run(task: Task, seeds: Iterable[int]) -> None:
 
 
 def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
-    test = task.data.test
-    teacher_logits = task.teacher_logits(test.texts)
     if model == TEACHER:
         return task.teacher_figures()
+    test = task.data.test
+    teacher_logits = task.teacher_logits(test.texts)
     if model == BASELINE:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
     folder = _run_folder(task, model, seed)

@@ -413,9 +413,9 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 # ## The help desk, every arm tuned
 #
 # Six arms: the *sender's queue*, which a window inherits; the *teacher's choice*, its likeliest queue as a hard label; or
-# the *teacher's distribution* at T = 2. Each with and without the windows. Every arm tried three learning rates (5e-4, 1.5e-3, 4.5e-3) and two lengths, 720 and 1,800 steps
-# of 64 texts; the accuracy on the validation messages chose, and in each training the best epoch. Then five seeds. α is 1 for
-# distributions and 0 for queues. The teacher is a sentence encoder of which every weight was trained, at a rate that
+# the *teacher's distribution* at T = 2. Each with and without the windows. Every arm tried three learning rates (5e-4,
+# 1.5e-3, 4.5e-3) and two lengths, 720 and 1,800 steps of 64 texts; the accuracy on the validation messages chose, and in
+# each training the best epoch. Then five seeds. α is 1 for distributions and 0 for queues. The teacher is a sentence encoder of which every weight was trained, at a rate that
 # validation chose. What training had changed was then cut to an adapter of rank 56, small enough to ship; the row *teacher*
 # is the teacher after the cut (`data/results/teacher-choice.md`). The tables come from a committed log, since this takes
 # hours.

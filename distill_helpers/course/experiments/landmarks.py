@@ -156,10 +156,10 @@ def run(model: str, seed: int) -> dict[str, float]:
         KeyError: no row has this name.
     """
     task = _task()
-    test = task.data.test
-    teacher_logits = task.teacher_logits(test.texts, progress=False)
     if model == TEACHER:
         return task.teacher_figures() | {"layer_parameters": _layer_parameters(task.teacher_model)}
+    test = task.data.test
+    teacher_logits = task.teacher_logits(test.texts, progress=False)
     with tempfile.TemporaryDirectory() as scratch:
         student = make_student(model, seed, Path(scratch))
     figures = evaluate(student, test, teacher_logits=teacher_logits, max_length=task.max_length)
