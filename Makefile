@@ -1,7 +1,7 @@
 # Two commands matter: `make course` and `make test`. `make` alone lists the others.
 PYTHON ?= python3
 JUPYTER_FLAGS ?=
-# Folder with Banking77's train.csv and test.csv, for `make results`; empty leaves that table out.
+# Folder with Banking77's train.csv and test.csv, for `make results`; empty fetches them from the Hub if they are needed.
 BANKING77 ?=
 
 BIN := .venv/bin
@@ -56,9 +56,8 @@ models: $(READY) ## make the shipped teachers and the student again (about 25 mi
 	$(BIN)/python -m distill_helpers.course.recipes tuned-help-desk --only teacher
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
-	$(BIN)/python -m distill_helpers.course.experiments
-	$(BIN)/python -m distill_helpers.course.results help-desk
-	$(if $(BANKING77),$(BIN)/python -m distill_helpers.course.results banking77 --data $(BANKING77))
+	BANKING77=$(BANKING77) $(BIN)/python -m distill_helpers.course.experiments
+	$(BIN)/python -m distill_helpers.course.results
 
 bench: ## the fused loss beside its peers, in an environment of its own (.venv-bench); over an hour
 	$(PYTHON) -m venv .venv-bench

@@ -22,7 +22,6 @@ from transformers import TrainerCallback
 
 from distill_helpers.course.low_rank import LINEAR_LAYERS, low_rank_adapter
 from distill_helpers.course.tasks import SMALLEST, WORK, Recipe, Task, Variant, get_task
-from distill_helpers.data.labelled_texts import IGNORE_INDEX
 from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.loading import COURSE_MODELS, base_encoder_path, load_text_classifier
@@ -86,6 +85,7 @@ def fit_teacher(
         n_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
+        group_by_length=recipe.group_by_length,
         output_dir=output_dir,
         seed=seed,
         progress=False,
@@ -142,12 +142,9 @@ def train_student(
     data = task.data
     train = data.train.sample(variant.share, seed)
     texts, labels = train.texts, train.labels
-    if variant.transfer and data.transfer_labels:
-        labelled = task.labelled_texts(with_transfer=True)
-        n = len(data.train)  # what follows are the transfer texts
-        texts, labels = texts + labelled.texts[n:], labels + labelled.labels[n:]
-    elif variant.transfer:
-        texts, labels = texts + task.transfer, labels + [IGNORE_INDEX] * len(task.transfer)
+    if variant.transfer:
+        further_texts, inherited = task.transfer_texts(unlabelled=variant.unlabelled)
+        texts, labels = texts + further_texts, labels + inherited
     logits: torch.Tensor | None = None
     validation_logits: torch.Tensor | None = None
     if variant.labels != "hard":
@@ -219,7 +216,7 @@ def fit_student(
         n_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
-        group_by_length=task.group_by_length,
+        group_by_length=recipe.group_by_length,
         output_dir=output_dir,
         seed=seed,
         callbacks=callbacks,

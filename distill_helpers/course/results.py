@@ -1,7 +1,8 @@
-"""The runs behind the course's tables of messages: one command for each data set, five seeds each.
+"""The runs behind the help desk's older table, in which all students have one recipe; five seeds each.
 
-    python -m distill_helpers.course.results help-desk
-    python -m distill_helpers.course.results banking77 --data FOLDER
+    python -m distill_helpers.course.results
+
+In `experiments.help_desk_students` every student is tuned, and has the better teacher.
 
 Every finished run becomes a line of `data/results/<task>.jsonl` at once, and a run that has a line is not made again.
 At the end the teacher and the smallest student are timed in turn, in one process. Then the table is written into
@@ -11,29 +12,25 @@ At the end the teacher and the smallest student are timed in turn, in one proces
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import statistics
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from distill_helpers.course.figures import dot_figure
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import (
     RESULTS,
     append_run,
     markdown_table,
     read_log,
-    replace_between_marks,
     run_missing,
 )
 from distill_helpers.course.recipes import make_teacher, train_student
-from distill_helpers.course.tasks import SMALLEST, WORK, Task, Variant, get_task
+from distill_helpers.course.tasks import SMALLEST, Task, Variant, get_task, run_folder
 from distill_helpers.evaluation.baselines import linear_baseline
 from distill_helpers.evaluation.measures import (
     classification_metrics,
@@ -59,12 +56,6 @@ __all__ = [
 
 TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
 BEST = "soft labels, transfer set"
-
-#: The title of each task's figure: what the figure shows.
-_FINDINGS = {
-    "help-desk": "Better labels help, unlabelled text helps on top",
-    "banking77": "Only a transfer set beats tf-idf",
-}
 
 #: The rows of the tables, in their order.
 VARIANTS = {
@@ -92,7 +83,7 @@ def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
     teacher_logits = task.teacher_logits(test.texts)
     if model == BASELINE:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
-    folder = _run_folder(task, model, seed)
+    folder = run_folder(task.name, model, seed)
     student = train_student(task, VARIANTS[model], seed, folder).classifier
     figures = evaluate(student, test, teacher_logits=teacher_logits)
     if model != BEST:  # one of the smallest students is timed at the end
@@ -100,16 +91,12 @@ def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
     return figures
 
 
-def _run_folder(task: Task, name: str, seed: int) -> Path:
-    return WORK / "runs" / re.sub(r"[^a-z0-9]+", "-", f"{task.name} {name} {seed}".lower())
-
-
 def time_models(task: Task, rounds: int = 5) -> None:
     """Time the teacher and the smallest student in turn, round by round, and log the medians.
 
     In a fresh clone the log is complete, so no student has been trained; then the log keeps the timing that it has.
     """
-    folder = _run_folder(task, BEST, 0)
+    folder = run_folder(task.name, BEST, 0)
     if not folder.is_dir():
         print(f"no student of seed 0 in {folder.parent.name}/{folder.name}; the log's timing stays")
         return
@@ -200,29 +187,19 @@ def timing_sentences(task_name: str) -> str:
     )
 
 
-def publish(task_name: str, readme: Path = ROOT / "README.md") -> None:
-    """Write a task's table and figure into `data/results`, and the table of Banking77 into the README, too.
-
-    Of the help desk the README has another table: `experiments.help_desk_students`, in which every arm is tuned.
-
-    Raises:
-        ValueError: a README without the marks.
-    """
-    table = markdown(task_name)
-    (RESULTS / f"{task_name}.md").write_text(table, encoding="utf-8")
-    accuracy_figure(task_name, _FINDINGS[task_name]).savefig(RESULTS / f"{task_name}.png")
-    if task_name == "banking77":
-        replace_between_marks(readme, task_name, table)
+def publish(task_name: str) -> None:
+    """Write a task's table and figure into `data/results`."""
+    (RESULTS / f"{task_name}.md").write_text(markdown(task_name), encoding="utf-8")
+    title = "Better labels help, unlabelled text helps on top"
+    accuracy_figure(task_name, title).savefig(RESULTS / f"{task_name}.png")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the runs behind a table that are missing, then the table.")
-    parser.add_argument("task", choices=["help-desk", "banking77"])
-    parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
+    parser = argparse.ArgumentParser(description="Make the runs behind the table that are missing, then the table.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-timing", action="store_true", help="leave out the timing, because another run is on, say")
     arguments = parser.parse_args()
-    task = get_task(arguments.task, arguments.data)
+    task = get_task("help-desk")
     if not (task.teacher_folder / "manifest.json").exists():
         make_teacher(task)
     run(task, arguments.seeds)

@@ -1,4 +1,5 @@
 from .augmentation import (
+    augment_labelled_texts as augment_labelled_texts,
     augment_texts as augment_texts,
     drop_words as drop_words,
     splice as splice,

@@ -162,7 +162,7 @@ error = (restored - torch.softmax(all_z / 0.5, dim=-1)).abs().max().item()
 assert error < 1e-9
 for temperature in (0.25, 1, 4, 32):
     assert ((all_z / temperature).argsort(-1) == all_z.argsort(-1)).all()
-print("largest error of a restored probability: below one in a billion")
+print(f"largest error of a restored probability: {error:.0e} in this run")
 print(f"the order of all five queues is the same at every T, in all {len(all_z)} messages")
 
 # %% [markdown]

@@ -464,8 +464,10 @@ for name, (true, half, ours) in measured.items():
     assert far.max() < 0.1
     assert 0.02 < near.median() < 0.5
     assert nearest.median() > 0.5
-    print(f"{name}: bf16 is off by under 10% above 0.05 nats, and by over 50% in most draws below 0.001")
-print("the package, which computes in fp32, is off by less than 0.3%")
+    print(
+        f"{name}: bf16 is off by {far.max():.1%} at most above 0.05 nats, by {nearest.median():.0%} in the median draw"
+        f" below 0.001; the package by {(ours / true - 1).abs().max():.2%} at most in this run"
+    )
 
 # %%
 fig, axes = figure("Below 0.001 nats, KL in bf16 means nothing")

@@ -1,13 +1,20 @@
 """Notebook 01: its widget, and the keys of its quiz."""
 
+import json
 import math
 import re
 
 import pytest
 import torch
 
-from distill_helpers.course.experiments import label_budget
+from distill_helpers.course.experiments import help_desk_students, label_budget
+from distill_helpers.course.experiments.fair_arms import paired_gain
+from distill_helpers.course.experiments.linear_models import TEXTS
+from distill_helpers.course.folders import SOURCES
+from distill_helpers.course.logs import read_log
+from distill_helpers.course.tasks import get_task
 from distill_helpers.course.widgets.dark_knowledge import HIGHEST_BIAS, render_bias
+from distill_helpers.models.loading import COURSE_MODELS
 
 LOGITS = torch.tensor(
     [[3.0, 0.0, 2.0], [2.0, 0.0, 1.5], [0.0, 4.0, 0.5], [1.0, 0.0, 0.5], [0.0, 3.0, 1.0], [9.0, 0.0, 1.0]]
@@ -80,11 +87,11 @@ def test_quiz_gradient() -> None:
 
 def test_quiz_control() -> None:
     p = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    top = p.max(-1, keepdim=True)
-    even = ((1 - top.values) / 9).expand_as(p).scatter(1, top.indices, top.values)
+    answer, place = p.max(-1, keepdim=True)
+    even = ((1 - answer) / 9).expand_as(p).scatter(1, place, answer)
     # Seen from a digit that is never the answer, no label says anything that it does not say of the other wrong digits.
-    never_three = even[top.indices[:, 0] != 3]
-    wrong = torch.arange(10) != top.indices[top.indices[:, 0] != 3]
+    never_three = even[place[:, 0] != 3]
+    wrong = torch.arange(10) != place[place[:, 0] != 3]
     spread = torch.where(wrong, never_three, math.nan)
     assert torch.equal(spread.nan_to_num(-1).amax(1), spread.nan_to_num(2).amin(1))
 
@@ -97,3 +104,41 @@ def test_quiz_last_epoch() -> None:
     assert right_of_soft.argmax() * soft["every"].iloc[0] > 100
     assert right_of_soft[-1] > right_of_hard[-1]
     assert hard["errors"].mean() + 2 < soft["errors"].mean()
+
+
+def test_what_the_page_says_of_the_help_desk_is_what_the_log_says() -> None:
+    log = read_log(help_desk_students.LOG).query("phase == 'result'")
+    by_seed = 100 * log.pivot_table(index="seed", columns="arm", values="accuracy")
+    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "01_dark_knowledge.py").read_text("utf-8")).split())
+    gains = {
+        (texts, name): paired_gain(by_seed, f"{more}, {texts}", f"{less}, {texts}")
+        for texts in TEXTS
+        for name, more, less in (
+            ("both", "teacher's distribution", "sender's queue"),
+            ("choice", "teacher's choice", "sender's queue"),
+            ("doubts", "teacher's distribution", "teacher's choice"),
+        )
+    }
+    points = {key: f"{gain['difference']:.1f} ± {gain['± 95%']:.1f}" for key, gain in gains.items()}
+    alone, both = TEXTS
+    pairs = by_seed[f"teacher's distribution, {alone}"] - by_seed[f"sender's queue, {alone}"]
+    task = get_task("tuned-help-desk")
+    shipped = [
+        json.loads((COURSE_MODELS / f"{name}-teacher" / "manifest.json").read_text())["measured"]["test_accuracy"]
+        for name in ("tuned-help-desk", "help-desk")
+    ]
+    for passage in (
+        f"the teacher's labels bring {points[both, 'both']} points**, in every seed, nearly all of them by its choice:"
+        f" {points[both, 'choice']}. Its doubts add {points[both, 'doubts']}.",
+        f"On the messages alone they bring {points[alone, 'both']}**",
+        f"The five gains go from −{-pairs.min():.1f} to {pairs.max():.1f} points",
+        f"the {len(task.data.train):,} training messages, or also {len(task.transfer_texts(unlabelled=False)[0]):,}",
+        f"right on {100 * shipped[0]:.1f}% of the test messages (this page's: {100 * shipped[1]:.1f}%)",
+        f"beat the senders' by {gains[both, 'both']['difference']:.1f} points where windows are read, and by"
+        f" {gains[both, 'choice']['difference']:.1f} if they are made hard",
+    ):
+        assert passage in page, passage
+    for name in ("both", "choice", "doubts"):
+        assert gains[both, name]["won"] == "5 of 5"
+    runs = log[log["arm"].str.startswith("teacher")].groupby("arm")["learning_rate"].unique()
+    assert all(list(rates) == [min(help_desk_students.GRID["learning_rate"])] for rates in runs)

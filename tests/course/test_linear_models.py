@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from distill_helpers.course.experiments import label_budget, linear_models
-from distill_helpers.course.experiments.linear_models import FEATURES, GRID, LABELS, LOG, TEXTS, summary
+from distill_helpers.course.experiments.linear_models import FEATURES, GRID, LOG, summary
 from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import RESULTS, bits, read_log
 
 N_TEST = 1952
+LABELS, TEXTS = tuple(linear_models.LABELS), tuple(linear_models.TEXTS)
 PAGE = (ROOT / "notebooks" / "source" / "05_response_distillation.py").read_text(encoding="utf-8")
 
 

@@ -140,9 +140,23 @@ def test_verified_labels_are_a_tenth_of_each_queue_and_the_true_ones(name) -> No
     known = targets.labels != IGNORE_INDEX
     assert (targets.labels[known] == answers.labels[targets.rows][known]).all()
     assert np.bincount(targets.labels[known]).tolist() == [4] * 5
-    assert 0 < targets.alpha < 1
+    assert targets.alpha == ARMS[name].alpha < 1
     other = targets_of(ARMS[name], answers, seed=2)
     assert set(targets.rows[known]) != set(other.rows[other.labels != IGNORE_INDEX])
+
+
+def test_the_verified_messages_of_a_seed_are_the_same_in_every_arm() -> None:
+    answers = small_answers()
+    known = []
+    for arm in ARMS.values():
+        if arm.verified:
+            targets = targets_of(arm, answers, seed=3)
+            known.append(set(targets.rows[targets.labels != IGNORE_INDEX]))
+    assert len(known) == 4
+    assert all(rows == known[0] for rows in known)
+    alone = targets_of(ARMS["10% true labels alone"], answers, seed=3)
+    assert set(alone.rows) == known[0], "nothing else is read"
+    assert alone.logits is None
 
 
 def test_verified_messages_are_kept_however_unsure_the_teacher_was() -> None:

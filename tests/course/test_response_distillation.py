@@ -16,7 +16,7 @@ from distill_helpers import (
     precompute_teacher_logits,
 )
 from distill_helpers.course.experiments import help_desk_students, linear_models
-from distill_helpers.course.results import read_results
+from distill_helpers.course.logs import read_log
 from distill_helpers.course.widgets.response_distillation import render_soft_targets
 
 NAMES = ("graphics", "windows", "mac")
@@ -86,7 +86,7 @@ def test_quiz_what_the_cache_key_covers(tmp_path: Path) -> None:
 def test_quiz_why_the_linear_model() -> None:
     """A student and the linear model that has read the same text."""
     students, lines = help_desk_students.summary()["mean"], linear_models.summary()["accuracy %"]
-    for texts in help_desk_students.TEXTS:
+    for texts in linear_models.TEXTS:
         line = lines[f"tf-idf, sender's queue, {texts}"]
         assert students[f"sender's queue, {texts}"] < line < students[f"teacher's distribution, {texts}"]
 
@@ -110,8 +110,12 @@ def test_quiz_row_without_a_label() -> None:
 
 
 def test_quiz_what_one_seed_proves() -> None:
-    runs = read_results("help-desk").pivot_table(index="seed", columns="model", values="accuracy")
-    soft, hard = runs["soft labels, 10%"].to_numpy(), runs["hard labels, 10%"].to_numpy()
-    assert (soft > hard).all()
-    assert (hard[:, None] > soft).sum() == 6
-    assert soft.size * (hard.size - 1) == 20  # pairs of different seeds; in one seed soft always wins
+    log = read_log(help_desk_students.LOG).query("phase == 'result'")
+    runs = log.pivot_table(index="seed", columns="arm", values="accuracy")
+    soft, hard = (runs[f"teacher's {labels}, messages"].to_numpy() for labels in ("distribution", "choice"))
+    assert soft.mean() > hard.mean()
+    same = (hard > soft).sum()
+    assert same == 2
+    assert (hard[:, None] > soft).sum() - same == 5  # of 20 pairs of different seeds
+    line = help_desk_students.factors().loc["softness, messages"]
+    assert f"{line['points']:.1f} ± {line['± 95%']:.1f}" == "1.2 ± 1.8"

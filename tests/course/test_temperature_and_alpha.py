@@ -16,15 +16,30 @@ from distill_helpers.course.logs import RESULTS, read_log
 def test_an_arm_is_trained_with_its_temperature_and_alpha(arm, monkeypatch) -> None:
     asked = {}
 
-    def train_for_steps(name, variant, learning_rate, max_steps, seed, *, config):
-        asked.update(name=name, labels=variant.labels, rate=learning_rate, steps=max_steps, seed=seed, config=config)
+    def train_for_steps(task, name, variant, learning_rate, max_steps, seed, *, config):
+        asked.update(
+            task=task.name,
+            name=name,
+            labels=variant.labels,
+            rate=learning_rate,
+            steps=max_steps,
+            seed=seed,
+            config=config,
+        )
         return Trained([0.5], dict, {})
 
     monkeypatch.setattr(temperature_and_alpha, "train_for_steps", train_for_steps)
     temperature_and_alpha.train_student(arm, 1e-3, seed=7)
     config = asked.pop("config")
     labels = "hard" if arm == REFERENCE else "soft"
-    assert asked == {"name": f"{LOG} {arm}", "labels": labels, "rate": 1e-3, "steps": 720, "seed": 7}
+    assert asked == {
+        "task": "tuned-help-desk",
+        "name": f"{LOG} {arm}",
+        "labels": labels,
+        "rate": 1e-3,
+        "steps": 720,
+        "seed": 7,
+    }
     assert config.alpha == (0.0 if arm == REFERENCE else float(arm.split("alpha = ")[1]))
     assert config.temperature == (1.0 if arm == REFERENCE else float(re.search(r"T = (\d)", arm)[1]))
 
@@ -36,7 +51,7 @@ def test_the_log_is_whole_and_the_table_is_made_of_it() -> None:
     seeds = log[log["phase"] == "result"].groupby("arm")["seed"].apply(sorted)
     assert seeds.to_dict() == {arm: [0, 1, 2, 3, 4] for arm in ARMS}
     lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    assert [float(line.split("|")[3]) for line in lines] == pytest.approx(summary()["mean"].tolist(), abs=0.051)
+    assert [float(line.split("|")[2]) for line in lines] == pytest.approx(summary()["mean"].tolist(), abs=0.051)
 
 
 def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:

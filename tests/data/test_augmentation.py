@@ -3,7 +3,8 @@ import random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from distill_helpers.data.augmentation import augment_texts, drop_words, splice
+from distill_helpers.data.augmentation import augment_labelled_texts, augment_texts, drop_words, splice
+from distill_helpers.data.labelled_texts import IGNORE_INDEX, LabelledTexts
 
 WORD = st.text("abcdefghij", min_size=1, max_size=4)
 TEXT = st.lists(WORD, min_size=1, max_size=8).map(" ".join)
@@ -58,6 +59,18 @@ def test_spliced_share_decides_whether_texts_are_mixed() -> None:
     assert all(len({word[0] for word in text.split()}) == 1 for text in alone)
     mixed = augment_texts(texts, 20, spliced=1.0, dropped_words=0.0, seed=0)
     assert any({word[0] for word in text.split()} == {"a", "b"} for text in mixed)
+
+
+def test_a_text_inherits_the_label_of_what_it_is_made_of() -> None:
+    messages = [f"{name}{i} {name}{i + 1} {name}{i + 2}" for name in "ab" for i in range(9)]
+    data = LabelledTexts(messages, [0] * 9 + [1] * 9, ("a", "b"))
+    texts, labels = augment_labelled_texts(data, 100, seed=3)
+    assert texts == augment_texts(data.texts, 100, seed=3)
+    for text, label in zip(texts, labels, strict=True):
+        names = {word[0] for word in text.split()}
+        assert label == IGNORE_INDEX or names == {data.label_names[label]}
+        assert len(names) == 1 or label == IGNORE_INDEX
+    assert {0, 1, IGNORE_INDEX} == set(labels)
 
 
 @pytest.mark.parametrize(

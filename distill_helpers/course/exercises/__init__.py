@@ -112,13 +112,15 @@ def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | 
     Args:
         got: a number or tensor.
         expected: the right value.
-        mistakes: known mistakes: what to say, and the value that the mistake leads to.
+        mistakes: known mistakes: what to say, and the value that the mistake leads to. One that leads to the right
+            value here is left out.
     """
     if not isinstance(got, Tensor | int | float) or isinstance(got, bool):
         raise Wrong(f"a number or a tensor is needed, got {type(got).__name__}")
     actual, right = torch.as_tensor(got).double(), torch.as_tensor(expected).double()
     for words, value in (mistakes or {}).items():
-        if _close(actual, torch.as_tensor(value).double()):
+        wrong = torch.as_tensor(value).double()
+        if _close(actual, wrong) and not _close(wrong, right):
             raise Wrong(words)
     if actual.shape != right.shape:
         raise Wrong(f"the shape is {tuple(actual.shape)}, expected {tuple(right.shape)}")

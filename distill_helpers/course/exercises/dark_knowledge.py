@@ -4,85 +4,158 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill_helpers.course.exercises import Attempt, Wrong, compare
+from distill_helpers.course.exercises import Attempt, Wrong, compare, seeded_randn
 from distill_helpers.course.experiments.digits import error_count
 from distill_helpers.course.experiments.withheld_digit import raise_bias
 
-#: Logits of seven messages; the right queue ranks first, second, third or last.
-_LOGITS = torch.tensor(
-    [
-        [3.0, 2.0, 0.0, -1.0, 1.0],
-        [0.5, 2.5, 2.0, -2.0, 0.0],
-        [4.0, 1.0, 3.5, 0.0, 2.0],
-        [1.0, 0.0, -1.0, 2.0, 3.0],
-        [2.0, 1.5, 1.0, 0.5, 0.0],
-        [0.0, 1.0, 2.0, 3.0, 5.0],
-        [2.0, 0.0, 1.0, 4.0, 3.0],
-    ]
-)
-_LABELS = torch.tensor([0, 2, 4, 3, 4, 4, 4])
+
+def _messages(n: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Logits (n, classes) of an overconfident teacher, and labels of which each class has as many."""
+    labels = torch.arange(n) % classes
+    return 2 * seeded_randn(n, classes, seed=seed) + 2 * torch.nn.functional.one_hot(labels, classes), labels
 
 
-def _runner_up_rate(attempt: Attempt) -> str:
-    order = _LOGITS.argsort(dim=-1, descending=True)
-    first, second, last = (order[:, i] == _LABELS for i in (0, 1, -1))
-    n_wrong = (~first).sum()
-    compare(
-        attempt(_LOGITS.clone(), _LABELS.clone()),
-        second.sum() / n_wrong,
-        {
-            "that divides by all messages; only messages whose first choice is wrong count": second.double().mean(),
-            "that counts messages whose label is the first or the second choice": (first | second).double().mean(),
-            "that is the accuracy of the first choice": first.double().mean(),
-            "you take the least likely class for the runner-up; sort in descending order": last.sum() / n_wrong,
-        },
+#: Two sets of messages, with other numbers of classes, so that no answer is right by chance.
+_CASES = (_messages(60, 5, seed=7), _messages(44, 4, seed=1007))
+
+
+def _numbers(got: Any) -> Any:
+    """One tensor of the numbers that an answer consists of."""
+    return torch.stack([torch.as_tensor(part).double() for part in got]) if isinstance(got, tuple | list) else got
+
+
+def _runner_up_rates(attempt: Attempt) -> str:
+    for logits, labels in _CASES:
+        order, p = logits.argsort(dim=-1, descending=True), logits.softmax(-1)
+        wrong, second, sure = order[:, 0] != labels, order[:, 1] == labels, p.amax(-1)
+        lead = p.topk(2).values.diff().squeeze(-1).neg()
+
+        def rates(by: Tensor, hit: Tensor, extra: int = 0) -> Tensor:
+            """The rates of `hit` on the less sure half, which has `extra` messages more, and on the surer one."""
+            places = by.argsort()
+            half = len(places) // 2 + extra
+            return torch.stack([hit[part].double().mean() for part in (places[:half], places[half:])])
+
+        below = sure < sure.median()
+        right = rates(sure[wrong], second[wrong])
+        compare(
+            _numbers(attempt(logits.clone(), labels.clone())),
+            right,
+            {
+                "only messages whose first choice is wrong count; take them out before you halve": rates(sure, second),
+                "halve the wrong messages by their own certainties, not by those of all messages": torch.stack(
+                    [second[wrong & part].double().mean() for part in (below, ~below)]
+                ),
+                "the less sure half comes first": right.flip(0),
+                "if the number of wrong messages is odd, the surer half has one more": rates(
+                    sure[wrong], second[wrong], extra=1
+                ),
+                "you take the least likely class for the runner-up; sort in descending order": rates(
+                    sure[wrong], (order[:, -1] == labels)[wrong]
+                ),
+                "how sure the teacher is, is the probability of its first choice, not its logit": rates(
+                    logits[wrong].amax(-1), second[wrong]
+                ),
+                "how sure the teacher is, is the probability of its first choice, not its lead": rates(
+                    lead[wrong], second[wrong]
+                ),
+                "how sure the teacher is, is the probability of its first choice, not the entropy": rates(
+                    -torch.special.entr(p[wrong]).sum(-1), second[wrong]
+                ),
+                "halve the wrong messages in the order of the teacher's certainty, not of their rows": rates(
+                    torch.arange(int(wrong.sum())), second[wrong]
+                ),
+            },
+        )
+    return (
+        "a random choice among the other four would be right once in four. On this page's messages both halves have"
+        " about two in three: how sure a wrong teacher is says little of its second choice"
     )
-    return "the runner-up counts only where the first choice failed; there, a random choice would be right once in four"
 
 
-def _unsoften(attempt: Attempt) -> str:
-    soft = torch.tensor([[0.62, 0.21, 0.09, 0.05, 0.03], [0.3, 0.25, 0.2, 0.15, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1]])
-    temperature = 4.0
-    power = soft**temperature
+def _made_at(attempt: Attempt) -> str:
+    logits = _CASES[0][0].double()
+    logits[:, 0] = logits[:, 1:].mean(-1) + 3e-5  # their centred logarithms are next to zero
+    temperature, other = 2.0, 3.7
+    known, lost = (logits / temperature).softmax(-1).float(), (logits / other).softmax(-1).float()
+    a, b = (soft.log() for soft in (lost, known))
+    centred_a, centred_b = (log - log.mean(-1, keepdim=True) for log in (a, b))
     compare(
-        attempt(soft.clone(), temperature),
-        power / power.sum(-1, keepdim=True),
+        attempt(lost.clone(), known.clone(), temperature),
+        other,
         {
-            "the rows do not sum to 1: normalise after raising to the power": power,
-            "that softens the label a second time; undo the division by T": (soft.log() / temperature).softmax(-1),
-            "that takes probabilities for logits; their logarithms are logits": (temperature * soft).softmax(-1),
-            "normalise each row by its own sum, not by the sum of all rows": power / power.sum(),
-        },
-    )
-    compare(attempt(soft.clone(), 1.0), soft, {"at T = 1 nothing may change": power / power.sum(-1, keepdim=True)})
-    return "log p equals the logits over T, up to a constant that the softmax ignores: p to the power T, normalised"
-
-
-def _bits_received(attempt: Attempt) -> str:
-    p = _LOGITS.softmax(-1)
-    of_label = p.gather(1, _LABELS[:, None]).squeeze(1)
-    entropy = torch.special.entr(p).sum(-1).mean() / math.log(2)
-    prior = math.log2(p.shape[1])
-    compare(
-        attempt(_LOGITS.clone(), _LABELS.clone()),
-        prior + of_label.log2().mean(),
-        {
-            "that is in nats; bits need the logarithm to base 2": math.log(p.shape[1]) + of_label.log().mean(),
-            "that is the doubt that is left, not the bits received": -of_label.log2().mean(),
-            "you use the entropy that the label states; use the probability of the queue that was right": (
-                prior - entropy
+            "that is the ratio of the two temperatures; multiply by the one that is known": other / temperature,
+            "the ratio is upside down: at a higher T the logarithms lie closer together": temperature**2 / other,
+            "each row's logarithms are the logits over T up to a constant; take the row's mean away first": (
+                temperature * (b * a).sum() / a.square().sum()
             ),
-            "you take the highest probability instead of the probability of the right queue": (
-                prior + p.max(-1).values.log2().mean()
+            "every row has a constant of its own; take away each row's mean, not the mean of all": (
+                temperature * ((b - b.mean()) * (a - a.mean())).sum() / (a - a.mean()).square().sum()
             ),
-            "take the logarithm of each probability first, then the mean": prior + of_label.mean().log2(),
+            "that compares probabilities; their logarithms are proportional to 1/T": temperature
+            * (known.std() / lost.std()),
+            "that is the mean of ratios of logarithms, which the constant of each row spoils": temperature
+            * (b / a).mean(),
+            "an entry near zero spoils a mean of ratios; divide a sum of products by a sum of squares": temperature
+            * (centred_b / centred_a).mean(),
         },
     )
-    return "the doubt before minus the doubt left. A label that misleads gives negative bits; its entropy hides this"
+    compare(
+        attempt(known.clone(), lost.clone(), other),
+        temperature,
+        {"exchange the two files, and the answer is the other temperature; yours is not": other},
+    )
+    return "the centred logarithms are the centred logits over T, so that their ratio is the ratio of the temperatures"
+
+
+def _most_telling(attempt: Attempt) -> str:
+    temperatures = (0.4, 0.8, 1.6, 3.0, 5.0, 9.0)
+    for logits, labels in _CASES:
+        z, prior = logits.double(), math.log2(logits.shape[1])
+
+        def of_label(temperature: float, z: Tensor = z, labels: Tensor = labels) -> Tensor:
+            return (z / temperature).softmax(-1).gather(1, labels[:, None])
+
+        def received(temperature: float, prior: float = prior) -> Tensor:
+            return prior + of_label(temperature).log2().mean()
+
+        def stated(temperature: float, z: Tensor = z) -> Tensor:
+            return torch.special.entr((z / temperature).softmax(-1)).sum(-1).mean() / math.log(2)
+
+        best, worst = max(temperatures, key=received), min(temperatures, key=received)
+        by_mean = max(temperatures, key=lambda t: of_label(t).mean())
+        right, first, last = (torch.stack([torch.tensor(t).double(), received(t)]) for t in (best, *temperatures[::5]))
+        compare(
+            _numbers(attempt(logits.clone(), labels.clone(), temperatures)),
+            right,
+            {
+                "that is in nats; bits need the logarithm to base 2": torch.stack([right[0], right[1] * math.log(2)]),
+                "that is the doubt that is left, not the bits received": torch.stack([right[0], prior - right[1]]),
+                "the first number is the T itself, not its place in the list": torch.stack(
+                    [torch.tensor(temperatures.index(best)).double(), right[1]]
+                ),
+                "the doubt that a label states is its entropy; what counts is the doubt that it leaves": torch.stack(
+                    [first[0], prior - stated(temperatures[0])]
+                ),
+                "the labels that state least doubt are not those that leave least": first,
+                "the labels that state most doubt tell nothing": last,
+                "that is the T at which the labels leave the most doubt": torch.stack(
+                    [torch.tensor(worst).double(), received(worst)]
+                ),
+                "take the logarithm of each probability first, then the mean": torch.stack(
+                    [torch.tensor(by_mean).double(), prior + of_label(by_mean).mean().log2()]
+                ),
+            },
+        )
+    return (
+        "neither the sharpest labels nor the flattest tell most. An overconfident teacher tells more at a T above 1;"
+        " finding that T is called calibration, and notebook 02 does it"
+    )
 
 
 def _corrected_errors(attempt: Attempt) -> str:
@@ -108,10 +181,8 @@ def _corrected_errors(attempt: Attempt) -> str:
     got = attempt((given[0], validation[1].clone()), (given[1], test[1].clone()), digit, biases)
     if not (torch.equal(given[0], validation[0]) and torch.equal(given[1], test[0])):
         raise Wrong("your function changes the logits that it was given, so the biases add up; work on a clone")
-    if isinstance(got, tuple | list):
-        got = torch.stack([torch.as_tensor(value).double() for value in got])
     compare(
-        got,
+        _numbers(got),
         right,
         {
             "the test images chose: their errors flatter, since the bias was chosen for having few of them": answer(
@@ -155,8 +226,8 @@ def _without_a_digit(n: int, digit: int, generator: torch.Generator) -> tuple[Te
 
 
 CHECKS: dict[str, Callable[[Attempt], str]] = {
-    "1": _runner_up_rate,
-    "2": _unsoften,
-    "3": _bits_received,
+    "1": _runner_up_rates,
+    "2": _made_at,
+    "3": _most_telling,
     "4": _corrected_errors,
 }

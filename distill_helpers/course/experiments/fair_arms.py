@@ -207,6 +207,7 @@ def fair_table(
     *,
     scale: float = 1.0,
     better: Literal["higher", "lower"] = "higher",
+    also: Mapping[str, tuple[str, float]] | None = None,
 ) -> pd.DataFrame:
     """Make the table: one row for each arm, in the order of the log.
 
@@ -216,12 +217,13 @@ def fair_table(
         reference: the arm from which the paired differences are taken.
         scale: a factor of figure and differences, such as 100 for percentages.
         better: whether a higher or a lower figure wins.
+        also: further figures of the results, by the titles of their columns: the name in the log, and a factor.
 
     Returns:
         `mean` and `sd` (n − 1) of the figure; `difference` from the reference arm, the half width `± 95%` of its
-        interval (Student's t over the seeds), and `won`, the number of seeds in which the arm is better; the setting
-        that validation chose, or the lowest and highest if each seed chose for itself; the `best epoch` on average, of
-        how many; and the budget.
+        interval (Student's t over the seeds), and `won`, the number of seeds in which the arm is better; the means of
+        `also`; the setting that validation chose, or the lowest and highest if each seed chose for itself; the `best
+        epoch` on average, of how many; and the budget.
 
     Raises:
         ValueError: a log without the budget of an arm.
@@ -242,6 +244,7 @@ def fair_table(
             "mean": by_seed[arm].mean(),
             "sd": by_seed[arm].std(ddof=1),
             **(dict.fromkeys(gain) if arm == reference else gain),
+            **{title: factor * runs[name].mean() for title, (name, factor) in (also or {}).items()},
             **{name.replace("_", " "): _range(settings.loc[arm, name]) for name in settings.columns},
             "best epoch": f"{runs['best_epoch'].mean():.0f} of {_range(_lengths(runs))}",
             **{name: f"{runs[name].mean():,.0f}" for name in budget},

@@ -32,12 +32,14 @@ from distill_helpers.data.labelled_texts import LabelledTexts
 from distill_helpers.models.loading import base_encoder_path
 from distill_helpers.models.sentence_encoders import load_sentence_encoder
 
-__all__ = ["FEATURES", "LABELS", "LOG", "TEXTS", "run", "summary"]
+__all__ = ["FEATURES", "LABELS", "LOG", "TEXTS", "fit_and_measure", "run", "summary"]
 
 LOG = "linear-models"
 FEATURES = ("tf-idf", "frozen encoder")
-TEXTS = ("messages", "messages and windows")
-LABELS = ("sender's queue", "teacher's choice", "teacher's distribution")
+#: Whether the windows are read.
+TEXTS = {"messages": False, "messages and windows": True}
+#: The names of `Variant` for the labels.
+LABELS = {"sender's queue": "hard", "teacher's choice": "teacher's choice", "teacher's distribution": "soft"}
 GRID = (0.1, 1.0, 10.0, 100.0)
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
@@ -49,52 +51,52 @@ def _task() -> Task:
 
 
 @cache
-def _texts(text: str) -> LabelledTexts:
-    """The texts with the queues of their senders, without the few windows that occur in several queues."""
-    return _task().labelled_texts(with_transfer=text == "messages and windows")
+def _texts(task: Task, with_transfer: bool) -> LabelledTexts:
+    return task.labelled_texts(with_transfer=with_transfer)
 
 
 @cache
-def _features(features: str, text: str) -> tuple[Matrix, Matrix, Matrix]:
+def _features(task: Task, features: str, with_transfer: bool) -> tuple[Matrix, Matrix, Matrix]:
     """The features of training texts, validation and test messages, one row each."""
-    data = _task().data
-    train, validation, test = _texts(text).texts, data.validation.texts, data.test.texts
+    data = task.data
+    train, validation, test = _texts(task, with_transfer).texts, data.validation.texts, data.test.texts
     if features == "tf-idf":
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         return vectorizer.fit_transform(train), vectorizer.transform(validation), vectorizer.transform(test)
     encoder = load_sentence_encoder(base_encoder_path(), device="cpu")
-    embedded = [encoder.embed(part, max_length=_task().max_length).numpy() for part in (train, validation, test)]
+    embedded = [encoder.embed(part, max_length=task.max_length).numpy() for part in (train, validation, test)]
     return embedded[0], embedded[1], embedded[2]
 
 
-def _fit(rows: Matrix, labels: str, text: str, c: float) -> LogisticRegression:
-    data = _texts(text)
+def _fit(task: Task, rows: Matrix, labels: str, with_transfer: bool, c: float) -> LogisticRegression:
+    data = _texts(task, with_transfer)
     model = LogisticRegression(C=c, max_iter=2000)
-    if labels == "sender's queue":
+    if labels == "hard":
         return model.fit(rows, data.labels)
-    logits = _task().teacher_logits(data.texts, progress=False)
+    logits = task.teacher_logits(data.texts, progress=False)
     if labels == "teacher's choice":
         return model.fit(rows, logits.argmax(dim=-1).numpy())
-    p = torch.softmax(logits.double() / _task().temperature, dim=-1).numpy()
+    p = torch.softmax(logits.double() / task.temperature, dim=-1).numpy()
     copies = sparse.vstack([rows] * p.shape[1]) if sparse.issparse(rows) else np.concatenate([rows] * p.shape[1])
     return model.fit(copies, np.repeat(np.arange(p.shape[1]), len(p)), sample_weight=p.T.ravel())
 
 
-def run(features: str, labels: str, text: str) -> dict[str, float | str]:
-    """Fit a row's model at every C, and measure the one that validation chooses on the test messages.
+def fit_and_measure(task: Task, features: str, labels: str, *, with_transfer: bool = False) -> dict[str, float | str]:
+    """Fit a linear model at every C, and measure the one that validation chooses on the test messages.
 
     Args:
+        task: its messages, and its teacher.
         features: one of `FEATURES`.
-        labels: one of `LABELS`. The teacher's distribution is taken at the T of the help desk's students.
-        text: one of `TEXTS`.
+        labels: as in `Variant`. The teacher's distribution is taken at the T of the task's students.
+        with_transfer: learn from the transfer texts as well, as far as they inherit a label.
 
     Returns:
         The number of texts, C, the validation accuracy with it, `tried`, that of every C, the test `accuracy`, `right`,
         in hexadecimal digits a bit for each test message that is answered correctly, and the seconds.
     """
-    data, start = _task().data, time.perf_counter()
-    train, validation, test = _features(features, text)
-    models = {c: _fit(train, labels, text, c) for c in GRID}
+    data, start = task.data, time.perf_counter()
+    train, validation, test = _features(task, features, with_transfer)
+    models = {c: _fit(task, train, labels, with_transfer, c) for c in GRID}
     tried = {c: float(model.score(validation, data.validation.labels)) for c, model in models.items()}
     chosen = max(GRID, key=lambda c: (tried[c], -c))  # of equal ones the simplest
     right = models[chosen].predict(test) == np.array(data.test.labels)
@@ -107,6 +109,15 @@ def run(features: str, labels: str, text: str) -> dict[str, float | str]:
         "right": digits_of(right),
         "seconds": round(time.perf_counter() - start),
     }
+
+
+def run(features: str, labels: str, text: str) -> dict[str, float | str]:
+    """Make a row of the help desk's table by `fit_and_measure`.
+
+    Args:
+        features, labels, text: one of `FEATURES`, of `LABELS` and of `TEXTS`.
+    """
+    return fit_and_measure(_task(), features, LABELS[labels], with_transfer=TEXTS[text])
 
 
 def summary() -> pd.DataFrame:
@@ -123,7 +134,7 @@ def summary() -> pd.DataFrame:
                     "records"
                 )
                 right = bits(row["right"], len(_task().data.test))
-                if (text, labels) == (TEXTS[0], LABELS[0]):
+                if (text, labels) == ("messages", "sender's queue"):
                     first = right
                 gain = right - first
                 lines[f"{features}, {labels}, {text}"] = {

@@ -13,20 +13,20 @@ students of true queues and of distributions chose the shorter one, if they read
 
 from __future__ import annotations
 
+from functools import cache
+
 import pandas as pd
 import torch
 
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
-from distill_helpers.course.experiments.help_desk_students import train_for_steps
+from distill_helpers.course.experiments.message_students import train_for_steps
 from distill_helpers.course.logs import markdown_table, read_log
-from distill_helpers.course.tasks import Variant
+from distill_helpers.course.tasks import Task, Variant, get_task
 from distill_helpers.losses.distillation_config import DistillationConfig
 
 __all__ = ["ARMS", "LOG", "REFERENCE", "summary", "train_student"]
 
 LOG = "temperature-and-alpha"
-#: The length of the training is that which its arms chose.
-NEEDS = ("help_desk_students",)
 GRID = {"learning_rate": (2.5e-4, 7.5e-4, 2.25e-3)}
 MAX_STEPS = 720
 #: With alpha = 0 the temperature has no say.
@@ -35,8 +35,13 @@ ARMS = {REFERENCE: (1.0, 0.0)}
 ARMS |= {f"T = {temperature:g}, alpha = 1": (temperature, 1.0) for temperature in (1.0, 2.0, 4.0, 8.0)}
 
 
+@cache
+def _task() -> Task:
+    return get_task("tuned-help-desk")
+
+
 def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
-    """Train one student; see `help_desk_students.train_for_steps`.
+    """Train one student; see `message_students.train_for_steps`.
 
     Raises:
         KeyError: no arm has this name.
@@ -44,25 +49,20 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
     temperature, alpha = ARMS[arm]
     variant = Variant("soft" if alpha else "hard")
     config = DistillationConfig(temperature=temperature, alpha=alpha)
-    return train_for_steps(f"{LOG} {arm}", variant, learning_rate, MAX_STEPS, seed, config=config)
+    return train_for_steps(_task(), f"{LOG} {arm}", variant, learning_rate, MAX_STEPS, seed, config=config)
 
 
 def summary() -> pd.DataFrame:
-    """Make the table of `fair_table`, with the validation accuracy of the best epochs (%), NLL and ECE (%)."""
-    log = read_log(LOG)
-    table = fair_table(log, "accuracy", REFERENCE, scale=100).loc[list(ARMS)]
-    means = log[log["phase"] == "result"].groupby("arm").mean(numeric_only=True)
-    table.insert(0, "validation %", 100 * means["validation"])
-    table.insert(6, "NLL", means["nll"])
-    table.insert(7, "ECE %", 100 * means["ece"])
-    return table
+    """Make the table of `fair_table`, with validation accuracy (%), NLL and ECE (%)."""
+    also = {"validation %": ("validation", 100.0), "NLL": ("nll", 1.0), "ECE %": ("ece", 100.0)}
+    return fair_table(read_log(LOG), "accuracy", REFERENCE, scale=100, also=also).loc[list(ARMS)]
 
 
 def main() -> None:
     torch.set_num_threads(1)
     compare_arms(LOG, list(ARMS), GRID, train_student)
     table = summary()
-    formats = ("", ".1f", ".1f", ".1f", "+.1f", ".1f", "", ".2f", ".1f", *("" for _ in table.columns[8:]))
+    formats = ("", ".1f", ".1f", "+.1f", ".1f", "", ".1f", ".2f", ".1f", *("" for _ in table.columns[8:]))
     write_fair_table(LOG, markdown_table(table, formats))
 
 

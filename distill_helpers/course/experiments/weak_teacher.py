@@ -2,10 +2,10 @@
 
     python -m distill_helpers.course.experiments.weak_teacher
 
-The student, its start and its training are the same as in the help desk's table, whose rows on hard labels and on the
-strong teacher's soft labels serve as the comparison. The labels come from the log of `queue_teacher`. The true labels
-of the validation messages choose the best epoch of every student; apart from this, only the arms with verified labels
-see true labels.
+The student, its start and its training are the same as in the help desk's table, whose rows on all hard labels and on
+the strong teacher's soft labels serve as the comparison. The labels come from the log of `queue_teacher`. The true
+labels of the validation messages choose the best epoch of every student; apart from this, only the arms with verified
+labels see true labels. In each seed these arms have the same verified messages, and one of them nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ LOG = "weak-teacher"
 NEEDS = ("queue_teacher",)
 #: Rows of the help desk's table, for comparison: the same student on other labels.
 REFERENCES = {
-    "hard labels, 10%": "10% true labels alone",
     "hard labels": "all true labels",
     "soft labels": "strong teacher's logits",
 }
@@ -54,7 +53,7 @@ class Arm(NamedTuple):
         verified: the share of the messages whose true label is known; a stratified sample.
         alpha: the weight of the teacher beside the true labels. The loss is a mean over all messages. With a tenth of
             the messages verified, alpha = 0.5 gives the true labels a tenth of the teacher's weight in total, and alpha
-            = 0.1 nine tenths of it.
+            = 0.1 nine tenths of it. Without the teacher, alpha = 0, only verified messages are read.
     """
 
     soft: bool
@@ -76,6 +75,7 @@ ARMS = {
     "calibrated, surest half, 10% verified, alpha 0.1": Arm(
         soft=True, calibrated=True, surest=0.5, verified=0.1, alpha=0.1
     ),
+    "10% true labels alone": Arm(soft=False, verified=0.1, alpha=0.0),
 }
 
 
@@ -123,6 +123,9 @@ def targets_of(arm: Arm, answers: QueueAnswers, seed: int) -> Targets:
     known = np.zeros(len(p), dtype=bool)
     if arm.verified:
         known[_sample(answers.labels, arm.verified, seed)] = True
+    if arm.alpha == 0:
+        rows = np.flatnonzero(known)
+        return Targets(rows, answers.labels[rows], None, 0.0, 1.0)
     rows = np.flatnonzero(kept | known)
     right = float((labels == answers.labels)[rows].mean())
     if not arm.soft:
@@ -195,7 +198,7 @@ def summary() -> pd.DataFrame:
         lines[name] = {
             "seeds": len(group),
             "messages": group["messages"].mean() if name in ARMS else None,
-            "teacher right %": 100 * group["labels_right"].mean() if name in ARMS else None,
+            "teacher right %": 100 * group["labels_right"].mean() if name in ARMS and ARMS[name].alpha else None,
             "accuracy %": 100 * group["accuracy"].mean(),
             "± sd": 100 * group["accuracy"].std(ddof=1),
             "macro-F1 %": 100 * group["macro_f1"].mean(),

@@ -3,28 +3,66 @@ import math
 import torch
 
 
-def in_nats(logits, labels):
+def _bits(logits, labels, temperature):
+    p = (logits / temperature).softmax(-1).gather(1, labels[:, None])
+    return math.log2(logits.shape[1]) + p.log2().mean()
+
+
+def in_nats(logits, labels, temperatures):
     """base 2"""
-    return math.log(5) - torch.nn.functional.cross_entropy(logits, labels)
+    best = max(temperatures, key=lambda t: _bits(logits, labels, t))
+    return best, _bits(logits, labels, best) * math.log(2)
 
 
-def what_is_left(logits, labels):
+def what_is_left(logits, labels, temperatures):
     """doubt that is left"""
-    return torch.nn.functional.cross_entropy(logits, labels) / math.log(2)
+    best = max(temperatures, key=lambda t: _bits(logits, labels, t))
+    return best, math.log2(logits.shape[1]) - _bits(logits, labels, best)
 
 
-def stated_entropy(logits, labels):
-    """entropy that the label states"""
-    p = logits.softmax(-1)
-    return math.log2(5) + (p * p.log2()).sum(-1).mean()
+def least_stated_doubt(logits, labels, temperatures):
+    """not those that leave least"""
+    return temperatures[0], _bits(logits, labels, temperatures[0])
 
 
-def highest_probability(logits, labels):
-    """highest probability instead"""
-    return math.log2(5) + logits.softmax(-1).max(-1).values.log2().mean()
+def highest_entropy(logits, labels, temperatures):
+    """state most doubt"""
+    return temperatures[-1], _bits(logits, labels, temperatures[-1])
 
 
-def mean_before_logarithm(logits, labels):
+def mean_before_logarithm(logits, labels, temperatures):
     """logarithm of each probability first"""
-    p = logits.softmax(-1).gather(1, labels[:, None])
-    return math.log2(5) + p.mean().log2()
+
+    def received(t):
+        return math.log2(logits.shape[1]) + (logits / t).softmax(-1).gather(1, labels[:, None]).mean().log2()
+
+    best = max(temperatures, key=received)
+    return best, received(best)
+
+
+def the_bits_alone(logits, labels, temperatures):
+    """shape"""
+    return max(_bits(logits, labels, t) for t in temperatures)
+
+
+def its_place(logits, labels, temperatures):
+    """not its place in the list"""
+    best = max(temperatures, key=lambda t: _bits(logits, labels, t))
+    return temperatures.index(best), _bits(logits, labels, best)
+
+
+def stated_doubt(logits, labels, temperatures):
+    """what counts is the doubt that it leaves"""
+
+    def received(t):
+        entropy = torch.special.entr((logits / t).softmax(-1)).sum(-1).mean() / math.log(2)
+        return math.log2(logits.shape[1]) - entropy
+
+    best = max(temperatures, key=received)
+    return best, received(best)
+
+
+def of_five_classes(logits, labels, temperatures):
+    """expected"""
+    best = max(temperatures, key=lambda t: _bits(logits, labels, t))
+    return best, _bits(logits, labels, best) + math.log2(5) - math.log2(logits.shape[1])
