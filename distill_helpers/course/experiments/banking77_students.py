@@ -15,8 +15,8 @@ from functools import cache
 import pandas as pd
 import torch
 
-from distill_helpers.course.experiments import linear_models
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms
+from distill_helpers.course.experiments.linear_models import FEATURES, fit_and_measure
 from distill_helpers.course.experiments.message_students import (
     factor_table,
     readme_table,
@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 LOG = "banking77-students"
+#: The linear models of this table are fitted in the same way.
+NEEDS = ("linear_models",)
 #: The length is in steps, since the epochs of the arms have very different numbers of texts.
 GRID = {"learning_rate": (7e-4, 2e-3, 6e-3)}
 MAX_STEPS = 4000
@@ -63,7 +65,7 @@ FACTORS = {
 #: Linear models: features, labels, and whether the shortened messages are read.
 LINEAR = {
     f"{features}, {labels}, {texts}": (features, kind, texts == SHORTENED)
-    for features in linear_models.FEATURES
+    for features in FEATURES
     for labels, kind, texts in (
         ("customer's intent", "hard", MESSAGES),
         ("customer's intent", "hard", SHORTENED),
@@ -89,7 +91,7 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
 def fit_linear_model(phase: str, arm: str) -> dict[str, float | str]:
     """Fit and measure one of `LINEAR`."""
     features, labels, with_transfer = LINEAR[arm]
-    return linear_models.fit_and_measure(_task(), features, labels, with_transfer=with_transfer)
+    return fit_and_measure(_task(), features, labels, with_transfer=with_transfer)
 
 
 def summary() -> pd.DataFrame:
