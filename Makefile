@@ -53,7 +53,7 @@ notebooks: $(READY) ## execute the notebooks from their sources, save them, publ
 
 models: $(READY) ## make the shipped teachers and the student again (about 25 minutes)
 	$(BIN)/python -m distill_helpers.course.recipes help-desk
-	$(BIN)/python -m distill_helpers.course.recipes tuned-help-desk --only teacher
+	$(BIN)/python -m distill_helpers.course.recipes older-help-desk --only teacher
 
 results: $(READY) ## the long runs behind the tables; what is in the logs is not run again
 	BANKING77=$(BANKING77) $(BIN)/python -m distill_helpers.course.experiments

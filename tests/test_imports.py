@@ -61,11 +61,12 @@ def test_every_public_name_comes_without_an_optional_package() -> None:
 @pytest.mark.alone
 @pytest.mark.slow
 def test_importing_the_package_costs_next_to_nothing_beyond_its_libraries() -> None:
-    libraries = min(run("import torch, transformers")["seconds"] for _ in range(3))
-    package = min(run("import distill_helpers", before="import torch, transformers")["seconds"] for _ in range(3))
-    torch = min(run("import torch")["seconds"] for _ in range(3))
-    losses = min(run("from distill_helpers.losses import *")["seconds"] for _ in range(3))
-    print(f"torch and transformers {libraries:.2f} s, distill_helpers on top of them {package:.3f} s")
-    print(f"torch {torch:.2f} s, every name of distill_helpers.losses {losses:.2f} s")
-    assert package < 0.1 * libraries
-    assert losses < 1.25 * torch
+    def on_top(statement: str, libraries: str) -> None:
+        alone = min(run(f"import {libraries}")["seconds"] for _ in range(3))
+        # What comes on top is timed by itself: the difference of two whole imports is the machine's noise.
+        package = min(run(statement, before=f"import {libraries}")["seconds"] for _ in range(3))
+        print(f"{libraries} {alone:.2f} s, {statement} on top of them {package:.3f} s")
+        assert package < 0.1 * alone
+
+    on_top("import distill_helpers", "torch, transformers")
+    on_top("from distill_helpers.losses import *", "torch")

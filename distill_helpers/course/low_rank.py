@@ -35,7 +35,7 @@ def low_rank_adapter(tuned: PreTrainedModel, base: PreTrainedModel, rank: int) -
         ValueError: a rank that no layer has.
 
     Example:
-        `recipes.make_teacher` makes the teacher of the task `tuned-help-desk` so.
+        `recipes.make_teacher` makes the teacher of the task `help-desk` so.
     """
     layers = dict(tuned.named_modules())
     names = [name for name in layers if name.rpartition(".")[2] in LINEAR_LAYERS]

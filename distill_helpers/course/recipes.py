@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def train_student(
     *,
     recipe: Recipe | None = None,
     config: DistillationConfig | None = None,
+    seen: Callable[[torch.Tensor], torch.Tensor] | None = None,
     progress: bool = False,
     labelling_progress: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
@@ -135,6 +136,7 @@ def train_student(
         recipe: epochs, learning rate, batch size and dropout. None takes the task's, with up to four times the epochs
             for a part of the messages: otherwise the comparison would be of unfinished students.
         config: the objective. None takes the variant's labels alone, soft ones at the task's temperature.
+        seen: makes of the teacher's logits, (texts, classes), those that the student is shown; None shows all of them.
         progress: show the Trainer's progress bar and log.
         labelling_progress: show a bar while the teacher labels the messages.
         callbacks: further callbacks for the Trainer.
@@ -151,6 +153,8 @@ def train_student(
         logits, validation_logits = (
             task.teacher_logits(part, progress=labelling_progress) for part in (texts, data.validation.texts)
         )
+        if seen is not None:
+            logits, validation_logits = seen(logits), seen(validation_logits)
         if variant.labels == "teacher's choice":
             labels = logits.argmax(dim=1).tolist()
     if recipe is None:
@@ -254,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Make a task's teacher and its smallest student, with their manifests."
     )
-    parser.add_argument("task", choices=["help-desk", "tuned-help-desk", "banking77"])
+    parser.add_argument("task", choices=["help-desk", "older-help-desk", "banking77"])
     parser.add_argument("--data", type=Path, help="folder with Banking77's train.csv and test.csv")
     parser.add_argument("--only", choices=["teacher", "student"])
     parser.add_argument("--seed", type=int, default=0)

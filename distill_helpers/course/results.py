@@ -2,7 +2,7 @@
 
     python -m distill_helpers.course.results
 
-In `experiments.help_desk_students` every student is tuned, and has the better teacher.
+In `experiments.help_desk_students` every student is tuned, and has the better teacher. This table has the older one.
 
 Every finished run becomes a line of `data/results/<task>.jsonl` at once, and a run that has a line is not made again.
 At the end the teacher and the smallest student are timed in turn, in one process. Then the table is written into
@@ -54,6 +54,8 @@ __all__ = [
     "timing_sentences",
 ]
 
+#: The log, whose teacher is the older one.
+LOG = "help-desk"
 TEACHER, BASELINE, TIMING = "teacher", "tf-idf + logistic regression", "timing"
 BEST = "soft labels, transfer set"
 
@@ -73,7 +75,7 @@ def run(task: Task, seeds: Iterable[int]) -> None:
     """Make the runs that are missing from a task's log. After an interruption, call it again: it continues."""
     wanted = [(TEACHER, 0), (BASELINE, 0), *((name, seed) for seed in seeds for name in VARIANTS)]
     settings = [{"model": name, "seed": seed} for name, seed in wanted]
-    run_missing(task.name, settings, partial(_measure, task))
+    run_missing(LOG, settings, partial(_measure, task))
 
 
 def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
@@ -83,7 +85,7 @@ def _measure(task: Task, model: str, seed: int) -> dict[str, float]:
     teacher_logits = task.teacher_logits(test.texts)
     if model == BASELINE:
         return classification_metrics(linear_baseline(task.data), test.labels, teacher_logits)
-    folder = run_folder(task.name, model, seed)
+    folder = run_folder(LOG, model, seed)
     student = train_student(task, VARIANTS[model], seed, folder).classifier
     figures = evaluate(student, test, teacher_logits=teacher_logits)
     if model != BEST:  # one of the smallest students is timed at the end
@@ -96,7 +98,7 @@ def time_models(task: Task, rounds: int = 5) -> None:
 
     In a fresh clone the log is complete, so no student has been trained; then the log keeps the timing that it has.
     """
-    folder = run_folder(task.name, BEST, 0)
+    folder = run_folder(LOG, BEST, 0)
     if not folder.is_dir():
         print(f"no student of seed 0 in {folder.parent.name}/{folder.name}; the log's timing stays")
         return
@@ -113,7 +115,7 @@ def time_models(task: Task, rounds: int = 5) -> None:
             )
     medians = {name: statistics.median(values) for name, values in figures.items()}
     medians["threads"] = torch.get_num_threads()
-    append_run(task.name, {"model": TIMING, "seed": 0, **medians})
+    append_run(LOG, {"model": TIMING, "seed": 0, **medians})
 
 
 def read_results(task_name: str) -> pd.DataFrame:
@@ -199,14 +201,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-timing", action="store_true", help="leave out the timing, because another run is on, say")
     arguments = parser.parse_args()
-    task = get_task("help-desk")
+    task = get_task("older-help-desk")
     if not (task.teacher_folder / "manifest.json").exists():
         make_teacher(task)
     run(task, arguments.seeds)
     if not arguments.no_timing:
         time_models(task)
-    publish(task.name)
-    print(summary(task.name).to_string(float_format="{:.1f}".format))
+    publish(LOG)
+    print(summary(LOG).to_string(float_format="{:.1f}".format))
 
 
 if __name__ == "__main__":

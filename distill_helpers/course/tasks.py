@@ -173,11 +173,12 @@ def _augmented_banking77(folder: Path | None) -> TextSplits:
 
 
 def get_task(name: str, data: Path | None = None) -> Task:
-    """Make the task called `help-desk`, `tuned-help-desk` or `banking77`.
+    """Make the task called `help-desk`, `older-help-desk` or `banking77`.
 
     Args:
-        name: one of the three. The two help desks have the same messages. The teacher of the tuned one was chosen in
-            `experiments.teacher_choice`; the other's is an adapter that was trained for three epochs.
+        name: one of the three. The two help desks have the same messages. The help desk's teacher was chosen in
+            `experiments.teacher_choice`, and its students' settings in `experiments.help_desk_students`; the older
+            one's teacher is an adapter that was trained for three epochs.
         data: for Banking77 the folder with its two CSV files; None takes the one that the environment variable
             `BANKING77` names, or else fetches them from the Hub.
 
@@ -189,19 +190,22 @@ def get_task(name: str, data: Path | None = None) -> Task:
             name=name,
             load=load_help_desk,
             max_length=48,
-            teacher=Recipe(epochs=3, learning_rate=2e-3),
-            lora_rank=16,
-            with_transfer=Recipe(epochs=6, learning_rate=1e-3, batch_size=64),
-            same_messages=Recipe(epochs=10, learning_rate=1e-3),
-            temperature=2.0,
-        )
-    if name == "tuned-help-desk":
-        return replace(
-            get_task("help-desk"),
-            name=name,
             teacher=Recipe(epochs=5, learning_rate=1e-4),
             lora_rank=None,
             cut_to_rank=56,
+            with_transfer=Recipe(epochs=5, learning_rate=5e-4, batch_size=64, group_by_length=True),
+            same_messages=Recipe(epochs=18, learning_rate=5e-4, batch_size=64, group_by_length=True),
+            temperature=2.0,
+        )
+    if name == "older-help-desk":
+        return replace(
+            get_task("help-desk"),
+            name=name,
+            teacher=Recipe(epochs=3, learning_rate=2e-3),
+            lora_rank=16,
+            cut_to_rank=None,
+            with_transfer=Recipe(epochs=6, learning_rate=1e-3, batch_size=64),
+            same_messages=Recipe(epochs=10, learning_rate=1e-3),
         )
     if name == "banking77":
         return Task(
@@ -217,4 +221,4 @@ def get_task(name: str, data: Path | None = None) -> Task:
             hidden_size=160,
             n_heads=4,
         )
-    raise ValueError(f"unknown task {name!r}; choose help-desk, tuned-help-desk or banking77")
+    raise ValueError(f"unknown task {name!r}; choose help-desk, older-help-desk or banking77")

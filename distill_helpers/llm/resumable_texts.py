@@ -15,7 +15,8 @@ class WrittenBatches:
     """Batches of texts by name. Each batch is added to a file when it is finished.
 
     Args:
-        file: read if it exists. A last line that an interruption has cut off is removed. None keeps nothing.
+        file: read if it exists. A last line that an interruption has cut off is removed. Its folder is made if it does
+            not exist. None keeps nothing.
         settings: returns everything that the texts depend on. It is only called if there is a file.
 
     Raises:
@@ -28,6 +29,7 @@ class WrittenBatches:
         self._key = ""
         if self._file is not None:
             self._key = hashlib.sha256(json.dumps(settings()).encode()).hexdigest()[:16]
+            self._file.parent.mkdir(parents=True, exist_ok=True)  # now, not after the first batch has been written
             self._read(self._file)
 
     def read_or_write(self, name: str, write: Callable[[], list[Any]]) -> list[Any]:

@@ -262,10 +262,11 @@ def cached_snapshot(name: str) -> Path:
 
 
 def load_course_model(name: str, device: str | torch.device | None = None) -> TextClassifier:
-    """One of the models that come with the course's repository: `help-desk-student`, or one of its two teachers.
+    """One of the models that come with the course's repository: `help-desk-teacher` or `help-desk-student`.
 
-    `tuned-help-desk-teacher` is an encoder of which every weight was trained for five epochs, cut to an adapter;
-    `help-desk-teacher`, from which most pages and the shipped student were made, is an adapter trained for three.
+    The teacher is an encoder of which every weight was trained for five epochs, and what this changed was cut to an
+    adapter. `older-help-desk-teacher`, of which some of the course's experiments were made, is an adapter trained for
+    three epochs.
 
     Each folder below `data/models` has a `manifest.json` with the command that made the model, the seed, the versions,
     the measured accuracy and the SHA-256 of the weights, which is checked here.

@@ -60,7 +60,7 @@ def layer_importance(
     Example:
         >>> student = dh.load_course_model("help-desk-student", device="cpu")
         >>> [round(layer, 1) for layer in dh.layer_importance(student, ["no sound", "my mac shows a grey screen"])]
-        [0.2, 0.5]
+        [0.1, 0.4]
     """
 
     def change(states: Tensor, output: Tensor) -> Tensor:

@@ -124,9 +124,9 @@ for text in (
 
 # %% [markdown]
 # Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher gives
-# two of them about half each, and the other three next to nothing: it says which queues are alike for this message. That
+# 70% to one and 27% to another, and the other three next to nothing: it says which queues are alike for this message. That
 # is what the student learns from, and what Hinton and his colleagues came to call **dark knowledge**. The student itself
-# is sure of one here: on a single message it may miss the teacher's doubt. Two messages prove nothing about when the models
+# is sure of the other one: on a single message it may miss the teacher's opinion. Two messages prove nothing about when the models
 # disagree; the test set below answers that.
 
 # %% [markdown]

@@ -110,7 +110,7 @@ HTML(explorer.children[-1].value)
 # The order never changes: dividing by $T$ keeps it. Only the proportions do.
 #
 # The message is about a driver for a PC's graphics card and was posted to *graphics*. The hard label says graphics, and
-# nothing else. At T = 1 the teacher says Windows or PC hardware, perhaps graphics, and neither Mac nor X; the table, at
+# nothing else. At T = 1 the teacher says Windows, perhaps graphics or PC hardware, and neither Mac nor X; the table, at
 # T = 4, shows the same order, flattened. Whom would you believe? A soft label may disagree with the hard one and still
 # be worth learning from. It may also be wrong. (On this page, *right* and *wrong* mean: as the sender chose, or not.)
 #
@@ -147,7 +147,7 @@ print("both gradients are the package's")
 
 second = teacher_logits.softmax(-1).sort(-1)[0][:, -2]
 share = (second > 0.2).double().mean()
-assert 0.17 < share < 0.22, share
+assert 0.11 < share < 0.17, share
 print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages in a hundred")
 
 # %% [markdown]
@@ -176,14 +176,14 @@ doubt_stated = -(p * p.log2()).sum(dim=-1).mean().item()
 nll = dh.classification_metrics(teacher_logits, desk.test.labels)["nll"]
 assert math.isclose(doubt_left, nll / math.log(2), rel_tol=1e-6)  # the package's NLL, in bits
 
-assert 0.9 < doubt_left < 1.05
-assert 0.4 < doubt_stated < 0.5
+assert 0.85 < doubt_left < 0.95
+assert 0.45 < doubt_stated < 0.53
 print(f"doubt before a label: {doubt_before:.2f} bits; a hard label removes all of it")
 print(f"a soft label leaves {doubt_left:.2f} bits, so it removes {doubt_before - doubt_left:.2f}")
 print(f"and it states {doubt_stated:.2f} bits of doubt")
 
 # %% [markdown]
-# The teacher leaves twice as much doubt as it states: it is **overconfident**. About the sender's queue its label tells
+# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. About the sender's queue its label tells
 # less than the hard label does. It may tell more about the *other* queues. Is what it says of them true?
 #
 # ## Which queues does the teacher find alike?
@@ -301,7 +301,7 @@ assert 0.003 < place[4] < 0.02
 print(f"first choice wrong: the second is right in {100 * place[1] / place[1:].sum():.0f}% of cases (chance: 25%)")
 print(f"first two wrong: the third is right in {100 * place[2] / place[2:].sum():.0f}% (chance: 33%)")
 print(f"the least likely queue is right on {100 * place[4]:.1f}% of messages (chance: 20%)")
-assert place[4] > 3 * given[:, 4].mean()
+assert place[4] > 2 * given[:, 4].mean()
 print(f"the teacher gives this queue {100 * given[:, 4].mean():.2f}% on average")
 
 # %%
@@ -383,8 +383,8 @@ with_alt_text(
 #
 # The article reads its 0.62 as the teacher's confidence: "not ambiguous, but not certain". But 0.62 is the probability
 # **at $T = 4$**. The logits behind it are known up to a constant, $v = 4 \log p$. **Predict first:** what does the same
-# teacher say at $T = 1$? And of all messages to which *our* teacher gives a highest probability near 0.62 at $T = 4$, how
-# many does it get right?
+# teacher say at $T = 1$? Ours gives no queue more than about a half at $T = 4$. Of the messages to which it gives one queue
+# 0.48 and more there, how many does it get right?
 
 # %%
 soft = torch.tensor([0.62, 0.21, 0.09, 0.05, 0.03], dtype=torch.float64)
@@ -392,13 +392,17 @@ v = 4 * soft.log()
 assert torch.allclose((v / 4).softmax(-1), soft)
 print("T = 4:", [round(value, 4) for value in (v / 4).softmax(-1).tolist()])
 print("T = 1:", [round(value, 4) for value in v.softmax(-1).tolist()])
-near = ((teacher_logits / 4).softmax(-1).amax(-1) - 0.62).abs() < 0.04
-assert near.sum() > 200
-assert right[near].double().mean() > 0.95
-print(f"of our messages with 0.58 to 0.66 at T = 4, the teacher gets {100 * right[near].double().mean():.0f}% right")
+highest = (teacher_logits / 4).softmax(-1).amax(-1)
+half = highest >= 0.48
+assert highest.max() < 0.55
+assert half.sum() > 300
+assert right[half].double().mean() > 0.95
+print(f"our teacher at T = 4: at most {highest.max():.2f} for one queue")
+print(f"of the messages with 0.48 and more it gets {100 * right[half].double().mean():.0f}% right", end=", ")
+print(f"and at T = 1 it gives that queue {100 * p.amax(-1)[half].mean():.0f}%")
 
 # %% [markdown]
-# At $T = 1$ the article's teacher is as good as certain, and of our messages like it nearly all are answered rightly. The
+# At $T = 1$ the article's teacher is as good as certain, and ours is right where it says "a half" at $T = 4$. The
 # temperature of a distillation is chosen to soften labels, not to make them agree with the accuracy. Which one does that is
 # measured on held-out messages, in notebook [02](02_temperature.ipynb).
 #
@@ -700,7 +704,7 @@ with_alt_text(
 # Back to the help desk, with a committed log of tuned students. They read the first 26 words of the 2,517 training
 # messages, or also 20,388 **windows**: the same messages, whole, cut into pieces of 26 words, each of which inherits its
 # sender's queue. The labels are the sender's queue, the queue that the teacher chooses, which is a hard label as well, or
-# the teacher's distribution. The teacher was tuned, too, and is right on 80.3% of the test messages (this page's: 78.3%).
+# the teacher's distribution. The teacher is this page's, right on 80.3% of the test messages.
 # Every kind of student chose its learning rate, length and best epoch on validation
 # ([05](05_response_distillation.ipynb) says how). **Predict first:** which is worth more, the teacher's choice or its doubts?
 

@@ -22,11 +22,11 @@
 # %% [markdown]
 # ## The question
 #
-# *"i am looking for a win driver or set for my diamond speedstar mb video card"*, writes a customer. The teacher of the
-# help desk gives the Windows queue 80% and PC hardware 15%. Three people use such figures:
+# *"why is my mouse so jumpy ms mouse i have a microsoft serial mouse …"*, writes a customer. The teacher of the help desk
+# gives the Windows queue 83% and PC hardware 16%. Three people use such figures:
 #
 # - an engineer trains a small student on them, and softens them first;
-# - a person at the desk sees the 80% on a screen, and wants to know whether eight of ten such messages really belong
+# - a person at the desk sees the 83% on a screen, and wants to know whether so many of such messages really belong
 #   there;
 # - a third person receives a file of the teacher's soft labels, and nobody remembers at which temperature they were made.
 #
@@ -43,7 +43,7 @@ from transformers.utils import logging
 
 import distill_helpers as dh
 from distill_helpers.course.exercises import check
-from distill_helpers.course.experiments import capacity, temperature_and_alpha
+from distill_helpers.course.experiments import capacity, teacher_label_smoothing, temperature_and_alpha
 from distill_helpers.course.experiments.fair_arms import half_width
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.logs import read_log
@@ -85,7 +85,7 @@ print({name: len(part) for name, part in parts.items()})
 # bits: 0 when one class has everything, $\log_2 5 = 2.32$ when five classes have a fifth each. Written out:
 
 # %%
-row = 115  # the message of the question, among the validation messages
+row = 135  # the message of the question, among the validation messages
 z = logits["teacher", "validation"][row]
 T = 4.0
 powers = (z / T).exp()
@@ -99,7 +99,7 @@ torch.testing.assert_close(p, torch.softmax(z / T, dim=-1))
 print("ten lines, PyTorch and the package give the same distribution")
 
 # %% [markdown]
-# Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's 80%?
+# Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's 83%?
 # Does any message change its first queue if you drag far enough? And how many times as probable as the second queue
 # will the first be at T = 4, if it is five times as probable at T = 1?
 
@@ -193,25 +193,25 @@ axes.legend(frameon=False, loc="lower right")
 with_alt_text(
     fig,
     "Mean entropy of the teacher's labels on training messages against T, with the range of eight messages of ten: near"
-    " 0 at T = 0.5, rising steeply between 1 and 4, and close to the uniform 2.32 bits with hardly any spread from T = 16 on.",
+    " 0 at T = 0.5, rising steeply between 1 and 4, and close to the uniform 2.32 bits with hardly any spread from T = 4 on.",
 )
 
 # %%
 mean_bits = dict(zip(grid.tolist(), middle.tolist(), strict=True))
 spread = dict(zip(grid.tolist(), entropies.std(dim=1).tolist(), strict=True))
 assert mean_bits[1.0] < 0.5
-assert 1.6 < mean_bits[4.0] < 2.0
+assert 1.9 < mean_bits[4.0] < 2.2
 assert mean_bits[16.0] > 2.25
 assert max(spread, key=spread.get) in [t for t in spread if 1 <= t <= 2]
 assert spread[16.0] < 0.05
-assert spread[2.0] > 0.3
+assert spread[2.0] > 0.15 > 3 * spread[4.0]
 for temperature in (1.0, 2.0, 4.0, 16.0):
     print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.1f}")
 
 # %% [markdown]
 # The most bits belong to labels that are nearly uniform. So neither *more bits* nor *more spread* tells which T is best.
-# At T = 1 most labels look like the hard label, because the teacher knows its training messages almost by heart. At
-# T = 16 they all look alike. What the *student* learns from them is a question of the gradient.
+# At T = 1 most labels look like the hard label, because the teacher knows its training messages almost by heart. From
+# T = 4 on they all look alike. What the *student* learns from them is a question of the gradient.
 #
 # ## What the loss looks at
 #
@@ -247,7 +247,7 @@ with_alt_text(
 
 # %%
 last_two = dict(zip(grid.tolist(), shares[:, 3:].sum(dim=1).tolist(), strict=True))
-assert last_two[1.0] < 0.1
+assert last_two[1.0] < 0.15
 assert 0.3 < last_two[16.0] < 0.4
 for temperature in (1.0, 16.0):
     print(f"T = {temperature:2.0f}: {100 * last_two[temperature]:.0f}% of the gradient at the two least likely queues")
@@ -408,7 +408,8 @@ messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning
 # %% [markdown]
 # - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every seed. But T = 4,
 #   the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond chance.
-# - **Probabilities differ more.** NLL is lowest at T = 1 and T = 4 (0.87 and 0.90), and highest at T = 8 (0.99).
+# - **The probabilities depend on T more than the decisions do.** NLL, which is defined below, is lowest at T = 1 and T = 4
+#   (0.87 and 0.90), and highest at T = 8 (0.99).
 # - Some arms took the highest of their three rates, true queues among them, and no alpha between 0 and 1 was tried here.
 #
 # ## The same knob, another use: calibration
@@ -435,7 +436,7 @@ for _ in range(60):
 
 fitted = dh.fit_temperature(logits["teacher", "validation"], desk.validation.labels)
 assert math.isclose(1 / beta, fitted, rel_tol=1e-5)
-assert 1.3 < fitted < 1.75
+assert 1.2 < fitted < 1.4
 print(f"ten lines and the package find the same temperature, about {fitted:.1f}")
 
 # %% [markdown]
@@ -457,17 +458,18 @@ diagram
 
 # %%
 eces = {}
-for temperature in (1.0, 8.0, 1.5):
+for temperature in (1.0, 8.0, 1.3):
     T_slider.value = temperature
     text = diagram.children[-1].value.split("<p>")[1]
     eces[temperature] = float(re.search(r"ECE ([\d.]+)%", text)[1])
     side = "overconfident" if "overconfident" in text else "underconfident"
-    assert "accuracy 80.8%" in text
+    assert "accuracy 84.5%" in text
     print(f"T = {temperature}: {side} on average, ECE {eces[temperature]:.0f}%, accuracy as before")
-assert eces[1.5] < eces[1.0] / 2
+assert eces[1.3] < eces[1.0] < eces[8.0]
 
 # %% [markdown]
-# The dots of an overconfident model lie below the diagonal (T = 1), those of an underconfident one above it (T = 8).
+# The dots of an overconfident model lie below the diagonal (T = 1), those of an underconfident one above it (T = 8). At the
+# T of the least NLL, 1.3, the ECE is hardly lower than at 1: dots lie on both sides, and one number moves all of them.
 #
 # ### Fitted on what, tested on what?
 #
@@ -517,7 +519,7 @@ assert 0.085 < before["ece"] < 0.12
 assert 0.03 < after["ece"] < 0.06
 for name, metrics in (("T = 1", before), ("T from validation", after)):
     print(f"test, {name:18s} NLL {metrics['nll']:.2f} nats, ECE {100 * metrics['ece']:.0f}%")
-print(f"of what the best T for the test could do for the NLL, the one from validation does {100 * kept:.0f}%")
+print(f"T from validation brings {100 * kept:.0f}% of what the best T for the test would bring in NLL")
 
 # %%
 fig, axes = figure("One number brings confidence closer to accuracy", width=5.4, height=4.2)
@@ -557,30 +559,30 @@ def ece_by_chance(part, temperature, draws=50):
 
 left = {part: figures("teacher", part, fits["validation"])["ece"] for part in ("validation", "test")}
 chance = {part: ece_by_chance(part, fits["validation"]) for part in left}
-assert left["validation"] < chance["validation"]
+assert left["validation"] > chance["validation"]
 assert left["test"] > chance["test"]
 assert best["ece"] > chance["test"]
 for part, ece in left.items():
-    print(f"{part}: ECE {100 * ece:.0f}%; chance explains up to {100 * chance[part]:.0f}%")
+    print(f"{part}: ECE {100 * ece:.1f}%; of 50 calibrated draws, 95% stay below {100 * chance[part]:.0f}% in this run")
 
 # %% [markdown]
-# On the validation messages the rest is within chance, on the later test messages it is not. Between 0.4 and 0.85 the
-# teacher is still too sure there, while its surest answers are right more often than it says. A higher T would correct
-# the one and worsen the other.
+# On the test messages it is not, and on the validation messages there is a little more than chance explains. Between 0.4
+# and 0.85 the teacher is still too sure of the test messages, while its surest answers are right more often than it says. A
+# higher T would correct the one and worsen the other.
 #
 # ### Not the temperature of distillation
 #
 # In distillation, *both* sides are divided by T during training, and the student answers at T = 1 afterwards. A perfect
 # student would have its teacher's logits, up to a constant per message, and so its teacher's overconfidence. In
 # calibration, only the finished model is divided, and stays so. **Predict first:** the shipped student was distilled at
-# T = 2, above the 1.5 that calibrates its teacher. Is it calibrated?
+# T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
 
 # %%
 student_t = dh.fit_temperature(logits["student", "validation"], desk.validation.labels)
 raw, scaled = (figures("student", "test", t) for t in (1.0, student_t))
-assert 1.3 < student_t < 1.8
-assert 0.1 < raw["ece"] < 0.14
-assert scaled["ece"] < raw["ece"] / 2
+assert 1.1 < student_t < 1.3
+assert 0.08 < raw["ece"] < 0.12
+assert scaled["ece"] < 0.8 * raw["ece"]
 assert scaled["nll"] < raw["nll"]
 print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece']:.0f}% at its own T = {student_t:.1f}")
 
@@ -590,7 +592,21 @@ print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece'
 # **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing (a little of each
 # hard label spread over all classes) can be better calibrated (Müller et al. 2019, section 3) and yet teach *worse*
 # students (section 4). Over the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better
-# student. A better ECE alone is no proof of a better teacher.
+# student. Ask the digits: ten seeds, students of 128 units that learn from the teacher's labels alone, 240 epochs.
+# **Predict first:** smoothing makes this teacher *worse* calibrated, because it becomes too unsure. And its students?
+
+# %%
+taught = teacher_label_smoothing.summary()
+wide = [arm.name for arm in teacher_label_smoothing.ARMS.values() if (arm.width, arm.epochs) == (128, 240)]
+figures_of = {"its ECE %": "teacher's ECE %", "teacher's errors": "teacher's errors of 500", "mean": "students' errors"}
+figures_of |= {"difference": "difference", "± 95%": "± 95%"}
+taught = taught.loc[wide, list(figures_of)].rename(columns=figures_of).round(1)
+taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128", "").replace(", 240 epochs", ""))
+
+# %% [markdown]
+# **Here the worse calibrated teacher teaches better**, unlike Müller's, and against the trend of Kim's, on one small data set.
+# It also makes fewer errors itself, which may be the reason; the two are not separated. A lower ECE would have picked the
+# wrong teacher. Choose one by its students' accuracy on validation.
 #
 # ## Exercises
 #
@@ -703,22 +719,22 @@ HTML(render_quiz("02_temperature"))
 # - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it will
 #   get. No rule replaces that measurement: on our digits 1 and 2 came out best, on messages 1 to 8 came out alike, in Hinton's
 #   experiments 2 to above 8 did best. Digits and Hinton agree on a direction: the smaller the student, the more a high T costs.
-# - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.5 for this teacher, and
-#   the 80% shrink:
+# - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher, and
+#   the 83% shrink:
 
 # %%
 p_desk = (z.double() / fits["validation"]).softmax(-1).max().item()
-assert 0.6 < p_desk < 0.72
+assert 0.7 < p_desk < 0.8
 p_test, answers = (logits["teacher", "test"].double() / fits["validation"]).softmax(-1).max(-1)
-alike = (p_test > 0.6) & (p_test < 0.73)
+alike = (p_test > 0.7) & (p_test < 0.8)
 share_right = (answers == torch.tensor(desk.test.labels))[alike].double().mean().item()
-assert share_right < 0.6
+assert share_right < 0.68
 print(f"Windows queue: {100 * z.softmax(-1).max():.0f}% at T = 1, {100 * p_desk:.0f}% at the fitted T")
-print(f"test messages with 60 to 73% at the fitted T: {100 * share_right:.0f}% right")
+print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% right")
 
 # %% [markdown]
 # That is better and still not right, as the diagram on the test messages shows: where the calibrated teacher says about
-# two thirds, it is right less often than that.
+# three quarters, it is right less often than that.
 #
 # - **The person with the file** can find its temperature if the teacher is at hand (exercise 02.2). The labels at every
 #   other temperature then follow.
@@ -730,8 +746,8 @@ print(f"test messages with 60 to 73% at the fitted T: {100 * share_right:.0f}% r
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
 # - The best T belongs to a student, its data and its budget. On the digits, the narrower the student, the more T = 20
 #   costs; longer training wins part of it back. On messages T from 1 to 8 made no difference that five seeds can show.
-# - A T fitted on held-out messages calibrates: here it more than halves the ECE on later messages and changes no
-#   answer. Fitted on training messages it points the wrong way.
+# - A T fitted on held-out messages calibrates: here it nearly halves the ECE on later messages and changes no answer.
+#   Fitted on training messages it points the wrong way.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).

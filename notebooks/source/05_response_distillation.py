@@ -106,7 +106,7 @@ lines[lines.index.str.contains("sender's queue")]
 # pieces, so `max_length=48` cuts next to nothing. **Predict first:** how many forward passes will the second call need?
 
 # %%
-teacher = dh.load_course_model("tuned-help-desk-teacher")
+teacher = dh.load_course_model("help-desk-teacher")
 
 
 def label(texts, progress=False):

@@ -61,7 +61,7 @@ logging.disable_progress_bar()
 logging.set_verbosity_error()
 near = torch.testing.assert_close  # raises where two tensors differ
 desk = dh.load_help_desk()
-teacher = dh.load_course_model("help-desk-teacher", device="cpu")
+teacher = dh.load_course_model("older-help-desk-teacher", device="cpu")
 student = dh.narrow_student(teacher, hidden_size=192, n_layers=3, seed=0)
 for name, model in (("teacher", teacher), ("student", student)):
     n_layers, width, n_heads = dh.ModelShape.of(model.model)

@@ -61,7 +61,7 @@ from distill_helpers.models import load_language_model
 logging.disable_progress_bar()
 work = Path(tempfile.mkdtemp())  # students of this notebook; gone with the machine's temporary files
 desk = dh.load_help_desk()
-teacher = dh.load_course_model("help-desk-teacher", device="cpu")
+teacher = dh.load_course_model("older-help-desk-teacher", device="cpu")
 
 # %% [markdown]
 # ## What a student costs

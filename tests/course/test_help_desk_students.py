@@ -23,7 +23,7 @@ def test_the_arms_have_the_same_texts_and_as_many_steps_as_they_chose() -> None:
     runs = log[log["phase"] != "teacher"]
     assert set(runs["arm"]) == set(ARMS)
     for arm, texts in runs.groupby("arm")["texts"].unique().items():
-        assert list(texts) == [len(get_task("tuned-help-desk").labelled_texts(with_transfer=ARMS[arm].transfer))]
+        assert list(texts) == [len(get_task("help-desk").labelled_texts(with_transfer=ARMS[arm].transfer))]
     assert (runs["steps"] / runs["max_steps"]).between(0.9, 1.1).all(), "an epoch is not cut, but no arm has far more"
     for length, steps in runs.groupby("max_steps")["steps"]:
         assert steps.max() / steps.min() < 1.12, f"at {length} some arms have more steps than others"
@@ -47,13 +47,13 @@ def test_the_gains_are_taken_seed_by_seed() -> None:
 
 
 def test_the_teacher_is_the_shipped_one_cut_from_a_tuned_one() -> None:
-    measured = json.loads((COURSE_MODELS / "tuned-help-desk-teacher" / "manifest.json").read_text())["measured"]
+    measured = json.loads((COURSE_MODELS / "help-desk-teacher" / "manifest.json").read_text())["measured"]
     log = read_log(LOG)
     (logged,) = log[log["phase"] == "teacher"]["accuracy"]
     assert measured["test_accuracy"] == pytest.approx(logged, abs=1e-4)
     candidates = read_log("teacher-choice").query("phase == 'candidate' and kind == 'every weight, messages'")
     best = candidates.loc[candidates["validation"].idxmax()]
-    task = get_task("tuned-help-desk")
+    task = get_task("help-desk")
     assert task.lora_rank is None
     assert (best["learning_rate"], len(best["curve"])) == (task.teacher.learning_rate, task.teacher.epochs)
     assert best["validation"] - 0.02 < measured["validation_accuracy"] <= best["validation"], "cutting costs little"

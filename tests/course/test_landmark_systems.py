@@ -214,7 +214,7 @@ def test_quiz_heads() -> None:
 def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[tuple] = []
     monkeypatch.setattr("distill_helpers.landmarks.stages.train_stage", lambda *arguments: stages.append(arguments))
-    teacher, desk = load_course_model("help-desk-teacher", device="cpu"), load_help_desk()
+    teacher, desk = load_course_model("older-help-desk-teacher", device="cpu"), load_help_desk()
     mac = "comp.sys.mac.hardware"
     written = [
         SyntheticMessage("my old apple powerbook with system seven does not see the external scsi drive any more", mac),

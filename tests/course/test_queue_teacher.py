@@ -9,7 +9,7 @@ import torch
 from distill_helpers import IGNORE_INDEX, load_help_desk
 from distill_helpers.api.journal.records import JournalRecord
 from distill_helpers.api.teachers.answers import TeacherAnswer, TokenLogprob, Usage
-from distill_helpers.course.experiments import queue_teacher
+from distill_helpers.course.experiments import queue_teacher, weak_teacher
 from distill_helpers.course.experiments.queue_teacher import (
     ANSWERS,
     EXAMPLES_PER_QUEUE,
@@ -20,7 +20,18 @@ from distill_helpers.course.experiments.queue_teacher import (
     messages_of,
     read_answers,
 )
-from distill_helpers.course.experiments.weak_teacher import ARMS, LOG, REFERENCES, Arm, summary, targets_of
+from distill_helpers.course.experiments.weak_teacher import (
+    ALONE,
+    ARMS,
+    GRID,
+    LOG,
+    REFERENCES,
+    Arm,
+    results,
+    student_of,
+    summary,
+    targets_of,
+)
 from distill_helpers.course.logs import RESULTS, read_log
 from distill_helpers.data.labelled_texts import LabelledTexts
 
@@ -154,7 +165,7 @@ def test_the_verified_messages_of_a_seed_are_the_same_in_every_arm() -> None:
             known.append(set(targets.rows[targets.labels != IGNORE_INDEX]))
     assert len(known) == 4
     assert all(rows == known[0] for rows in known)
-    alone = targets_of(ARMS["10% true labels alone"], answers, seed=3)
+    alone = targets_of(ARMS[ALONE], answers, seed=3)
     assert set(alone.rows) == known[0], "nothing else is read"
     assert alone.logits is None
 
@@ -166,8 +177,46 @@ def test_verified_messages_are_kept_however_unsure_the_teacher_was() -> None:
     assert 20 < len(targets.rows) <= 40
 
 
+@pytest.mark.parametrize("name", ["as written", "calibrated", "calibrated, 10% verified, alpha 0.1", ALONE])
+def test_a_student_is_fitted_to_the_targets_of_its_arm(name, desk, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(weak_teacher, "fit_student", lambda *given: asked.append(given))
+    targets, train = student_of(ARMS[name], seed=3)
+    train("a recipe", "a folder")
+    ((task, (texts, labels, logits), of_validation, config, recipe, seed, folder),) = asked
+    expected = targets_of(ARMS[name], read_answers("train", desk), seed=3)
+    np.testing.assert_array_equal(targets.rows, expected.rows)
+    assert texts == [desk.train.texts[row] for row in expected.rows]
+    assert labels == expected.labels.tolist()
+    assert (task.name, recipe, seed, folder) == ("help-desk", "a recipe", 3, "a folder")
+    assert (config.alpha, config.temperature) == (expected.alpha, 2.0)
+    if expected.logits is None:
+        assert logits is of_validation is None
+    else:
+        torch.testing.assert_close(logits, expected.logits)
+        assert of_validation.shape == (len(desk.validation.texts), len(ANSWERS))
+        shown = {text for text, _ in examples_of(desk)}
+        even = [text in shown for text in desk.validation.texts]
+        torch.testing.assert_close(of_validation[even].exp(), torch.full((len(shown), len(ANSWERS)), 0.2))
+
+
 def test_the_log_of_students_is_whole() -> None:
     log = read_log(LOG)
-    assert not log.duplicated(["arm", "seed"]).any()
-    assert {arm: set(group["seed"]) for arm, group in log.groupby("arm")} == {arm: set(range(5)) for arm in ARMS}
-    assert list(summary().index) == [*ARMS, *REFERENCES.values()]
+    counts = log.groupby(["arm", "phase"]).size().unstack()
+    assert set(counts.index) == set(ARMS)
+    assert (counts["choice"] == len(GRID["learning_rate"])).all()
+    seeds = log[log["phase"] == "result"].groupby("arm")["seed"].apply(sorted)
+    assert set(map(tuple, seeds)) == {(0, 1, 2, 3, 4)}
+
+
+def test_the_references_are_students_of_the_help_desk_on_the_same_seeds() -> None:
+    table, runs = summary(), results()
+    assert list(table.index) == list(runs["arm"].unique()) == [*ARMS, *REFERENCES.values()]
+    of_help_desk = read_log("help-desk-students")
+    for arm, name in REFERENCES.items():
+        lines = of_help_desk[(of_help_desk["phase"] == "result") & (of_help_desk["arm"] == arm)]
+        assert sorted(lines["seed"]) == [0, 1, 2, 3, 4]
+        assert set(lines["max_steps"]) == {weak_teacher.MAX_STEPS}, "the longer training was chosen: not comparable"
+        assert table.loc[name, "mean"] == pytest.approx(100 * lines["accuracy"].mean())
+    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
+    assert [float(line.split("|")[2]) for line in lines] == pytest.approx(table["mean"].tolist(), abs=0.051)

@@ -30,7 +30,7 @@ def test_the_table_is_of_the_log():
     table = summary()
     assert list(table.index)[:-1] == list(KINDS)
     assert str(table.index[-1]).startswith("that ships")
-    measured = json.loads((COURSE_MODELS / "tuned-help-desk-teacher" / "manifest.json").read_text())["measured"]
+    measured = json.loads((COURSE_MODELS / "help-desk-teacher" / "manifest.json").read_text())["measured"]
     assert table["accuracy %"].iloc[-1] == pytest.approx(100 * measured["test_accuracy"], abs=0.11)
     lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").splitlines()
     cells = [line.split("|") for line in lines[2:] if line.startswith("| ")]

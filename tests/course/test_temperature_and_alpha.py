@@ -33,7 +33,7 @@ def test_an_arm_is_trained_with_its_temperature_and_alpha(arm, monkeypatch) -> N
     config = asked.pop("config")
     labels = "hard" if arm == REFERENCE else "soft"
     assert asked == {
-        "task": "tuned-help-desk",
+        "task": "help-desk",
         "name": f"{LOG} {arm}",
         "labels": labels,
         "rate": 1e-3,

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 
 import pytest
 import torch
@@ -216,6 +217,17 @@ def test_a_finished_file_can_grow(write, tmp_path):
     before = file.read_text()
     assert write(6, file=file) == write(6)
     assert file.read_text().startswith(before)
+
+
+def test_the_folder_of_the_file_is_made_before_any_message(write, tmp_path):
+    file = tmp_path / "new" / "folder" / "messages.jsonl"
+    assert write(1, file=file) == write(1)
+    assert file.exists()
+    (tmp_path / "taken").write_text("")
+    started = time.perf_counter()
+    with pytest.raises(FileExistsError):
+        write(1, file=tmp_path / "taken" / "messages.jsonl")
+    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"temperature": 0.5}, {"opening_words": 2}, {"topics": [SCREEN]}])

@@ -207,10 +207,25 @@ def teacher_for(seed: int) -> tuple[ImageSplits, nn.Module]:
     return data, train_teacher(data.train_images, data.train_labels, seed)
 
 
-def train_teacher(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
-    """Train a teacher of the kind of `teacher_for` on images, (n, 64), and labels, (n,)."""
+def train_teacher(
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    *,
+    soft_labels: Tensor | None = None,
+    learning_rate: float = 2e-3,
+) -> nn.Module:
+    """Train a teacher of the kind of `teacher_for` on images, (n, 64), and labels, (n,).
+
+    Args:
+        images, labels, seed, learning_rate: see `train_mlp`.
+        soft_labels: logits (n, 10) of what it learns instead of the labels, such as `smoothed_label_logits`.
+    """
     teacher = make_mlp((400, 400), dropout=0.3, seed=seed)
-    return train_mlp(teacher, images, labels, epochs=60, jitter=True, learning_rate=2e-3, seed=seed)
+    config = DistillationConfig(temperature=1.0, alpha=float(soft_labels is not None))
+    return train_mlp(
+        teacher, images, labels, soft_labels, config, epochs=60, jitter=True, learning_rate=learning_rate, seed=seed
+    )
 
 
 def smoothed_label_logits(labels: Tensor, amount: float) -> Tensor:

@@ -53,7 +53,7 @@ def feature_config(terms: str) -> DistillationConfig:
 
 @cache
 def _task() -> Task:
-    return get_task("help-desk")
+    return get_task("older-help-desk")
 
 
 def run(terms: str, share: float, seed: int, *, epochs: int = 6) -> dict[str, float]:

@@ -65,7 +65,7 @@ FACTORS = {
 
 @cache
 def _task() -> Task:
-    return get_task("tuned-help-desk")
+    return get_task("help-desk")
 
 
 def train_student(arm: str, learning_rate: float, max_steps: float, seed: int) -> Trained:

@@ -134,7 +134,7 @@ _ROWS = SYSTEMS | BASELINES | ABLATIONS
 
 @cache
 def _task() -> Task:
-    return get_task("help-desk")
+    return get_task("older-help-desk")
 
 
 @cache

@@ -7,10 +7,12 @@ doubts worth to a student? Each of their arms is a `Variant`: which texts, and w
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
 from distill_helpers.course.logs import markdown_table, read_log
@@ -18,8 +20,16 @@ from distill_helpers.course.recipes import train_student
 from distill_helpers.course.tasks import Recipe, Task, Variant, run_folder
 from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
+from distill_helpers.training.distilled_student import DistilledStudent
 
-__all__ = ["factor_table", "readme_table", "student_table", "train_for_steps", "write_results"]
+__all__ = [
+    "factor_table",
+    "fit_for_steps",
+    "readme_table",
+    "student_table",
+    "train_for_steps",
+    "write_results",
+]
 
 #: Of every student. An epoch has as many steps as it has batches.
 BATCH_SIZE = 64
@@ -41,6 +51,7 @@ def train_for_steps(
     seed: int,
     *,
     config: DistillationConfig | None = None,
+    seen: Callable[[Tensor], Tensor] | None = None,
 ) -> Trained:
     """Train one student, in up to some minutes.
 
@@ -48,17 +59,44 @@ def train_for_steps(
         task: its teacher, messages and shape.
         name: of its folder in the work folder, from which an interrupted training continues.
         variant: its texts and labels.
-        learning_rate: at its peak.
-        max_steps: the training has the whole epochs that come nearest to it.
-        seed: of weights, order and dropout.
-        config: the objective; see `recipes.train_student`.
+        learning_rate, max_steps, seed: see `fit_for_steps`; the seed decides weights, order and dropout.
+        config, seen: the objective, and what is seen of the teacher's logits; see `recipes.train_student`.
     """
     n_texts = len(task.data.train)
     if variant.transfer:
         n_texts += len(task.transfer_texts(unlabelled=variant.unlabelled)[0])
+
+    def fit(recipe: Recipe, folder: Path) -> DistilledStudent:
+        return train_student(
+            task, variant, seed, folder, recipe=recipe, config=config, seen=seen, labelling_progress=False
+        )
+
+    return fit_for_steps(task, name, n_texts, fit, learning_rate, max_steps, seed)
+
+
+def fit_for_steps(
+    task: Task,
+    name: str,
+    n_texts: int,
+    fit: Callable[[Recipe, Path], DistilledStudent],
+    learning_rate: float,
+    max_steps: float,
+    seed: int,
+) -> Trained:
+    """Train one student on texts and labels that `fit` knows; it is measured on the task's test messages.
+
+    Args:
+        task: its teacher and test messages.
+        name: of its folder in the work folder, from which an interrupted training continues.
+        n_texts: of one epoch.
+        fit: trains a student by a recipe, in a folder.
+        learning_rate: at its peak.
+        max_steps: the training has the whole epochs that come nearest to it.
+        seed: a part of the folder's name.
+    """
     recipe = Recipe(round(max_steps * BATCH_SIZE / n_texts), learning_rate, batch_size=BATCH_SIZE, group_by_length=True)
     folder = run_folder(name, f"{learning_rate:g}", f"{max_steps:g}", seed)
-    result = train_student(task, variant, seed, folder, recipe=recipe, config=config, labelling_progress=False)
+    result = fit(recipe, folder)
     shutil.rmtree(folder)
 
     def measure_test() -> dict[str, float]:

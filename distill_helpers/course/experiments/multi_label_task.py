@@ -128,7 +128,7 @@ def _parts() -> dict[str, JoinedMessages]:
 @cache
 def _teacher() -> TextClassifier:
     """The teacher of the help desk, fine-tuned on the texts with labels (about half a minute)."""
-    start = load_course_model("help-desk-teacher", device="cpu")
+    start = load_course_model("older-help-desk-teacher", device="cpu")
     start.model.config.problem_type = "multi_label_classification"
     start.tokenizer.model_max_length = MAX_LENGTH
     parts = _parts()["train"].first(N_LABELLED), _parts()["validation"]

@@ -122,7 +122,7 @@ def _messages() -> dict[str, LabelledTexts]:
 
 @cache
 def _teacher() -> TextClassifier:
-    return load_course_model("help-desk-teacher", device="cpu")
+    return load_course_model("older-help-desk-teacher", device="cpu")
 
 
 @cache

@@ -118,7 +118,7 @@ def _chosen(phase: str, kind: str) -> dict[str, Any]:
 
 def _shipped(phase: str) -> dict[str, Any]:
     """The teacher that ships, cut to an adapter: `validation`, `accuracy` and `right`."""
-    task = get_task("tuned-help-desk")
+    task = get_task("help-desk")
     figures: dict[str, Any] = {}
     for name, part in (("validation", task.data.validation), ("accuracy", task.data.test)):
         right = task.teacher_logits(part.texts, progress=False).argmax(dim=-1).numpy() == np.array(part.labels)
@@ -154,7 +154,7 @@ def summary() -> pd.DataFrame:
             "seconds": tried["seconds"].sum(),
         }
     (shipped,) = log[log["phase"] == "shipped"].to_dict("records")
-    lines[f"that ships: the second, its change cut to rank {get_task('tuned-help-desk').cut_to_rank}"] = {
+    lines[f"that ships: the second, its change cut to rank {get_task('help-desk').cut_to_rank}"] = {
         "validation %": 100 * shipped["validation"],
         "accuracy %": 100 * shipped["accuracy"],
         "± 95%": _half_width(shipped["accuracy"], "help-desk"),

@@ -37,7 +37,7 @@ ARMS |= {f"T = {temperature:g}, alpha = 1": (temperature, 1.0) for temperature i
 
 @cache
 def _task() -> Task:
-    return get_task("tuned-help-desk")
+    return get_task("help-desk")
 
 
 def train_student(arm: str, learning_rate: float, seed: int) -> Trained:

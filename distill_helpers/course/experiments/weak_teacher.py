@@ -1,18 +1,20 @@
-"""What a weak teacher does to a student, and what repairs the damage: students of SmolLM2's answers, seed by seed.
+"""What a weak teacher does to a student, and what repairs the damage: students of SmolLM2's answers, each arm tuned.
 
     python -m distill_helpers.course.experiments.weak_teacher
 
-The student, its start and its training are the same as in the help desk's table, whose rows on all hard labels and on
-the strong teacher's soft labels serve as the comparison. The labels come from the log of `queue_teacher`. The true
-labels of the validation messages choose the best epoch of every student; apart from this, only the arms with verified
-labels see true labels. In each seed these arms have the same verified messages, and one of them nothing else.
+The labels come from the log of `queue_teacher`. Student, training and learning rates are those of `help_desk_students`,
+whose students of all true labels and of the strong teacher's distribution serve as the comparison; they could choose a
+longer training as well, and did not. `fair_arms` has the protocol. It needs true labels: in every arm those of the 400
+validation messages choose the learning rate and the best epoch. Apart from this, only the arms with verified labels see
+true labels. In each seed these arms have the same verified messages, and one of them nothing else.
 """
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,25 +22,35 @@ import pandas as pd
 import torch
 
 from distill_helpers.api.labels.label_bias import batch_calibrated
+from distill_helpers.course.experiments.fair_arms import (
+    Trained,
+    compare_arms,
+    fair_table,
+    paired_gain,
+    write_fair_table,
+)
+from distill_helpers.course.experiments.help_desk_students import LOG as HELP_DESK
+from distill_helpers.course.experiments.message_students import fit_for_steps
 from distill_helpers.course.experiments.queue_teacher import QueueAnswers, read_answers
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
+from distill_helpers.course.logs import markdown_table, read_log
 from distill_helpers.course.recipes import fit_student
-from distill_helpers.course.results import read_results
-from distill_helpers.course.tasks import Task, get_task
+from distill_helpers.course.tasks import Recipe, Task, get_task
 from distill_helpers.data.labelled_texts import IGNORE_INDEX
-from distill_helpers.evaluation.model_rows import evaluate
 from distill_helpers.losses.distillation_config import DistillationConfig
-from distill_helpers.models.text_models import TextClassifier
+from distill_helpers.training.distilled_student import DistilledStudent
 
-__all__ = ["ARMS", "LOG", "REFERENCES", "Arm", "Targets", "make_student", "run", "summary", "targets_of"]
+__all__ = ["ALONE", "ARMS", "LOG", "REFERENCES", "Arm", "Targets", "results", "student_of", "summary", "targets_of"]
 
 LOG = "weak-teacher"
-#: The labels are read from this experiment's log.
-NEEDS = ("queue_teacher",)
+#: The labels are read from one of these experiments' logs, the references from the other's.
+NEEDS = ("help_desk_students", "queue_teacher")
+#: The two lower rates of `help_desk_students`; there, no arm chose the third.
+GRID = {"learning_rate": (5e-4, 1.5e-3)}
+MAX_STEPS = 720
 #: Rows of the help desk's table, for comparison: the same student on other labels.
 REFERENCES = {
-    "hard labels": "all true labels",
-    "soft labels": "strong teacher's logits",
+    "sender's queue, messages": "all true labels",
+    "teacher's distribution, messages": "strong teacher's logits",
 }
 
 
@@ -77,6 +89,7 @@ ARMS = {
     ),
     "10% true labels alone": Arm(soft=False, verified=0.1, alpha=0.0),
 }
+*_, ALONE = ARMS
 
 
 class Targets(NamedTuple):
@@ -142,74 +155,90 @@ def _sample(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.concatenate([generator.choice(rows, round(share * len(rows)), replace=False) for rows in rows_by_queue])
 
 
-def make_student(arm: Arm, seed: int) -> tuple[TextClassifier, Targets]:
-    """Train the student of an arm, in about half a minute; return the student with its targets."""
+def student_of(arm: Arm, seed: int) -> tuple[Targets, Callable[[Recipe, Path], DistilledStudent]]:
+    """Make the targets of an arm, and the function that trains its student by a recipe, in a folder."""
     task = _task()
     answers, of_validation = read_answers("train", task.data), read_answers("validation", task.data)
     targets = targets_of(arm, answers, seed)
     # The teacher was not asked about its few-shot examples. They get even probabilities, which say nothing.
     logits_of = dict(zip(of_validation.texts, np.log(of_validation.probabilities), strict=True))
-    validation_logits = None
+    validation_logits: torch.Tensor | None = None
     if targets.logits is not None:
         even = np.log(np.full(len(task.data.label_names), 1 / len(task.data.label_names)))
         rows = [logits_of.get(text, even) for text in task.data.validation.texts]
         validation_logits = torch.from_numpy(np.array(rows)).float()
-    recipe = task.same_messages
-    with tempfile.TemporaryDirectory() as scratch:
-        student = fit_student(
+
+    def train(recipe: Recipe, folder: Path) -> DistilledStudent:
+        return fit_student(
             task,
             ([answers.texts[row] for row in targets.rows], targets.labels.tolist(), targets.logits),
             validation_logits,
             DistillationConfig(temperature=task.temperature, alpha=targets.alpha),
-            # So many epochs that the steps are as many as with all messages.
-            replace(recipe, epochs=round(recipe.epochs * len(answers.texts) / len(targets.rows))),
+            recipe,
             seed,
-            scratch,
-        ).classifier
-    return student, targets
+            folder,
+        )
+
+    return targets, train
 
 
-def run(arm: str, seed: int) -> dict[str, float]:
-    """Train one student and return the figures of `evaluate` on the test messages.
+def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
+    """Train one student, in a minute or two; the test figures have `labels_right`, the share of right labels, too.
 
     Args:
         arm: a key of `ARMS`.
+        learning_rate: at its peak.
         seed: of verified sample, student and training.
-
-    Returns:
-        Those figures, with `messages`, the number of training messages, and `labels_right`, the share of right labels.
 
     Raises:
         KeyError: no arm has this name.
     """
-    student, targets = make_student(ARMS[arm], seed)
-    test = _task().data.test
-    figures = evaluate(student, test, max_length=_task().max_length)
-    return figures | {"messages": len(targets.rows), "labels_right": targets.right}
+    targets, train = student_of(ARMS[arm], seed)
+    trained = fit_for_steps(_task(), f"{LOG} {arm}", len(targets.rows), train, learning_rate, MAX_STEPS, seed)
+    return replace(trained, measure_test=lambda: {**trained.measure_test(), "labels_right": targets.right})
+
+
+def results() -> pd.DataFrame:
+    """Read the measured students, those of `REFERENCES` included: a row for each arm and seed, with the logs' columns.
+
+    The arms are in the order of the table.
+    """
+    lines = pd.concat([read_log(LOG), read_log(HELP_DESK).replace({"arm": REFERENCES})])
+    order = [*ARMS, *REFERENCES.values()]
+    measured = lines[(lines["phase"] == "result") & lines["arm"].isin(order)]
+    return measured.sort_values("arm", key=lambda arms: arms.map(order.index), kind="stable").reset_index(drop=True)
 
 
 def summary() -> pd.DataFrame:
-    """Make the table, a row for each arm and reference: the teacher's right labels, accuracy, macro-F1, ECE (all %)."""
-    log, table = read_log(LOG), read_results("help-desk")
-    groups = {arm: log[log["arm"] == arm] for arm in ARMS}
-    groups |= {title: table[table["model"] == row] for row, title in REFERENCES.items()}
-    lines = {}
-    for name, group in groups.items():
-        lines[name] = {
-            "seeds": len(group),
-            "messages": group["messages"].mean() if name in ARMS else None,
-            "teacher right %": 100 * group["labels_right"].mean() if name in ARMS and ARMS[name].alpha else None,
-            "accuracy %": 100 * group["accuracy"].mean(),
-            "± sd": 100 * group["accuracy"].std(ddof=1),
-            "macro-F1 %": 100 * group["macro_f1"].mean(),
-            "ECE %": 100 * group["ece"].mean(),
+    """Make the table of `fair_table`, the difference being from the verified messages alone (%).
+
+    Its further columns are macro-F1, ECE, and the teacher's right labels before any true label replaces them. For the
+    references it has only these figures, and the paired difference.
+    """
+    also = {"macro-F1 %": ("macro_f1", 100.0), "ECE %": ("ece", 100.0), "teacher right %": ("labels_right", 100.0)}
+    table = fair_table(read_log(LOG), "accuracy", ALONE, scale=100, also=also).loc[list(ARMS)]
+    table.loc[ALONE, "teacher right %"] = None
+    runs = results()
+    by_seed = 100 * runs.pivot_table(index="seed", columns="arm", values="accuracy")
+    for name in REFERENCES.values():
+        group = runs[runs["arm"] == name]
+        line = {"mean": by_seed[name].mean(), "sd": by_seed[name].std(ddof=1), **paired_gain(by_seed, name, ALONE)}
+        line |= {title: factor * group[figure].mean() for title, (figure, factor) in list(also.items())[:2]}
+        line |= {
+            "learning rate": f"{group['learning_rate'].mean():g}",
+            "texts": f"{group['texts'].mean():,.0f}",
+            "steps": f"{group['steps'].mean():,.0f}",
         }
-    return pd.DataFrame.from_dict(lines, orient="index")
+        table.loc[name] = pd.Series(line)
+    return table
 
 
 def main() -> None:
-    run_missing(LOG, [{"arm": arm, "seed": seed} for seed in range(5) for arm in ARMS], run)
-    write_table(LOG, markdown_table(summary(), ("", ".0f", ",.0f", ".1f", ".1f", ".1f", ".1f", ".1f")))
+    torch.set_num_threads(1)
+    compare_arms(LOG, list(ARMS), GRID, train_student)
+    table = summary()
+    formats = ("", ".1f", ".1f", "+.1f", ".1f", "", ".1f", ".1f", ".1f", *("" for _ in table.columns[8:]))
+    write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":
