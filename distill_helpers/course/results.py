@@ -4,9 +4,9 @@
 
 In `experiments.help_desk_students` every student is tuned, and has the better teacher. This table has the older one.
 
-Every finished run becomes a line of `data/results/<task>.jsonl` at once, and a run that has a line is not made again.
-At the end the teacher and the smallest student are timed in turn, in one process. Then the table is written into
-`data/results` and into the README.
+Every finished run becomes a line of `data/results/help-desk.jsonl` at once, and a run that has a line is not made
+again. At the end the teacher and the smallest student are timed in turn, in one process. Then table and figure are
+written into `data/results`.
 """
 
 from __future__ import annotations

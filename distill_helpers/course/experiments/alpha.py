@@ -14,9 +14,7 @@ Two further arms learn from smoothed hard labels (0.1), right and 20% wrong, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -138,7 +136,7 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
     )
     if not arm.alpha:
         return trained
-    return {seed: replace(one, measure_test=_with_teacher(one, arm.labels, seed)) for seed, one in trained.items()}
+    return {seed: one.also_measuring(partial(_teacher_errors, arm.labels, seed)) for seed, one in trained.items()}
 
 
 def _hard_labels(labels: str, seed: int) -> Tensor:
@@ -146,12 +144,10 @@ def _hard_labels(labels: str, seed: int) -> Tensor:
     return right if labels == "right" else corrupt(right, SHARE_WRONG, seed)
 
 
-def _with_teacher(trained: Trained, labels: str, seed: int) -> Callable[[], dict[str, float]]:
-    def measure_test() -> dict[str, float]:
-        errors = error_count(_teacher_logits(labels, seed, "test_images"), teacher_for(seed)[0].test_labels)
-        return {**trained.measure_test(), "teacher_errors": errors}
-
-    return measure_test
+def _teacher_errors(labels: str, seed: int) -> dict[str, float]:
+    return {
+        "teacher_errors": error_count(_teacher_logits(labels, seed, "test_images"), teacher_for(seed)[0].test_labels)
+    }
 
 
 @cache

@@ -19,7 +19,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -61,6 +61,10 @@ class Trained:
     measure_test: Callable[[], dict[str, float]]
     budget: dict[str, float]
     every: int = 1
+
+    def also_measuring(self, further: Callable[[], dict[str, float]]) -> Trained:
+        """The same training, whose test figures have those of `further` as well."""
+        return replace(self, measure_test=lambda: {**self.measure_test(), **further()})
 
 
 def compare_arms(

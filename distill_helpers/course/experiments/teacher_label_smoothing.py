@@ -14,9 +14,7 @@ teachers are compared at each of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -112,22 +110,15 @@ def train_students(arm: Arm, learning_rate: float, seeds: tuple[int, ...] = SEED
         learning_rate=learning_rate,
         n_figures=20,
     )
-    return {seed: replace(one, measure_test=_with_teacher(one, arm.teacher, seed)) for seed, one in trained.items()}
+    return {seed: one.also_measuring(partial(_teacher_figures, arm.teacher, seed)) for seed, one in trained.items()}
 
 
-def _with_teacher(trained: Trained, kind: str, seed: int) -> Callable[[], dict[str, float]]:
-    def measure_test() -> dict[str, float]:
-        data = load_digits(seed=seed)
-        logits = predict(teacher_of(kind, seed), data.test_images)
-        figures = classification_metrics(logits, data.test_labels.tolist())
-        return {
-            **trained.measure_test(),
-            "teacher_errors": error_count(logits, data.test_labels),
-            "teacher_nll": figures["nll"],
-            "teacher_ece": figures["ece"],
-        }
-
-    return measure_test
+def _teacher_figures(kind: str, seed: int) -> dict[str, float]:
+    data = load_digits(seed=seed)
+    logits = predict(teacher_of(kind, seed), data.test_images)
+    figures = classification_metrics(logits, data.test_labels.tolist())
+    errors = error_count(logits, data.test_labels)
+    return {"teacher_errors": errors, "teacher_nll": figures["nll"], "teacher_ece": figures["ece"]}
 
 
 def summary() -> pd.DataFrame:

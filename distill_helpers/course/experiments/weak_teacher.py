@@ -2,17 +2,17 @@
 
     python -m distill_helpers.course.experiments.weak_teacher
 
-The labels come from the log of `queue_teacher`. Student, training and learning rates are those of `help_desk_students`,
-whose students of all true labels and of the strong teacher's distribution serve as the comparison; they could choose a
-longer training as well, and did not. `fair_arms` has the protocol. It needs true labels: in every arm those of the 400
-validation messages choose the learning rate and the best epoch. Apart from this, only the arms with verified labels see
-true labels. In each seed these arms have the same verified messages, and one of them nothing else.
+The labels come from the log of `queue_teacher`. Student and training are those of `help_desk_students`, whose students
+of all true labels and of the strong teacher's distribution serve as the comparison; they could choose a higher
+learning rate and a longer training as well, and did not. `fair_arms` has the protocol. It needs true labels: in every
+arm those of the 400 validation messages choose the learning rate and the best epoch. Apart from this, only the arms
+with verified labels see true labels. In each seed these arms have the same verified messages, and one of them nothing
+else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -195,7 +195,7 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
     """
     targets, train = student_of(ARMS[arm], seed)
     trained = fit_for_steps(_task(), f"{LOG} {arm}", len(targets.rows), train, learning_rate, MAX_STEPS, seed)
-    return replace(trained, measure_test=lambda: {**trained.measure_test(), "labels_right": targets.right})
+    return trained.also_measuring(lambda: {"labels_right": targets.right})
 
 
 def results() -> pd.DataFrame:
@@ -212,8 +212,8 @@ def results() -> pd.DataFrame:
 def summary() -> pd.DataFrame:
     """Make the table of `fair_table`, the difference being from the verified messages alone (%).
 
-    Its further columns are macro-F1, ECE, and the teacher's right labels before any true label replaces them. For the
-    references it has only these figures, and the paired difference.
+    Its further columns are macro-F1, ECE, and the share of the teacher's own labels that are right. The rows of the
+    references have the columns that their log has as well.
     """
     also = {"macro-F1 %": ("macro_f1", 100.0), "ECE %": ("ece", 100.0), "teacher right %": ("labels_right", 100.0)}
     table = fair_table(read_log(LOG), "accuracy", ALONE, scale=100, also=also).loc[list(ARMS)]
