@@ -17,7 +17,7 @@ from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.training.distilled_student import DistilledStudent
 
-__all__ = ["data_driven"]
+__all__ = ["data_driven", "kept_messages"]
 
 
 def data_driven(
@@ -54,7 +54,26 @@ def data_driven(
     """
     training = training or Training()
     student = random_twin(alternating_student(teacher, n_layers), training.seed)
-    kept = filter_messages(
+    kept = kept_messages(teacher, data, messages, training, min_confidence=min_confidence, relabel=relabel)
+    if not kept:
+        raise ValueError(f"the filters left none of {len(messages)} messages; write more, or lower min_confidence")
+    texts = [message.text for message in kept] + data.train.texts * real_messages
+    labels = [data.label_names.index(message.topic) for message in kept] + data.train.labels * real_messages
+    enlarged = TextSplits(LabelledTexts(texts, labels, data.label_names), data.validation, data.test)
+    return train_stage_on_labels(student, enlarged, training)
+
+
+def kept_messages(
+    teacher: TextClassifier,
+    data: TextSplits,
+    messages: Sequence[SyntheticMessage],
+    training: Training,
+    *,
+    min_confidence: float = 0.8,
+    relabel: bool = True,
+) -> list[SyntheticMessage]:
+    """The written messages from which the student of `data_driven` learns; see there for the arguments."""
+    return filter_messages(
         messages,
         teacher_logits(teacher, [message.text for message in messages], training),
         data.label_names,
@@ -62,9 +81,3 @@ def data_driven(
         min_confidence=min_confidence,
         relabel=relabel,
     ).messages
-    if not kept:
-        raise ValueError(f"the filters left none of {len(messages)} messages; write more, or lower min_confidence")
-    texts = [message.text for message in kept] + data.train.texts * real_messages
-    labels = [data.label_names.index(message.topic) for message in kept] + data.train.labels * real_messages
-    enlarged = TextSplits(LabelledTexts(texts, labels, data.label_names), data.validation, data.test)
-    return train_stage_on_labels(student, enlarged, training)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from distill_helpers.data.labelled_texts import TextSplits
@@ -13,6 +12,7 @@ from distill_helpers.landmarks.stages import (
     random_twin,
     train_stage,
     train_stage_on_features,
+    train_stage_on_labels,
 )
 from distill_helpers.losses.distillation_config import DistillationConfig
 from distill_helpers.models.architectures import ModelShape
@@ -85,6 +85,6 @@ def minilm(
             relations=("queries", "keys", "values"), relation_heads=relation_heads or shape.n_heads, **last
         )
     student = train_stage_on_features(student, teacher, data, first, training)
-    second = replace(training, n_transfer=0) if alpha == 0 else training
-    config = DistillationConfig(temperature=2.0, alpha=alpha)
-    return train_stage(student, teacher, data, config, second)
+    if alpha == 0:
+        return train_stage_on_labels(student, data, training)
+    return train_stage(student, teacher, data, DistillationConfig(temperature=2.0, alpha=alpha), training)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from distill_helpers.data.augmentation import augment_texts
+from distill_helpers.data.augmentation import augment_labelled_texts
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
 from distill_helpers.losses.distillation_config import DistillationConfig, repr_of_changes
 from distill_helpers.losses.feature_terms import FeatureTerms
@@ -21,6 +21,7 @@ from distill_helpers.models.text_models import TextClassifier
 from distill_helpers.students.creation import cut_layers
 from distill_helpers.targets.features import precompute_teacher_features
 from distill_helpers.targets.logits import precompute_teacher_logits
+from distill_helpers.training.checks import check_settings
 from distill_helpers.training.dataset import DistillationDataset
 from distill_helpers.training.distilled_student import DistilledStudent
 from distill_helpers.training.train_student import train_student_with_distillation
@@ -44,27 +45,37 @@ class Training:
 
     Args:
         epochs: passes over the texts in each stage (TinyBERT and MiniLM have two stages).
+        feature_epochs: passes in the first of two stages, which learns from features; None takes `epochs`.
         learning_rate: the peak of AdamW's learning rate.
         batch_size: messages in each step.
         n_transfer: the number of unlabelled texts beside the training messages, for the teacher to label. They are a
             sample of the data's own transfer set, or made by `augment_texts` where the data have no such set.
+        inherited_labels: give these texts the hard labels that they inherit (`TextSplits.transfer_labels`, or those of
+            `augment_labelled_texts`). Stages on hard labels then read them as well. False leaves them unlabelled.
         max_length: longer texts are cut to so many tokens; default the tokenizer's own limit.
         seed: seed of student, order and dropout. The transfer texts are the same for every seed, so that the teacher
             labels them once.
+        group_by_length: make batches of texts of about the same length, which saves padding.
         device: default the best there is.
         output_dir: the folder for the result. Stages before the last one get folders inside it.
         cache_dir: the folder in which the teacher's logits and features are kept; None keeps them in memory only.
         live_teacher: run the teacher beside the student for its features instead of keeping the features in memory.
             This is slower, and the way out where the features are too large.
         progress: show progress bars.
+
+    Raises:
+        ValueError: a number of passes or messages below 1, or a learning rate that is not positive.
     """
 
     epochs: int = 4
+    feature_epochs: int | None = None
     learning_rate: float = 3e-4
     batch_size: int = 32
     n_transfer: int = 5000
+    inherited_labels: bool = False
     max_length: int | None = None
     seed: int = 0
+    group_by_length: bool = False
     device: str | torch.device | None = None
     output_dir: str | Path = "distilled_model"
     cache_dir: str | Path | None = None
@@ -72,6 +83,11 @@ class Training:
     progress: bool = True
 
     __repr__ = repr_of_changes
+
+    def __post_init__(self) -> None:
+        # Before any work: a stage would find a bad number of passes only after the stage before it.
+        for epochs in (self.epochs, 1 if self.feature_epochs is None else self.feature_epochs):
+            check_settings(epochs, self.learning_rate, self.batch_size)
 
 
 def hard_label_baseline(
@@ -81,8 +97,9 @@ def hard_label_baseline(
 
     Args:
         student: the baseline has its architecture.
-        data: the task's messages. The training messages alone are used, since transfer texts have no hard labels.
-        training: see `Training`; `n_transfer` is not used.
+        data: the task's messages. The training messages alone are used, unless `training.inherited_labels` says that
+            transfer texts have hard labels, too.
+        training: see `Training`.
         random_weights: False starts from the student's own weights, which shows what these bring without distillation.
     """
     training = training or Training()
@@ -112,13 +129,15 @@ def train_stage_on_features(
     student: TextClassifier, teacher: TextClassifier, data: TextSplits, config: DistillationConfig, training: Training
 ) -> TextClassifier:
     """Train a stage on features alone, in a folder of its own, and return its student."""
-    first = replace(training, output_dir=Path(training.output_dir) / "stage-1")
+    epochs = training.epochs if training.feature_epochs is None else training.feature_epochs
+    first = replace(training, output_dir=Path(training.output_dir) / "stage-1", epochs=epochs)
     return train_stage(student, teacher, data, config, first).classifier
 
 
 def train_stage_on_labels(student: TextClassifier, data: TextSplits, training: Training) -> DistilledStudent:
-    """Train a stage on hard labels alone, which needs no teacher and can't use transfer texts."""
-    return train_stage(student, student, data, DistillationConfig(alpha=0.0), replace(training, n_transfer=0))
+    """Train a stage on hard labels alone, which needs no teacher and can't use texts without a label."""
+    training = training if training.inherited_labels else replace(training, n_transfer=0)
+    return train_stage(student, student, data, DistillationConfig(alpha=0.0), training)
 
 
 def train_stage(
@@ -127,8 +146,8 @@ def train_stage(
     """Train one stage of a recipe, on the messages, the transfer texts, and what `config` needs from the teacher."""
     texts, labels = list(data.train.texts), list(data.train.labels)
     if training.n_transfer:
-        transfer = _transfer_texts(data, training.n_transfer)
-        texts, labels = texts + transfer, labels + [IGNORE_INDEX] * len(transfer)
+        transfer, inherited = _transfer_texts(data, training)
+        texts, labels = texts + transfer, labels + inherited
     return train_student_with_distillation(
         student,
         _dataset(texts, labels, student, teacher, config, training),
@@ -137,6 +156,7 @@ def train_stage(
         n_epochs=training.epochs,
         learning_rate=training.learning_rate,
         batch_size=training.batch_size,
+        group_by_length=training.group_by_length,
         device=training.device,
         output_dir=training.output_dir,
         seed=training.seed,
@@ -172,9 +192,19 @@ def _reading(training: Training) -> dict[str, Any]:
     return {name: getattr(training, name) for name in ("device", "max_length", "cache_dir", "progress")}
 
 
-def _transfer_texts(data: TextSplits, n: int) -> list[str]:
+def _transfer_texts(data: TextSplits, training: Training) -> tuple[list[str], list[int]]:
+    """The transfer texts of a training and their hard labels, `IGNORE_INDEX` for a text without one."""
+    n = training.n_transfer
     if not data.transfer:
-        return augment_texts(data.train.texts, n, seed=0)
-    if n > len(data.transfer):
-        raise ValueError(f"n_transfer is {n}, but the data have {len(data.transfer)} transfer texts; ask for fewer")
-    return random.Random(0).sample(list(data.transfer), n)
+        texts, labels = augment_labelled_texts(data.train, n, seed=0)
+    else:
+        if n > len(data.transfer):
+            raise ValueError(f"n_transfer is {n}, but the data have {len(data.transfer)} transfer texts; ask for fewer")
+        if training.inherited_labels and not data.transfer_labels:
+            raise ValueError(
+                "the data do not say which labels their transfer texts inherit; set TextSplits.transfer_labels"
+            )
+        rows = random.Random(0).sample(range(len(data.transfer)), n)
+        texts = [data.transfer[row] for row in rows]
+        labels = [data.transfer_labels[row] for row in rows] if training.inherited_labels else []
+    return texts, labels if training.inherited_labels else [IGNORE_INDEX] * len(texts)

@@ -51,7 +51,11 @@ def check_padding_side(collator: Any, model: Any) -> None:
 
 
 def check_settings(
-    n_epochs: int, learning_rate: float, batch_size: int, warmup_ratio: float, gradient_accumulation_steps: int
+    n_epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    warmup_ratio: float = 0.1,
+    gradient_accumulation_steps: int = 1,
 ) -> None:
     """Raise ValueError for a setting that is out of range."""
     counts = {

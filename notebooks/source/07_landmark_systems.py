@@ -8,7 +8,7 @@
 #
 # You will be able to
 # - *say* what each system did, and where a common summary of it is wrong;
-# - *run* each recipe on your own teacher, and *write* its heart yourself in ten lines;
+# - *run* each recipe on your own teacher, and *read* its heart in ten lines;
 # - *count* a student's parameters before you build it;
 # - *filter* messages that a language model wrote;
 # - *judge* an ablation by its paired differences over seeds.
@@ -25,8 +25,9 @@
 #
 # Our teacher has six layers, 384 wide. You want a student with at most a third of the parameters in its layers, and you
 # have an afternoon. The article that this course follows has a table of five landmark systems to copy from. **Which of
-# the five recipes loses least here, and which of their parts does the work: the copied layers, the soft targets, the
-# matched attention, or the additional messages?** Keep a guess.
+# their recipes loses least here, and which part of it does the work: the copied layers, the soft targets, the matched
+# attention, or the additional messages?** Keep a guess.
+
 
 # %%
 import itertools
@@ -45,7 +46,7 @@ from transformers.utils import logging
 
 import distill_helpers as dh
 from distill_helpers.course.exercises import check
-from distill_helpers.course.experiments.landmarks import ABLATIONS, BASELINES, SYSTEMS, summary
+from distill_helpers.course.experiments import landmark_ablations, landmarks
 from distill_helpers.course.figures import COLOURS, dot_figure, figure, with_alt_text
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.progress import ProgressWidget
@@ -61,7 +62,7 @@ from distill_helpers.models import load_language_model
 logging.disable_progress_bar()
 work = Path(tempfile.mkdtemp())  # students of this notebook; gone with the machine's temporary files
 desk = dh.load_help_desk()
-teacher = dh.load_course_model("older-help-desk-teacher", device="cpu")
+teacher = dh.load_course_model("help-desk-teacher", device="cpu")
 
 # %% [markdown]
 # ## What a student costs
@@ -95,23 +96,26 @@ for name in ("DistilBERT, 6-layer MiniLM", "TinyBERT, 4 layers", "our teacher"):
         sizes[size].value = value
     embeddings, layers = parameter_counts(shape)
     assert f"<td>{layers:,}</td>" in designer.children[-1].value
-    whole, inside = sum(bert) / (embeddings + layers), bert[1] / layers
-    print(f"{name}: BERT-base is {whole:.1f} times as large as a whole, {inside:.1f} times in its layers")
+    whole, inside = (embeddings + layers) / sum(bert), layers / bert[1]
+    print(f"{name}: {whole:.0%} of BERT-base as a whole, {inside:.0%} of its layers", end=" ")
+    print(f"({1 / whole:.1f} and {1 / inside:.1f} times smaller)")
 
 # %% [markdown]
-# - **DistilBERT** is 40% smaller, and has 50% of the layers' parameters. MiniLM's abstract counts the latter ("50% of
-#   the Transformer parameters"), DistilBERT's the former. The article's table puts both into one column.
-# - **TinyBERT** is 7.6 times smaller as a whole (7.5 in its paper), and nearly 19 times in its layers: two thirds of it are embeddings.
+# - **DistilBERT** is 39% smaller (40% in its paper), and has 50% of the layers' parameters. MiniLM's abstract quotes the
+#   second figure ("50% of the Transformer parameters"). The article's table puts both into one column.
+# - **TinyBERT** is 7.6 times smaller as a whole (7.5 in its paper), and nearly 19 times in its layers: two thirds of it
+#   are embeddings.
 # - **Our teacher** is half embeddings. The students below keep its vocabulary, so this notebook compares the parameters
-#   in the *layers*, which are what costs time. (What a trimmed vocabulary saves on top is in notebook 05.) Try it: with
-#   2 layers and the vocabulary at 5,000 a quarter of its 22.6 million is left.
+#   in the *layers*, which are what costs time. Try it: with 2 layers and a vocabulary of 5,000, a quarter of its 22.6
+#   million is left.
 #
 # ## Row 1 · DistilBERT
 #
 # *The paper* (sections 2 and 3): a student with every second layer of BERT-base, **started from the teacher's own
-# layers**, and trained on BERT's corpus with three losses: soft targets at T = 2, masked language modelling, and the cosine
-# between the last hidden states. *The article* (the one that this course corrects, see [Errata](errata.md)): layers 1, 3, 5, 7, 9, 11; "response + intermediate". *True:* the script
-# has 0, 2, 4, 7, 9, 11, evenly spaced with both ends; and of the intermediate layers it matches none: only the last.
+# layers**, and trained with three losses: soft targets at T = 2, masked language modelling, and the cosine between the
+# last hidden states. *The article* (see [Errata](errata.md)): layers 1, 3, 5, 7, 9, 11; "response + intermediate".
+# *True:* the script has 0, 2, 4, 7, 9, 11, evenly spread with both ends. No intermediate layer is matched, only the
+# last hidden states are.
 #
 # In words: *spread the student's layers evenly over the teacher's, first and last included.* In symbols, student layer
 # $i$ of $n$ takes teacher layer $i\,\frac{N-1}{n-1}$, rounded to the nearest, halves down. In code:
@@ -129,9 +133,9 @@ for n, n_teacher in ((6, 12), (3, 6), (2, 6)):
 
 # %% [markdown]
 # Now the triple loss, in words: *five parts soft targets, two parts the task, one part the direction of the last hidden
-# states.* (The weights are those of the paper's code. Its task is masked language modelling, ours is the queue.) With $p$ and $q$
-# the teacher's and the student's distribution at T, $z$ the student's logits, $y$ the label, and a mean over the tokens of
-# each message,
+# states.* (The weights are those of the paper's code. Its task is masked language modelling, ours is the queue.) With
+# $p$ and $q$ the teacher's and the student's distribution at T, $z$ the student's logits, $y$ the label, and a mean over
+# the tokens of each message,
 #
 # $$L = \tfrac{5}{8}\,T^2\,\mathrm{KL}(p\,\|\,q) + \tfrac{2}{8}\,\mathrm{CE}(z, y)
 # + \tfrac{1}{8}\,\big(1 - \cos(h_{\text{student}}, h_{\text{teacher}})\big), \qquad T = 2$$
@@ -160,11 +164,12 @@ assert torch.allclose(triple, package["total_loss"])
 print("the ten lines and the package agree; terms:", ", ".join(list(package)[1:]))
 
 # %% [markdown]
-# The recipe is one call. Here on a tenth of the messages, with 250 unlabelled texts instead of
-# 2,500, and judged on a quarter of the test messages: enough to see a large effect, not to measure it.
+# The recipe is one call. Here it reads a tenth of the messages and 250 unlabelled texts, and is judged on a quarter of
+# the test messages: enough to see a large effect, not to measure it.
 #
 # **Predict first:** the same call with `from_teacher=False` starts from random weights. Losses, messages and steps are
 # the same. How many points are the copied weights worth in such a short training?
+
 
 # %%
 tenth = dh.TextSplits(
@@ -189,29 +194,27 @@ for start in ProgressWidget("two students").over(("teacher", "random")):
 
 # %%
 for name, score in short.items():
-    print(f"{name}: {10 * score:.0f} of 10 messages")
+    print(f"{name}: {score:.0%} of these messages in this run")
 print("the package warned of the last one:", str(said[0].message).split(":")[0])
 assert short["teacher"] > short["copied, not trained"] + 0.1
 assert short["copied, not trained"] > short["random"] + 0.1
 assert short["random"] < 0.3
 
 # %% [markdown]
-# In so few steps the random student is still guessing, one in five, while the copied one had about half right before its
-# first step. So this is a **head start**, and not yet what the copied layers are worth in the end: the full runs below say
-# that. Random weights are random *embeddings* too, here as in the paper's ablation; embeddings alone are worth three to four
-# points to the smallest student (`data/results/help-desk.md`).
+# After so few steps the random student still guesses: one message in five. The copied student had about half of them
+# right before its first step. That is a **head start**, and not yet what the copied layers are worth in the end; the full
+# runs below measure that. (Random weights are random *embeddings* too, here as in the paper's ablation.)
 #
 # ## Row 2 · TinyBERT
 #
 # *The paper* (section 3): a narrow student and **two stages**. Stage 1 matches embeddings, hidden states (through
-# projectors) and attention scores on a uniform map of layers (equations 7 to 9); stage 2 the predictions at T = 1
-# (equation 10). Both read augmented messages, and a general stage on Wikipedia comes before. *The article:* from
-# BERT-large, "full feature (attn + hidden)", better on tasks that need syntax. *True:* from BERT-**base**; embeddings and
-# predictions are matched too; no experiment of the paper isolates syntax (CoLA, is this
-# sentence grammatical, is one of the tasks in its averages).
+# projectors) and attention scores on a uniform map of layers (equations 7 to 9); stage 2 matches the predictions at
+# T = 1 (equation 10). Both read augmented messages, and a general stage on Wikipedia comes before. *The article:* from
+# BERT-large, "full feature (attn + hidden)", better on tasks that need syntax. *True:* from BERT-**base**; embeddings
+# and predictions are matched too; no experiment of the paper isolates syntax.
 #
-# The losses of stage 1 are in notebook 06. The heart of this system is the order: *first be like the teacher inside,
-# then say what it says.* As code, on 64 messages, with an assertion that the recipe's one call gives the same weights:
+# Notebook 06 has the losses of stage 1. The heart of this system is the order: *first be like the teacher inside, then
+# say what the teacher says.* Here it is as code, on 64 messages, and the recipe's one call gives the same weights:
 
 
 # %%
@@ -253,16 +256,17 @@ print("two stages by hand and one call of tinybert: the same weights")
 # ## Row 3 · MiniLM
 #
 # *The paper* (section 3): match **one layer only, the last**, and in it who attends to whom: the attention distributions
-# and, new, the *relations of the values*, softmax(v vᵀ/√d). One layer needs no map, so any depth will do.
-# Version 2 (section 3.1 of its paper) matches relations of queries, keys and values, cut into **relation heads** that
-# need not be attention heads: so width and heads are free as well. *The article:* "attention transfer, 50% fewer
-# parameters, 99%+ on many tasks". *True:* with 6 layers × 768, on SQuAD 2 and several GLUE tasks, and the 50% are those
-# of the Transformer, embeddings not counted; and the values' relations are half of what it transfers.
+# and, new, the *relations of the values*, softmax(v vᵀ/√d). One layer needs no map, so any depth will do. Version 2
+# (section 3.1 of its paper) matches relations of queries, keys and values, cut into **relation heads** that need not be
+# attention heads, so that the number of heads is free as well. *The article:* "attention transfer, 50% fewer parameters,
+# 99%+ on many tasks". *True:* with 6 layers × 768, on SQuAD 2 and several GLUE tasks; the 50% do not count the
+# embeddings; and the values' relations are half of what is transferred.
 #
-# In words: *put the heads of each token side by side, cut them again into as many pieces in both models, let each token
-# spread its attention over the tokens whose piece is like its own, and take the KL between teacher and student.*
-# **Predict first:** the student below is half as wide and has 6 heads instead of 12. Both are cut into 24 relation heads. How
-# many numbers per token has each of them in the student, and how many in the teacher?
+# In words: *put a token's heads side by side and cut them again, into as many pieces in both models. For each piece, a
+# softmax over the products with all tokens' pieces says which tokens are alike. Take its KL between teacher and student.*
+# **Predict first:** the student below is half as wide and has 6 heads instead of 12. Both models are cut into 24 relation
+# heads. How wide is one relation head in the student, and how wide in the teacher?
+
 
 # %%
 student = dh.narrow_student(teacher, n_layers=3, hidden_size=192, n_heads=6, seed=0)
@@ -283,27 +287,26 @@ kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # (messages, token
 by_hand = (kl * real).sum(dim=1) / real.sum(dim=1)
 package = dh.relation_loss(in_student["values.2"], in_teacher["values.5"], inputs["attention_mask"], n_heads=24)
 assert torch.allclose(by_hand, package, rtol=1e-4)
-print(f"24 relation heads: {narrow} numbers in the student, {wide} in the teacher; both give tokens × tokens")
+print(f"a relation head is {narrow} numbers wide in the student, {wide} in the teacher; both give tokens × tokens")
 
 # %% [markdown]
-# `minilm(teacher, data, version=1)` and `version=2` are the recipes: stage 1 on this loss alone, then fine-tuning on
-# the hard labels, as in the paper. At the teacher's width the recipe copies layers, as DistilBERT's does; narrower students start
-# from random ones. So the two MiniLM rows of the table below differ in shape and start, not in the version alone: do not
-# compare them. Our teacher is a grandchild of this system: its base, all-MiniLM-L6-v2, goes
-# back to Microsoft's MiniLM of 12 layers × 384, of which every second layer was kept (model card of
-# `nreimers/MiniLM-L6-H384-uncased`).
+# `minilm(teacher, data, version=1)` and `version=2` are the recipes: stage 1 on these relations (version 1 adds the
+# attention distributions, version 2 the relations of queries and keys), then fine-tuning on hard labels, as in the paper.
+# At the teacher's width the recipe copies layers, as DistilBERT's does; narrower students start from random layers. The
+# two MiniLM rows of the table below therefore differ in shape and start as well as in version, and cannot be compared
+# with each other.
 #
 # ## Row 4 · Phi-2, or distillation through data
 #
 # *The sources* (Microsoft Research's announcement of December 2023, the model's data summary; the idea is older, arXiv
-# 2306.11644): 2.7 billion parameters trained on **text that GPT-3.5 wrote and web text that GPT-4 judged**, and started
+# 2306.11644): 2.7 billion parameters trained on **text that GPT-3.5 wrote and web text that GPT-4 judged**, starting
 # from the knowledge of the *smaller* Phi-1.5. *The article:* "data-driven + distillation", 10 to 40 times smaller.
-# *True:* larger models made and chose its text, but no teacher's distribution is described; "up to 25 times" is how
-# much larger some models are that it matches or beats on some benchmarks.
+# *True:* larger models made and chose its text, but no teacher's distribution is described.
 #
 # What can be copied is the pipeline: *a language model writes, filters keep what is worth learning from, a student
-# learns from the labels.* Our writer is SmolLM2 with 135 million parameters, and it is a poor writer. It continues a list of
-# real messages. Four new ones:
+# learns from the labels.* Our writer is SmolLM2 with 135 million parameters, and it is a poor writer. It continues a
+# list of real messages. Four new ones:
+
 
 # %%
 from IPython.utils.capture import capture_output
@@ -326,9 +329,10 @@ for step in ProgressWidget("load, write").over(("load", "write")):
 print(f"{len(written)} messages; the filters' widget shows them")
 
 # %% [markdown]
-# Behind them we put six messages that are *planted* (made up for this purpose): five faults and a good one. The filters
-# in words: *long enough, no loop, nearly equal to nothing known and to nothing kept, and the teacher agrees with the
-# topic that was asked for.* In code, asserted to leave what `filter_messages` leaves:
+# Beside them we *plant* six messages that we made up: five faults and a good message. The filters in words: *long enough,
+# no loop, not nearly equal to a known or already kept text, and the teacher agrees with the topic that was asked for.*
+# In code, which must keep what `filter_messages` keeps:
+
 
 # %%
 scsi = "my powerbook does not see the external scsi drive since system seven"
@@ -364,7 +368,8 @@ print("of the planted messages one is left:", *survivors)
 
 # %% [markdown]
 # Drag the limits, and read what the writer wrote. **Predict first:** which planted message comes back when the
-# teacher's judgement is switched off (confidence 0)? And which when nothing counts as a repetition unless it is equal (similarity 1)?
+# teacher's judgement is switched off (confidence 0)? Which come back when only identical texts count as repetitions
+# (similarity 1)?
 
 # %%
 limits = {
@@ -397,25 +402,25 @@ print("only equal messages count:", planted_that_stay())
 limits["max_similarity"].value = 0.8
 
 # %% [markdown]
-# Without the teacher the message about something else comes back; where only equal texts count, the two that differ from
-# a known one by a word, of which one copies a training message. What the writer wrote looks odd: a filter keeps what may be learned from, it makes no good writer.
+# Without the teacher's judgement the message about something else comes back. Where only equal texts count as
+# repetitions, two come back, and one of them copies a training message.
 #
-# A copy of a test message is the fault that matters most and shows least: a student that has seen it looks better than
-# it is. `data_driven(teacher, data, messages)` compares with all three sets before it trains, on hard labels alone
-# (α = 0), from random weights. Its student reads the real messages as well. And for the table it goes a step further than
-# the cells above: since the writer often misses its topic, **the teacher relabels** (`relabel=True`), and keeps what it is
-# sure of to 0.8. That is a teacher's answer as a hard label, which Phi-2's makers do not describe.
+# A copy of a test message matters most and shows least: a student that has seen it looks better than it is.
+# `data_driven(teacher, data, messages)` compares with all three sets before it trains a student with random weights on
+# hard labels alone: real messages with their own labels, written messages with the teacher's. Since the writer often
+# misses its topic, **the teacher relabels** what was written (`relabel=True`), and only messages of which it is 80% sure
+# are kept. Phi-2's makers describe no such step.
 #
 # ## Row 5 · Prune, then heal
 #
 # *The article:* Mistral 7B, partially distilled from Llama 2 70B, ten times smaller. *True:* Mistral's report
-# (arXiv 2310.06825) names no teacher and no distillation. True examples of a large model made smaller by its own logits:
-# **Minitron** (arXiv 2408.11796: Mistral NeMo 12B to 8B, Llama 3.1 8B to 4B, pruned by importance and healed on logits),
-# **Llama 3.2** 1B and 3B (model card: pruned, then logits of the 8B and 70B as targets), and, without pruning, **Gemma 2**
-# 2B and 9B (arXiv 2408.00118).
+# (arXiv 2310.06825) names no teacher and no distillation. Models that were made smaller and then trained on logits are
+# **Minitron** (arXiv 2408.11796: Mistral NeMo 12B to 8B, Llama 3.1 8B to 4B) and **Llama 3.2** 1B and 3B (model card);
+# without pruning, **Gemma 2** 2B and 9B (arXiv 2408.00118).
 #
-# The heart is the importance, read off activations without labels or gradients: *a layer matters by how much it turns
+# The heart is the importance, which activations show without labels or gradients: *a layer matters by how much it turns
 # what passes through it; a neuron by how active it is.*
+
 
 # %%
 texts = desk.train.texts[:64]
@@ -440,9 +445,10 @@ order = sorted(range(6), key=lambda i: -layers[i])
 print("importance of the layers:", ", ".join(f"{i}: {layers[i]:.2f}" for i in order))
 
 # %% [markdown]
-# **Predict first:** three layers of six and half of the neurons in each are cut away, a third of the layers' parameters
-# is left, and nothing has been trained since. The teacher sends about eight test messages in ten to the right queue; one
-# in five would be chance. What is left?
+# **Predict first:** cut away three of the six layers and half of the neurons in each layer that is left. A third of the
+# layers' parameters remains, and nothing has been trained since. The teacher sends eight test messages in ten to the
+# right queue; one in five would be chance. What is left?
+
 
 # %%
 pruned = dh.prune(teacher, texts, n_layers=3, feed_forward_size=768, max_length=48)
@@ -455,61 +461,81 @@ cuts = {
     "half of its layers, evenly spread": dh.cut_layers(teacher, dh.alternating_layers(3, 6)),
     "half of both, by importance": pruned,
 }
-left = {name: accuracy(model) for name, model in ProgressWidget("five cuts").over(list(cuts.items()))}
-for (name, score), percent in zip(left.items(), (80, 77, 62, 63, 55), strict=True):
-    assert abs(100 * score - percent) < 1.5, (name, score)
-    print(f"{name}: {score:.0%} of these messages")
+left = {
+    name: dh.evaluate(model, desk.test, max_length=48)["accuracy"]
+    for name, model in ProgressWidget("five cuts").over(list(cuts.items()))
+}
+for name, score in left.items():
+    print(f"{name}: {score:.0%} of the test messages in this run")
+assert left["half of its layers, evenly spread"] > left["half of its layers, the important ones"] + 0.05
 
 # %% [markdown]
-# Half of the neurons are cheap to lose, half of the layers are not (they are also more parameters), and nothing is yet a usable
-# student. `prune_and_heal` trains this cut on the teacher's logits alone (α = 1), and the log shows how much comes back:
-# over five seeds it is about a point below the teacher. The *order* is odd for one who has just copied layers 0 and 5:
-# importance keeps the last three layers, which turn the states most. **And before healing it is no better than layers 0, 2
-# and 5**, chosen without any look at the teacher: 488 messages settle such a share to two points.
+# Half of the neurons are cheap to lose, half of the layers are not (they have more parameters, too). Importance keeps the
+# last three layers, which turn the states most. **Before healing, these are seven points worse than layers 0, 2 and
+# 5**, which were chosen without a look at the teacher. `prune_and_heal` trains the cut on the teacher's logits alone
+# (α = 1), and the table below shows what comes back.
 #
-# ## One table
+# ## Which recipe loses least?
 #
-# All recipes on the help desk: the whole training set, 2,500 unlabelled texts, two passes for each stage, five seeds.
-# (Students that learn from hard labels alone get eight passes over the training messages, whatever they start from.)
-# Learning rates were set for each shape, not for each recipe. **Budgets are not equal**: DistilBERT's and the pruned student
-# read 10,034 texts in all, MiniLM's 15,068, TinyBERT's 20,068, those on hard labels 20,136, the data-driven one 31,544. So the
-# recipes of 10,034 texts may be undertrained, and a difference below holds at these budgets.
-# Each shape also has its own bars to pass: the same student on hard labels, from random weights; and on hard labels **from
-# the same start** as the recipe's, the teacher's layers or embeddings.
-# **Predict first:** which shape will be best, the wide one of two layers, the narrow one of three, or the pruned one?
+# Each arm of this comparison **reads about 20,000 texts**. DistilBERT's, TinyBERT's and the pruned student make four
+# passes over the 2,517 training messages and 2,500 unlabelled windows. MiniLM's make two, and then four over the messages
+# alone, whose labels they need. The data-driven student reads real and written messages, and students of hard labels
+# the messages alone, eight times. On the validation messages each arm chose one of two learning rates, with one seed, and
+# its best epoch. Five further seeds are measured.
+#
+# A recipe must beat **hard labels for the same shape from the same start**: with the teacher's copied or pruned layers,
+# with its embeddings below random layers, or (data-driven) with random weights. **Predict first:** which recipes will,
+# and by how many points?
 
 # %%
-scores = 100 * read_log("landmarks").pivot_table(index="seed", columns="model", values="accuracy")
-teacher_score = scores["teacher"].dropna().iloc[0]
-shown = [*SYSTEMS, *BASELINES]
-means = scores[shown].mean().round(1)
-best = [name for name in SYSTEMS if means[name] > means[list(SYSTEMS)].max() - 0.1]  # as good, to a tenth of a point
-assert means[best].min() > teacher_score - 0.9  # a standard error of the test set
-dots = scores[shown].reset_index().melt("seed", var_name="model", value_name="accuracy").dropna()
-dots["model"] = dots["model"].str.replace("3 × 384, half the neurons", "pruned")
+table = landmarks.summary()
+runs = read_log(landmarks.LOG).query("phase == 'result'")
+names = {arm: arm.replace("3 × 384, half the neurons", "pruned") for arm in landmarks.ARMS}
+dots = pd.DataFrame({"model": runs["arm"].map(names), "accuracy": 100 * runs["accuracy"]})
+dots["model"] = pd.Categorical(dots["model"], list(names.values()))
 picture = dot_figure(
-    dots,
+    dots.sort_values("model", kind="stable").astype({"model": str}),
     "accuracy",
-    title=f"{' and '.join(best)} match{'es' * (len(best) == 1)} the teacher",
+    title="DistilBERT's recipe loses least",
     label="test accuracy (%), a dot for each seed",
-    references={"teacher": teacher_score},
+    references={"teacher": table.loc["teacher", "accuracy %"]},
 )
 with_alt_text(
     picture,
     "Test accuracy of six systems and of the same shapes on hard labels, a dot for each seed, the teacher as a line."
-    f" Means in per cent: {', '.join(f'{name} {mean}' for name, mean in means.items())}; teacher {teacher_score:.1f}.",
+    f" Means in per cent: {', '.join(f'{name} {mean:.1f}' for name, mean in table['accuracy %'].items())}.",
 )
 
+# %%
+table.loc[["teacher", *landmarks.SYSTEMS, *landmarks.HARD_LABELS], :"one message, ms"].round(2)
+
 # %% [markdown]
-# The same as a table, with sizes, the share of test messages for which student and teacher choose the same queue
-# (*agreement*), and time. *As many steps* is the data-driven student's bar, see below.
+# *Gain* is a recipe's accuracy minus that of its hard labels, in points, seed by seed, with a 95% interval; *won* counts
+# the seeds in which the recipe is ahead. *Agreement* is the share of test messages for which student and teacher choose
+# the same queue. The narrow students have 13% of the teacher's parameters in their layers, the others 33%.
+#
+# **DistilBERT's recipe loses least**: it keeps 98.7% of the teacher's accuracy, MiniLM's and the pruned student 97.8%.
+# TinyBERT's keeps 94.1% with an eighth of the parameters.
+#
+# **How much a recipe adds to copied layers depends on the learning rate of its bar.** For hard labels from copied layers,
+# the validation messages preferred a rate of 1.2e-3 to 5e-4 by one message of 400. Over these hard labels DistilBERT gains
+# 4.3 ± 0.6 points and MiniLM 3.5 ± 1.9. But at 5e-4, the rate of both recipes, hard labels reach 77.6% instead of 75.0%,
+# and the gains shrink:
 
 # %%
-table = summary().loc[["teacher", *shown]].round(2).astype({"layers' parameters": int})
-table
+landmarks.gains_at_the_other_rate().round(1)
 
 # %% [markdown]
-# And beside what the papers report. Their teachers, sizes and tasks are others, so compare the pattern and not the
+# So DistilBERT's recipe adds 1.7 ± 0.8 points, MiniLM's 0.9 ± 1.1, which may be nothing; and **most of the way up from
+# random weights (72.4%) belongs to the copied layers**. A baseline that was tuned with less luck makes its rival look
+# better: when a gain surprises you, tune the baseline again.
+#
+# The two rates of the other shapes' bars were four messages apart or more. **Prune and heal** gains 2.0 ± 1.1: what the
+# cut broke, the teacher's distributions repair better than labels do. **TinyBERT** gains 1.2 ± 0.6. MiniLMv2's 0.7 ± 1.5
+# are not shown (its bar has 12 heads instead of 6), and neither are the **data-driven** student's 1.4 ± 3.8, from 1,508
+# of the 2,560 messages that SmolLM2 wrote. Phi-2's writers were GPT-3.5 and GPT-4; here the judge does the work.
+#
+# Beside them stands what the papers report. Their teachers, sizes and tasks are others, so compare the pattern and not the
 # digits.
 
 # %%
@@ -522,7 +548,7 @@ papers_say = {
     "prune and heal": ("0.53 without embeddings", "93% of MMLU (60.5 of 65.3)"),
 }
 beside = pd.DataFrame.from_dict(papers_say, orient="index", columns=["paper: size", "paper: kept"])
-beside["here: size of layers"] = table["of teacher's"]
+beside["here: size of layers"] = table["of teacher's"].round(2)
 beside["here: kept %"] = table["kept %"].round(1)
 beside
 
@@ -531,66 +557,16 @@ beside
 # development sets; Minitron: Llama-3.1-Minitron-4B-Width against Llama 3.1 8B, Table 1 of version 1. DistilBERT's,
 # MiniLM's and TinyBERT's shares of the layers are this notebook's count.)
 #
-# How to read it:
-#
-# - **1,952 test messages** settle an accuracy near 78% to about 0.9 points either way (one standard error), for all
-#   systems on the same messages. Do not rank systems that are closer than their spread over seeds.
-# - **A student can pass its teacher.** DistilBERT's and MiniLM's recipes do with some seeds. The teacher knows its 2,517 messages nearly by
-#   heart (notebook 05); the student reads as many again that nobody labelled.
-# - **Most of these recipes start with an advantage that the papers' do not have:** the copied layers come from a teacher
-#   that is fine-tuned already. Only TinyBERT, MiniLMv2 and the data-driven student have random layers.
-# - **Latency** is for one message, tokenising included.
-#
-# ### What is the distillation's part?
-#
-# A bar from random weights is what most papers show. But a recipe that copies layers has an advantage before anything is distilled; so
-# compare it with the same start on hard labels, too. **Predict first:** of DistilBERT's five and a half points, how many are left?
-
-# %%
-gains = {}
-for name, row in SYSTEMS.items():
-    bars = {
-        "random weights": f"hard labels, {row.shape}",
-        "the same start": f"hard labels, {row.shape}, from the teacher",
-    }
-    gains[name] = {}
-    for start, bar in bars.items():
-        if start == "the same start" and name.startswith("data-driven"):
-            continue  # it starts from random weights
-        gain = (scores[name] - scores[bar]).dropna()
-        assert len(gain) == 5
-        gains[name][f"above {start}"] = f"{gain.mean():+.1f} ± {gain.std() / 5**0.5:.1f}"
-        gains[name][f"in seeds, {start}"] = f"{(gain > 0).sum()} of 5"
-pd.DataFrame.from_dict(gains, orient="index").fillna("–")
-
-# %% [markdown]
-# (± is the standard error of the mean over five seeds.) **Most of it is the start.** Two copied layers of a teacher that was
-# fine-tuned for these very queues need nothing but hard labels to get to within a point of DistilBERT's and MiniLM's
-# students: of their five and a half points 4.6 are the copied layers', and the last point is at the edge of what five seeds
-# show. **Prune and heal** has the most left: 1.3 points above its own pruned start, in every seed, more than its spread; what the cut
-# broke, the teacher's distributions mend better than labels do. For the narrow shape the teacher's projected embeddings are worth 3.4
-# points. TinyBERT's two stages come out a point
-# above that, within their spread, and MiniLMv2's recipe **below** it in every seed. Its first stage teaches the relations of
-# one layer, its second hard labels, for two passes; the bar has eight passes of hard labels, which may be all that makes
-# the difference. Who reports "five points by
-# distillation" from the left columns alone has measured an initialisation.
-#
-# **The data-driven student passes its bar by the least.** SmolLM2 wrote 2,560 messages; 1,426 of them repeat nothing, and the
-# teacher is sure of them. Trained on the real messages alone for as many steps, the same student is no better than its bar,
-# so it is the messages and not the steps. The variant with fewer messages, 402 of 800, *and* the topics that the writer was asked for
-# came out 0.6 ± 0.3 below its bar: two things differ there, and neither is shown by it. The settings were chosen by two seeds and the validation
-# messages. Phi-2's writers were GPT-3.5 and GPT-4; a writer of 135 million parameters often misses its topic, and here
-# the judge does the work.
-#
 # ## Do the papers' ablations hold here?
 #
-# An ablation leaves one part out. Two runs with the same seed share the order of the messages and, where they start from
-# the same weights, those too; so take the **difference for each seed** first, and then its mean and standard error. With five
-# seeds a mean must be 2.8 standard errors from zero (Student's t) before one calls it shown at the usual 5%; two would be
-# enough if there were many seeds. The papers'
+# An ablation leaves one part out. Runs with the same seed share the order of the messages and, where they start from the
+# same weights, those too. So take the **difference for each seed** first, then its mean and its 95% interval. The papers'
 # figures are points of GLUE averages (DistilBERT: nine tasks, Table 4; TinyBERT: four scores, Tables 2 and 3).
 #
-# **Predict first:** six ablations, and in the papers each costs points. Which of them will cost nothing here?
+# These runs are older than the table above: their teacher was trained for three epochs, they read half as many texts, and
+# their learning rates were not tuned. Read them within this table alone.
+#
+# **Predict first:** in the papers each of the six ablations costs points. Which costs are large enough here to be shown?
 
 # %%
 papers = {
@@ -601,57 +577,47 @@ papers = {
     "TinyBERT without stage 1": "−19.3",
     "TinyBERT without augmentation": "−7.2",
 }
-lines, differences = {}, {}
-for name, paper in papers.items():
-    whole = name.split(" ")[0]
-    difference = differences[name] = (scores[name] - scores[whole]).dropna()
-    mean, error = difference.mean(), difference.std() / len(difference) ** 0.5
-    enough = 2.8 * error
-    verdict = "holds" if mean < -enough else "the other way" if mean > enough else "not shown"
-    lines[name] = {
-        "paper": paper, "here": f"{mean:+.1f} ± {error:.1f}", "worse in": f"{(difference < 0).sum()} of {len(difference)}",
-        "direction": verdict,
-    }  # fmt: skip
-assert set(papers) < set(ABLATIONS)
-held = [name for name, line in lines.items() if line["direction"] == "holds"]
-pd.DataFrame(lines).T
+ablations = landmark_ablations.summary().loc[list(papers)]
+lower, upper = (ablations["difference"] + sign * ablations["± 95%"] for sign in (-1, 1))
+ablations["direction"] = "not shown"
+ablations.loc[upper < 0, "direction"] = "holds"
+ablations.loc[lower > 0, "direction"] = "the other way"
+held = [*ablations.index[ablations["direction"] == "holds"]]
+ablations.insert(0, "paper", pd.Series(papers))
+ablations.round(1)
 
 # %%
 fig, axes = figure(
-    f"{len(held)} of {len(lines)} parts {'is' if len(held) == 1 else 'are'} shown to be missed here", height=3.4
+    f"{len(held)} of {len(ablations)} parts {'is' if len(held) == 1 else 'are'} shown to be missed here", height=3.4
 )
-for line, difference in enumerate(differences.values()):
-    colour = COLOURS[line // 3]
+scores = 100 * read_log(landmark_ablations.LOG).pivot_table(index="seed", columns="model", values="accuracy")
+for line, name in enumerate(ablations.index):
+    colour, difference = COLOURS[line // 3], scores[name] - scores[name.split(" ")[0]]
     axes.plot(difference, [line] * len(difference), "o", color=colour, alpha=0.6, markersize=5)
     axes.plot([difference.mean()], [line], "|", color=colour, markersize=18, markeredgewidth=2.5)
 axes.axvline(0, color="#444444", linestyle="--", linewidth=1)
-axes.set_yticks(range(len(differences)), differences)
+axes.set_yticks(range(len(ablations)), ablations.index)
 axes.invert_yaxis()
 axes.set_xlabel("change of accuracy without the part, same seed (points)")
 axes.set_ylabel("ablation")
 with_alt_text(
     fig,
     "Differences of accuracy for six ablations, a dot for each seed, mean marked, zero as a dashed line. In points: "
-    + ", ".join(f"{name} {line['here']}" for name, line in lines.items()),
+    + ", ".join(f"{name} {line['difference']:+.1f} ± {line['± 95%']:.1f}" for name, line in ablations.iterrows()),
 )
 
 # %% [markdown]
-# "Not shown" means that the mean cannot be told from zero with these seeds, which is not the same as *useless*. How to read it:
+# *Not shown* means that these five seeds cannot tell the mean from zero, and not that the part is useless.
 #
-# - **Random weights cost most, here as in the paper.** DistilBERT's other two ablations keep the teacher's fine-tuned layers;
-#   TinyBERT's keep its embeddings, projected.
-# - **Soft targets and the cosine are not missed one at a time.** What they teach, the copied layers know to a large
-#   part, and each is there when the other goes. (That is a guess that fits; to test it, leave both out.)
-# - **Attention points the paper's way in four seeds of five, and is not shown.** Stage 1 as a whole has the larger mean and the
-#   larger spread, so the two lines do not contradict each other.
-# - **The paper's 19 points for stage 1** are of a student whose embeddings are its own, and that went through a general stage on
-#   Wikipedia. Here they come from the teacher, projected (`narrow_student`). Either may be why; we have not tested it.
-# - **The setting is another.** The papers distil a general model on a large corpus, or go on from one. Here a teacher
-#   that is fine-tuned already, 2,517 messages and 2,500 more.
-# - **"Without stage 1"** leaves the embeddings' term out as well, where the paper's "w/o Trm" keeps it, and trains half
-#   as long: stage 1 is half the work. **"Without augmentation"** has twice the passes, so that it has as many steps.
-# - **"Without cosine"** gives its eighth of the weight to the other two. "Without soft targets" has only hard labels
-#   and the cosine, which the unlabelled texts still teach.
+# - **Random weights cost most of DistilBERT's parts, as in the paper**: 5.3 ± 1.8 points. In the other ablations the
+#   student still starts from the teacher's layers (DistilBERT) or from its projected embeddings (TinyBERT).
+# - **Soft targets and the cosine are not missed one at a time**: −0.2 ± 0.6 and +0.1 ± 0.6. Perhaps the copied layers
+#   know what they teach, or each stands in for the other. We have not left out both.
+# - **Attention and augmentation are not shown**, −0.6 ± 0.8 and −0.3 ± 2.3. Windows stand in for the paper's word
+#   replacement.
+# - **The paper's 19 points for stage 1** are of a student with embeddings of its own, after a general stage on Wikipedia.
+#   Our students start from the teacher's embeddings: −0.8 ± 1.6, not shown. "Without stage 1" also leaves out the
+#   embeddings' term, which the paper's "w/o Trm" keeps, and trains half as long.
 #
 # ## Exercises
 #
@@ -725,8 +691,8 @@ check("07.2", clean)
 # %% [markdown]
 # ### Exercise 07.3 · Cut neurons out (★★, 7 min)
 #
-# A feed-forward half computes `down @ gelu(up @ x + bias)`. Keep its `n` most important neurons and return the three smaller
-# tensors.
+# A feed-forward half computes `down @ gelu(up @ x + bias)`. Keep its `n` most important neurons, in any order,
+# and return the three smaller tensors.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -775,7 +741,7 @@ check("07.3", smaller_feed_forward)
 
 # %%
 def paired_difference(full, without):
-    """(mean, standard error), in points. full, without: accuracy by seed, two dictionaries."""
+    """(mean, standard error), in points. full, without: accuracy in per cent by seed, two dictionaries."""
     ...
 
 
@@ -791,12 +757,10 @@ HTML(render_quiz("07_landmark_systems"))
 
 # %% [markdown]
 # ## The answer
-#
-# From the log, in one place:
 
 # %%
-kept_share = (100 * scores[list(SYSTEMS)].mean() / teacher_score).sort_values(ascending=False)
-print("kept of the teacher's accuracy:", ", ".join(f"{name} {share:.0f}%" for name, share in kept_share.items()))
+kept = table.loc[list(landmarks.SYSTEMS), "kept %"].sort_values(ascending=False)
+print("kept of the teacher's accuracy:", ", ".join(f"{name} {share:.0f}%" for name, share in kept.items()))
 suspects = {
     "the copied layers": "DistilBERT from random weights",
     "the soft targets": "DistilBERT without soft targets",
@@ -804,24 +768,20 @@ suspects = {
     "the additional messages, unlabelled": "TinyBERT without augmentation",
 }
 for suspect, name in suspects.items():
-    print(f"without {suspect}: {lines[name]['here']} points, {lines[name]['direction']}")
-print(
-    f"with additional messages that a language model wrote: {gains['data-driven (Phi-2)']['above random weights']} points"
-)
+    line = ablations.loc[name]
+    print(f"without {suspect}: {line['difference']:+.1f} ± {line['± 95%']:.1f} points, {line['direction']}")
 
 # %% [markdown]
-# **DistilBERT's and MiniLM's recipes lose nothing here that 1,952 messages can show, and the copied layers do most of the
-# work** at this budget: 5.3 points in DistilBERT's ablation, 4.6 with hard labels alone and twice the texts. *Soft targets* are not missed where the layers are copied (0.2 ± 0.2;
-# without copied layers we have not tested it). *Matched attention* points the paper's way, 0.6 ± 0.3, and is not shown.
-# *Additional messages*: unlabelled ones make no difference that shows (0.3 ± 0.8), written and relabelled ones bring 1.2 ± 0.5
-# to a student from random weights.
+# **DistilBERT's recipe loses least, and the copied layers do most of the work**: hard labels alone reach 77.6% from them
+# and 72.4% from random weights. The recipe adds 1.7 points. *Soft targets*, *matched attention* and *unlabelled messages*
+# are not shown to be missed one at a time.
 #
 # ## Summary
 #
 # - Half the layers are not half the model: embeddings stay. Ask of every ratio which parameters it counts.
 # - DistilBERT copies evenly spread layers, TinyBERT matches layer by layer in two stages, MiniLM the last layer's
 #   relations, the data-driven recipe learns from filtered text, prune-then-heal cuts and repairs with logits.
-# - Compare a recipe with its own shape *and its own start* on hard labels, over seeds: here the start is most of the gain.
+# - Compare a recipe with hard labels for its own shape *and its own start*, at the same budget, over seeds.
 # - An ablation holds where paired differences over seeds say so; *not shown* is not *useless*.
 # - Written messages are filtered against *all* splits before anything is trained on them.
 #

@@ -3,14 +3,17 @@
 import inspect
 import re
 
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
-from distill_helpers.course.experiments.landmarks import EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER
-from distill_helpers.course.folders import SOURCES
+from distill_helpers.course.experiments import landmark_ablations
+from distill_helpers.course.experiments.landmark_arms import WIDE
+from distill_helpers.course.experiments.landmarks import LOG, gains, gains_at_the_other_rate, summary
+from distill_helpers.course.folders import ROOT, SOURCES
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.landmark_systems import (
@@ -155,40 +158,57 @@ def test_filters_refuse_what_does_not_exist(parameters: tuple[float, float, int]
         filters(*parameters)
 
 
-def test_the_reading_says_what_the_log_says() -> None:
-    scores = 100 * read_log("landmarks").pivot_table(index="seed", columns="model", values="accuracy")
-
-    def gain(name: str, other: str) -> tuple[str, str, int]:
-        difference = (scores[name] - scores[other]).dropna()
-        assert len(difference) == 5
-        return (
-            f"{abs(difference.mean()):.1f}",
-            f"{difference.std() / 5**0.5:.1f}",
-            int((difference > 0).sum()),
-        )
-
-    wide, narrow, pruned = "hard labels, 2 × 384", "hard labels, 3 × 192", "hard labels, 3 × 384, half the neurons"
-    assert gain("DistilBERT", wide)[0] == gain("MiniLM", wide)[0] == "5.5"
-    assert gain(f"{wide}, from the teacher", wide) == ("4.6", "0.4", 5)
-    assert gain("DistilBERT", f"{wide}, from the teacher")[:2] == ("0.9", "0.5")
-    assert gain("MiniLM", f"{wide}, from the teacher")[:2] == ("0.9", "0.3")
-    assert gain(f"{narrow}, from the teacher", narrow)[0] == "3.4"
-    assert gain("TinyBERT", f"{narrow}, from the teacher")[0] == "1.1"
-    assert gain("MiniLMv2", f"{narrow}, from the teacher")[2] == 0
-    assert gain("prune and heal", f"{pruned}, from the teacher") == ("1.3", "0.3", 5)
-    assert gain("DistilBERT", "DistilBERT from random weights")[:2] == ("5.3", "0.7")
-    assert gain("DistilBERT", "DistilBERT without soft targets")[:2] == ("0.2", "0.2")
-    assert gain("TinyBERT", "TinyBERT without attention")[:2] == ("0.6", "0.3")
-    assert gain("TinyBERT", "TinyBERT without augmentation")[:2] == ("0.3", "0.8")
-    assert gain("data-driven (Phi-2)", wide)[:2] == ("1.2", "0.5")
-    assert gain("data-driven, topics as asked", wide)[:2] == ("0.6", "0.3")
+PAGE = " ".join(re.sub(r"(?m)^# ?", "", (SOURCES / "07_landmark_systems.py").read_text(encoding="utf-8")).split())
 
 
-def test_the_notebook_says_how_long_the_runs_train() -> None:
-    assert (EPOCHS, EPOCHS_FROM_RANDOM, N_TRANSFER) == (2, 8, 2500)
-    text = (SOURCES / "07_landmark_systems.py").read_text(encoding="utf-8")
-    for words in ("2,500 unlabelled texts, two passes for each stage, five seeds", "get eight passes"):
-        assert words in text
+def with_interval(line: pd.Series) -> str:
+    return f"{line['difference']:.1f} ± {line['± 95%']:.1f}".replace("-", "−")
+
+
+def test_the_page_says_what_the_log_of_the_systems_says() -> None:
+    for name, line in gains().iterrows():
+        assert with_interval(line) in PAGE, name
+    for name in ("DistilBERT", "MiniLM"):
+        assert with_interval(gains_at_the_other_rate().loc[name]) in PAGE, name
+
+
+def test_what_page_and_readme_say_of_accuracies_is_what_the_log_says() -> None:
+    table, log = summary(), read_log(LOG)
+    doubted, at_random = f"hard labels, {WIDE}", f"hard labels, {WIDE}, random weights"
+    other = 100 * log.loc[log["phase"] == "other rate", "accuracy"].mean()
+    for said in (
+        f"it keeps {table.loc['DistilBERT', 'kept %']:.1f}% of the teacher's accuracy, MiniLM's and the pruned student"
+        f" {table.loc['MiniLM', 'kept %']:.1f}%. TinyBERT's keeps {table.loc['TinyBERT', 'kept %']:.1f}%",
+        f"hard labels reach {other:.1f}% instead of {table.loc[doubted, 'accuracy %']:.1f}%",
+        f"random weights ({table.loc[at_random, 'accuracy %']:.1f}%)",
+    ):
+        assert said in PAGE, said
+    assert f"{table.loc['MiniLM', 'kept %']:.1f}" == f"{table.loc['prune and heal', 'kept %']:.1f}"
+    assert table["kept %"].drop("teacher").idxmax() == "DistilBERT"
+    validation = log[log["phase"] == "choice"].pivot_table(index="arm", columns="learning_rate", values="validation")
+    apart = (400 * (validation[5e-4] - validation[1.2e-3])).round().abs()
+    assert apart[doubted] == 1
+    assert (apart[["hard labels, 3 × 192", "hard labels, 3 × 384, half the neurons"]] >= 4).all()
+    (line,) = [one for one in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{LOG}](" in one]
+    for said in (
+        f"it keeps {table.loc['DistilBERT', 'kept %']:.1f}%",
+        f"{table.loc['MiniLM', 'kept %']:.1f}%, TinyBERT's {table.loc['TinyBERT', 'kept %']:.1f}%",
+        f"gains {with_interval(gains_at_the_other_rate().loc['DistilBERT'])} points",
+        f"and {with_interval(gains().loc['DistilBERT'])} at the one",
+        f"bring {other - table.loc[at_random, 'accuracy %']:.1f}.",
+        f"gains {with_interval(gains().loc['data-driven (Phi-2)'])} (",
+    ):
+        assert said in line, said
+
+
+def test_the_page_says_what_the_log_of_the_ablations_says() -> None:
+    table = landmark_ablations.summary().dropna()
+    assert len(table) == 6
+    for name, line in table.iterrows():
+        said = with_interval(line)
+        assert (f"+{said}" if line["difference"] > 0 else said.removeprefix("−")) in PAGE, name
+    shown = table["difference"].abs() > table["± 95%"]
+    assert list(table.index[shown]) == ["DistilBERT from random weights"]
 
 
 def key(name: str) -> str:
@@ -214,7 +234,7 @@ def test_quiz_heads() -> None:
 def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[tuple] = []
     monkeypatch.setattr("distill_helpers.landmarks.stages.train_stage", lambda *arguments: stages.append(arguments))
-    teacher, desk = load_course_model("older-help-desk-teacher", device="cpu"), load_help_desk()
+    teacher, desk = load_course_model("help-desk-teacher", device="cpu"), load_help_desk()
     mac = "comp.sys.mac.hardware"
     written = [
         SyntheticMessage("my old apple powerbook with system seven does not see the external scsi drive any more", mac),

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import tiny_teacher
 
+from distill_helpers.data.augmentation import augment_labelled_texts
 from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits
 from distill_helpers.landmarks import (
     Training,
@@ -24,6 +25,8 @@ from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.models.architectures import transformer_layers
 from distill_helpers.models.loading import load_text_classifier
 from distill_helpers.models.text_models import predict_logits
+from distill_helpers.training.dataset import encode_texts
+from distill_helpers.training.distilled_student import DistilledStudent
 
 RECIPES = {
     "distilbert": distilbert,
@@ -83,6 +86,73 @@ def stages(monkeypatch):
 
     monkeypatch.setattr(stages_module, "train_student_with_distillation", spy)
     return seen
+
+
+def labelled_transfer(data):
+    """The data, whose transfer texts inherit labels in turn; every fifth has none."""
+    labels = tuple(-100 if row % 5 == 4 else row % 3 for row in range(len(data.transfer)))
+    return dataclasses.replace(data, transfer_labels=labels)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What each stage was told, without training: the labels of the training set, and the settings."""
+    seen = []
+
+    def spy(student, train, validation, config, **kwargs):
+        seen.append((train, kwargs))
+        return DistilledStudent(student.model, student.tokenizer, None, kwargs["output_dir"])
+
+    monkeypatch.setattr(stages_module, "train_student_with_distillation", spy)
+    return seen
+
+
+def test_the_stage_on_features_has_passes_of_its_own(teacher, data, training, told):
+    tinybert(teacher, data, dataclasses.replace(training, epochs=3, feature_epochs=2), hidden_size=16)
+    tinybert(teacher, data, dataclasses.replace(training, epochs=3), hidden_size=16)
+    assert [settings["n_epochs"] for _, settings in told] == [2, 3, 3, 3]
+
+
+def test_batches_are_grouped_by_length_where_that_is_asked_for(teacher, data, training, told):
+    for grouped in (False, True):
+        distilbert(teacher, data, dataclasses.replace(training, group_by_length=grouped))
+    assert [settings["group_by_length"] for _, settings in told] == [False, True]
+
+
+def test_inherited_labels_reach_every_stage_with_hard_labels(teacher, data, training, told):
+    data, training = labelled_transfer(data), dataclasses.replace(training, inherited_labels=True)
+    read = encode_texts(teacher.tokenizer, list(data.transfer), training.max_length)
+    own = {tuple(ids): label for ids, label in zip(read, data.transfer_labels, strict=True)}
+    distilbert(teacher, data, training)
+    hard_label_baseline(alternating_student(teacher), data, training)
+    minilm(teacher, data, training)
+    n = len(data.train.texts)
+    assert len(told) == 4
+    for train, _ in told:
+        assert train.labels[:n] == data.train.labels
+        assert train.labels[n:] == [own[tuple(ids)] for ids in train.token_ids[n:]]
+        assert len(train) == n + training.n_transfer
+        assert set(train.labels[n:]) - {-100}
+
+
+def test_made_texts_inherit_labels_too(teacher, data, training, told):
+    bare = dataclasses.replace(data, transfer=())
+    distilbert(teacher, bare, training)
+    distilbert(teacher, bare, dataclasses.replace(training, inherited_labels=True))
+    (without, _), (inherited, _) = told
+    assert without.token_ids == inherited.token_ids
+    texts, labels = augment_labelled_texts(data.train, training.n_transfer, seed=0)
+    assert inherited.labels == data.train.labels + labels
+    assert inherited.token_ids[len(data.train) :] == encode_texts(teacher.tokenizer, texts, training.max_length)
+
+
+def test_settings_out_of_range_are_refused_before_any_stage(teacher, data, training, told):
+    with pytest.raises(ValueError, match="do not say which labels"):
+        hard_label_baseline(alternating_student(teacher), data, dataclasses.replace(training, inherited_labels=True))
+    for bad in ({"epochs": 0}, {"feature_epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="got 0"):
+            Training(**bad)
+    assert not told
 
 
 def test_the_repr_of_the_settings_is_one_line_with_what_differs_from_the_defaults():

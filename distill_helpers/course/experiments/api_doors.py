@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 
 import pandas as pd
@@ -41,9 +41,9 @@ MAX_STEPS = 1500
 NEVER = -1e4
 
 
-def codes() -> Iterator[str]:
-    """AA, AB and so on: an intent's answer."""
-    return map("".join, itertools.product(string.ascii_uppercase, repeat=2))
+def codes(n: int | None = None) -> list[str]:
+    """The first n of AA, AB and so on, or all: an intent's answer."""
+    return list(map("".join, itertools.islice(itertools.product(string.ascii_uppercase, repeat=2), n)))
 
 
 def listed(logits: Tensor, generator: torch.Generator, *, k: int) -> Tensor:
@@ -57,7 +57,7 @@ def listed(logits: Tensor, generator: torch.Generator, *, k: int) -> Tensor:
     Returns:
         (texts, classes) log-probabilities.
     """
-    names = list(itertools.islice(codes(), logits.shape[1]))
+    names = codes(logits.shape[1])
     likeliest = logits.double().log_softmax(dim=1).topk(k, dim=1)
     records = []
     for row, (log_probs, classes) in enumerate(zip(*map(Tensor.tolist, likeliest), strict=True)):
@@ -76,7 +76,7 @@ def written(logits: Tensor, generator: torch.Generator, *, n: int | None) -> Ten
         generator: draws the answers.
         n: the number of answers; None writes one at temperature 0.
     """
-    names = list(itertools.islice(codes(), logits.shape[1]))
+    names = codes(logits.shape[1])
     if n is None:
         drawn = logits.argmax(dim=1, keepdim=True)
     else:

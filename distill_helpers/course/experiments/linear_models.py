@@ -47,7 +47,7 @@ Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 
 @cache
 def _task() -> Task:
-    return get_task("older-help-desk")
+    return get_task("help-desk")
 
 
 @cache

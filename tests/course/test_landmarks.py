@@ -1,0 +1,127 @@
+"""The comparison of the landmark systems: equal budgets, each recipe beside hard labels of its own start."""
+
+import dataclasses
+import re
+
+import pandas as pd
+import pytest
+import torch
+
+from distill_helpers.course.experiments import landmark_arms, landmarks
+from distill_helpers.course.experiments.landmarks import (
+    ARMS,
+    GRID,
+    HARD_LABELS,
+    LOG,
+    REFERENCES,
+    SYSTEMS,
+    gains,
+    summary,
+)
+from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.tasks import get_task
+from distill_helpers.landmarks import stages
+from distill_helpers.llm.synthetic_data import SyntheticMessage
+from distill_helpers.training.distilled_student import DistilledStudent
+
+
+def test_every_arm_reads_as_many_texts() -> None:
+    runs = read_log(LOG).query("phase in ('choice', 'result')")
+    assert set(runs["arm"]) == set(ARMS)
+    assert runs.groupby("arm")["texts read"].nunique().eq(1).all()
+    assert runs["texts read"].between(0.98 * 20_000, 1.02 * 20_000).all()
+
+
+@pytest.fixture
+def few(monkeypatch, tmp_path):
+    """A help desk of 40 messages, 24 windows and three written messages, on which nothing is trained."""
+    task = get_task("help-desk")
+    data = task.data
+    small = dataclasses.replace(
+        data,
+        train=data.train.subset(range(0, 2400, 60)),
+        validation=data.validation.subset(range(6)),
+        test=data.test.subset(range(6)),
+        transfer=data.transfer[:24],
+        transfer_labels=data.transfer_labels[:24],
+    )
+    task.__dict__["data"] = small
+    good = "my old apple powerbook with system seven does not see the external scsi drive any more"
+    off_topic = "my machine does not start since last week and i have no idea what it could be"
+    unsure = "there is nothing that anybody could say about it before next week or the one after"
+    written = [SyntheticMessage(text, "comp.sys.mac.hardware") for text in (good, off_topic, unsure)]
+    for module in (landmark_arms, landmarks):
+        monkeypatch.setattr(module, "help_desk", lambda: task)
+    monkeypatch.setattr(landmark_arms, "N_TRANSFER", 24)
+    for module in (landmark_arms, landmarks):
+        monkeypatch.setattr(module, "synthetic_messages", lambda: written)
+    monkeypatch.setattr(landmark_arms, "WORK", tmp_path)
+    monkeypatch.setattr(landmark_arms, "run_folder", lambda *names: tmp_path / "run")
+    for cached in (landmark_arms.student_of, landmark_arms.n_texts):
+        cached.cache_clear()
+    told = []
+
+    def train(student, train, validation, config, **settings):
+        settings["output_dir"].mkdir(parents=True)
+        told.append((student, train, config, settings))
+        history = pd.DataFrame({"eval_accuracy": [0.5]})
+        return DistilledStudent(student.model, student.tokenizer, history, settings["output_dir"])
+
+    monkeypatch.setattr(stages, "train_student_with_distillation", train)
+    yield told
+    for cached in (landmark_arms.student_of, landmark_arms.n_texts):
+        cached.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_budget_of_an_arm_is_what_its_stages_were_told(few, arm) -> None:
+    trained = landmarks.train_student(arm, 1e-4, seed=3)
+    spent = [(len(train), settings["n_epochs"], settings["batch_size"]) for _, train, _, settings in few]
+    assert trained.budget == {
+        "texts": max(n for n, _, _ in spent),
+        "texts read": sum(n * epochs for n, epochs, _ in spent),
+        "steps": sum(-(-n // size) * epochs for n, epochs, size in spent),
+    }
+    assert {(s["learning_rate"], s["seed"], s["group_by_length"]) for *_, s in few} == {(1e-4, 3, True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_hard_labels_have_the_shape_and_the_start_of_the_system(few, name) -> None:
+    landmarks.train_student(name, 1e-4, seed=3)
+    system = few[0][0].model
+    few.clear()
+    landmarks.train_student(REFERENCES[name], 1e-4, seed=3)
+    ((student, train, config, _),) = few
+    assert (config.alpha, config.uses_features, train.teacher_logits) == (0.0, False, None)
+    assert -100 not in train.labels
+    own, others = (model.state_dict() for model in (student.model, system))
+    assert {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in others.items()}
+    matrices = [key for key, value in own.items() if value.dim() == 2 and "classifier" not in key]
+    equal = {key for key in matrices if torch.equal(own[key], others[key])}
+    assert equal == set(matrices) or name == "prune and heal"  # which is pruned by other messages here
+
+
+def test_the_log_is_whole_and_the_table_is_made_of_it() -> None:
+    log = read_log(LOG)
+    runs = log[log["phase"].isin(["choice", "result"])]
+    n_choices = len(GRID["learning_rate"])
+    assert runs.groupby("arm")["phase"].agg(lambda of_arm: (of_arm == "choice").sum()).eq(n_choices).all()
+    assert {tuple(sorted(seeds)) for _, seeds in runs.groupby("arm")["seed"]} == {(*range(5), *[100] * n_choices)}
+    table = summary()
+    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in cells] == ["teacher", *SYSTEMS, *HARD_LABELS] == list(table.index)
+    assert [float(row[4]) for row in cells] == pytest.approx(table["accuracy %"].tolist(), abs=0.051)
+    shown = {row[0]: float(row[7]) for row in cells if re.fullmatch(r"[+-]\d+\.\d", row[7])}
+    assert shown == pytest.approx(gains()["difference"].to_dict(), abs=0.051)
+
+
+def test_a_gain_is_over_the_reference_of_the_same_seed() -> None:
+    log = read_log(LOG).query("phase == 'result'").set_index(["arm", "seed"])["accuracy"]
+    for name, reference in REFERENCES.items():
+        differences = [100 * (log[name, seed] - log[reference, seed]) for seed in range(5)]
+        line = gains().loc[name]
+        assert line["difference"] == pytest.approx(sum(differences) / 5)
+        assert line["won"] == f"{sum(d > 0 for d in differences)} of 5"
