@@ -62,7 +62,7 @@ def few(monkeypatch, tmp_path):
     told = []
 
     def train(student, train, validation, config, **settings):
-        settings["output_dir"].mkdir(parents=True)
+        settings["output_dir"].mkdir(parents=True, exist_ok=True)
         told.append((student, train, config, settings))
         history = pd.DataFrame({"eval_accuracy": [0.5]})
         return DistilledStudent(student.model, student.tokenizer, history, settings["output_dir"])
