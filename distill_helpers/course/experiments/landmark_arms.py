@@ -50,7 +50,7 @@ BATCH_SIZE = 32
 
 #: What a stage reads: the training messages alone, or with them the windows or what the language model wrote.
 MESSAGES, WITH_WINDOWS, WITH_WRITTEN = "messages", "messages and windows", "messages and written messages"
-#: The shapes of the students. Their layers have at most a third of the parameters of the teacher's layers.
+#: The shapes of the students. Their layers have about a third of the parameters of the teacher's layers, or an eighth.
 WIDE, NARROW, PRUNED = "2 × 384", "3 × 192", "3 × 384, half the neurons"
 
 
