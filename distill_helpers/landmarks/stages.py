@@ -205,6 +205,6 @@ def _transfer_texts(data: TextSplits, training: Training) -> tuple[list[str], li
                 "the data do not say which labels their transfer texts inherit; set TextSplits.transfer_labels"
             )
         rows = random.Random(0).sample(range(len(data.transfer)), n)
-        texts = [data.transfer[row] for row in rows]
-        labels = [data.transfer_labels[row] for row in rows] if training.inherited_labels else []
+        inherited = data.transfer_labels or [IGNORE_INDEX] * len(data.transfer)
+        texts, labels = [data.transfer[row] for row in rows], [inherited[row] for row in rows]
     return texts, labels if training.inherited_labels else [IGNORE_INDEX] * len(texts)

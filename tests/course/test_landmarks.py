@@ -57,8 +57,7 @@ def few(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "synthetic_messages", lambda: written)
     monkeypatch.setattr(landmark_arms, "WORK", tmp_path)
     monkeypatch.setattr(landmark_arms, "run_folder", lambda *names: tmp_path / "run")
-    for cached in (landmark_arms.student_of, landmark_arms.n_texts):
-        cached.cache_clear()
+    landmark_arms.n_texts.cache_clear()
     told = []
 
     def train(student, train, validation, config, **settings):
@@ -69,8 +68,7 @@ def few(monkeypatch, tmp_path):
 
     monkeypatch.setattr(stages, "train_student_with_distillation", train)
     yield told
-    for cached in (landmark_arms.student_of, landmark_arms.n_texts):
-        cached.cache_clear()
+    landmark_arms.n_texts.cache_clear()
 
 
 @pytest.mark.slow

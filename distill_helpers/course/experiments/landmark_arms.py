@@ -74,7 +74,6 @@ class Arm(NamedTuple):
     stages: tuple[tuple[str, int], ...] = ((WITH_WINDOWS, 4),)
 
 
-@cache
 def student_of(shape: str, seed: int = 0) -> TextClassifier:
     """Make a student of a shape: with layers copied or cut out of the teacher, or, if it is narrower, random layers."""
     teacher = help_desk().teacher_model
