@@ -2,20 +2,22 @@
 
 The notebook `03_t_squared` has its source in `notebooks/source/03_t_squared.py`, its quiz in
 `notebooks/quizzes/03_t_squared.toml`, its solutions in `notebooks/solutions/03_*.py`, and, without the number, its
-checks in `course/exercises/t_squared.py` and its widgets in `course/widgets/t_squared.py`. No list names the notebooks.
+checks in `course/exercises/t_squared.py`, its widgets in `course/widgets/t_squared.py` and its drawing in
+`course/drawings/t_squared.py`. No list names the notebooks.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["NOTEBOOKS", "QUIZZES", "ROOT", "SOLUTIONS", "SOURCES", "notebook_names"]
+__all__ = ["DRAWINGS", "NOTEBOOKS", "QUIZZES", "ROOT", "SOLUTIONS", "SOURCES", "notebook_names"]
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 SOURCES = NOTEBOOKS / "source"
 SOLUTIONS = NOTEBOOKS / "solutions"
 QUIZZES = NOTEBOOKS / "quizzes"
+DRAWINGS = NOTEBOOKS / "drawings"
 
 
 def notebook_names() -> list[str]:

@@ -23,6 +23,9 @@
 # %% [markdown]
 # ## The question
 #
+# ![A person sends a message and picks one queue, its hard label. A large teacher gives the message a soft label: 83%
+# Windows, 16% PC. A small student learns from the soft label.](drawings/00_start_here.svg)
+#
 # A help desk sorts incoming messages into five queues: graphics, Windows, PC hardware, Mac hardware and the X window
 # system. A fine-tuned language model with 22.7 million parameters does it well. It has to run on a machine that can
 # afford a twentieth of that.

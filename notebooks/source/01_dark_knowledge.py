@@ -8,25 +8,27 @@
 #
 # You will be able to
 # - *compare* what a hard and a soft label do to a student's logits;
-# - *count* the bits that a label gives about the class, and not mistake entropy for them;
+# - *count* the bits that a label gives about the class, without mistaking entropy for information;
 # - *test* a claim about soft labels instead of repeating it;
 # - *explain* how a student knows a digit that it was never shown;
 # - *correct* the bias that a missing class leaves behind.
 #
-# **Time:** about 35 minutes of reading and 25 of exercises; the cells run in one to two minutes on two CPU cores. **You need:**
-# [00 · Start here](00_start_here.ipynb); next comes [02 · Temperature](02_temperature.ipynb). On
+# **Time:** about 35 minutes of reading and 25 of exercises; the cells run in one to two minutes on two CPU cores. **You
+# need:** [00 · Start here](00_start_here.ipynb); next comes [02 · Temperature](02_temperature.ipynb). On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
 # ## The question
 #
-# A small network learns to read handwritten digits from a teacher's probabilities. Every image of a 3 is taken out
-# first: **it never sees one, and no hard label names one.** Then it is tested on images among which there
-# are 51 threes. How many does it get right? Keep a guess.
+# ![A handwritten 5, 8 by 8 pixels. Its hard label puts everything on the 5. The teacher's soft label at T = 4 puts 60%
+# on the 5 and 27% on the 3.](drawings/01_dark_knowledge.svg)
 #
-# The first half of the page looks at what a teacher's probabilities say, on the messages of the help desk. The second
-# half answers the question with digits.
+# A small network learns to read handwritten digits from a teacher's probabilities. Every image of a 3 is removed first:
+# **the network never sees a 3, and no hard label names one.** Then it is tested on images that include 51 threes. How
+# many of them does it get right?
+#
+# This page first studies a teacher's probabilities on help-desk messages. The second half answers the question.
 
 # %%
 import itertools
@@ -70,15 +72,15 @@ right = teacher_logits.argmax(-1) == labels
 print(f"{len(texts)} test messages; the teacher was neither trained nor selected on them")
 
 # %% [markdown]
-# Why test messages? A teacher knows its own training messages by heart (notebook
-# [05](05_response_distillation.ipynb) counts it), and its probabilities there mostly repeat their labels.
+# Why test messages? On its training messages, a teacher's probabilities mostly repeat the labels (notebook
+# [05](05_response_distillation.ipynb)).
 #
 # ## A hard and a soft label
 #
-# The queue that a sender chose is the message's **hard label** $y$. A teacher's last layer gives each queue a number, its
-# **logit** $v_k$: the higher, the more the teacher believes in the queue. The teacher's **soft label** consists of the
-# probabilities $p = \mathrm{softmax}(v/T)$ at a temperature $T$. Here are both labels for one message. Drag the message
-# and the temperature. **Predict first:** does a higher $T$ ever change which queue is first?
+# The queue that a sender chose is the message's **hard label** $y$. A **logit** $v_k$ is the score that a teacher's
+# last layer gives a queue. The teacher's **soft label** consists of the probabilities $p = \mathrm{softmax}(v/T)$ at a
+# temperature $T$. Drag the message and the temperature. **Predict first:** does a higher $T$ ever change which queue
+# comes first?
 
 # %%
 controls = {
@@ -107,12 +109,11 @@ for temperature in (1.0, 4.0):
 HTML(explorer.children[-1].value)
 
 # %% [markdown]
-# The order never changes: dividing by $T$ keeps it. Only the proportions do.
+# Never: dividing all logits by $T$ keeps their order. Only the proportions change.
 #
-# The message is about a driver for a PC's graphics card and was posted to *graphics*. The hard label says graphics, and
-# nothing else. At T = 1 the teacher says Windows, perhaps graphics or PC hardware, and neither Mac nor X; the table, at
-# T = 4, shows the same order, flattened. Whom would you believe? A soft label may disagree with the hard one and still
-# be worth learning from. It may also be wrong. (On this page, *right* and *wrong* mean: as the sender chose, or not.)
+# The message is about a driver for a PC's graphics card. Its hard label says *graphics*, and nothing else. At $T = 1$
+# the teacher says Windows, perhaps graphics or PC hardware, and neither Mac nor X. A soft label that disagrees with the
+# hard one may be worth learning from. It may also be wrong. (On this page, *right* means: as the sender chose.)
 #
 # ## What it changes in training
 #
@@ -122,10 +123,10 @@ HTML(explorer.children[-1].value)
 # $$\frac{\partial\,\mathrm{CE}(z, y)}{\partial z_k} = q_k - [k = y], \qquad
 # \frac{\partial\,\mathrm{KL}(p\,\|\,q)}{\partial z_k} = q_k - p_k.$$
 #
-# Think of a student that knows nothing yet, $q = (0.2, 0.2, 0.2, 0.2, 0.2)$. The hard label pushes all four other queues
-# down, each by the same 0.2. It cannot say which of them is close. The soft label pushes a queue down if the teacher gives it
-# less than 0.2, and up if the teacher gives it more, even where the teacher is wrong. **Predict first:** on how many messages
-# in a hundred does the teacher give a second queue more than 0.2?
+# Think of a student that knows nothing yet, $q = (0.2, 0.2, 0.2, 0.2, 0.2)$. The hard label pushes each of the four
+# other queues down by the same 0.2, whether it is close or not. The soft label pushes a queue up if the teacher gives
+# it more than 0.2, and down if less, even where the teacher is wrong. **Predict first:** on how many messages in a
+# hundred does the teacher give a second queue more than 0.2?
 
 # %%
 student = dh.load_course_model("help-desk-student")
@@ -154,16 +155,16 @@ print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages
 # ## How many bits?
 #
 # Soft targets of high entropy provide "much more information per training case", write Hinton, Vinyals and Dean
-# (section 1), "and much less variance in the gradient", which [04](04_distillation_loss.ipynb) measures. "Information" can
-# mean two things here.
+# (section 1), "and much less variance in the gradient", which [04](04_distillation_loss.ipynb) measures. "Information"
+# can mean two things here.
 #
-# 1. **Bits about the sender's queue.** The five queues are about equally frequent, so before reading a label one is in
-#    doubt by $\log_2 5 = 2.32$ bits. A hard label removes all of this doubt, and no label can tell more *about the
-#    sender's queue*. A soft label, taken at its word, leaves $-\log_2 p_y$ bits of doubt, where $p_y$ is the probability
-#    that it gives to the sender's queue.
-# 2. **Entropy**, $-\sum_k p_k \log_2 p_k$, is the doubt that a label *states*. It is not information received: a uniform
-#    label has the most entropy and tells nothing. If the teacher's percentages were right on average, stated and real
-#    doubt would be equal on average.
+# 1. **Bits about the sender's queue.** The five queues are about equally frequent, so before you read a label, your
+#   doubt is $\log_2 5 = 2.32$ bits. A hard label removes all of it, and no label can tell more *about the sender's
+#   queue*. A soft label, taken at its word, leaves $-\log_2 p_y$ bits, where $p_y$ is its probability for the sender's
+#   queue.
+# 2. **Entropy**, $-\sum_k p_k \log_2 p_k$, is the doubt that a label *states*. It is not information: a uniform label
+#   has the most entropy and tells nothing. If the teacher's percentages were right on average, it would leave, on
+#   average, as much doubt as it states.
 #
 # **Predict first:** which is larger, the doubt that the teacher states or the doubt that it leaves?
 
@@ -183,14 +184,13 @@ print(f"a soft label leaves {doubt_left:.2f} bits, so it removes {doubt_before -
 print(f"and it states {doubt_stated:.2f} bits of doubt")
 
 # %% [markdown]
-# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. About the sender's queue its label tells
-# less than the hard label does. It may tell more about the *other* queues. Is what it says of them true?
+# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. Its label tells less about the
+# sender's queue than the hard label does. Is what it says about the *other* queues true?
 #
 # ## Which queues does the teacher find alike?
 #
-# Average the soft labels of all messages of a queue, for each queue. The numbers off the diagonal say to which other
-# queues the teacher gives probability. The **confusions** say how often its first choice is wrong, and which queue it
-# then names.
+# For each queue, average the soft labels of its messages. The **confusions** say how often the teacher's first choice
+# is wrong, and which queue it then names.
 
 
 # %%
@@ -205,8 +205,8 @@ confused = by_queue(torch.nn.functional.one_hot(p.argmax(-1), 5).double(), every
 pd.DataFrame(100 * alike, index=queues, columns=queues).round().astype(int)
 
 # %% [markdown]
-# Rows are the senders' queues, the numbers mean probabilities in per cent. Rank the 20 entries off the diagonal by their
-# size. **Predict first:** do the confusions rank them in the same way? A rank correlation of 1 would mean: exactly.
+# Rows are the senders' queues; the numbers are mean probabilities in per cent. Rank the 20 entries off the diagonal by
+# size. **Predict first:** do the confusions give the same ranking? (A rank correlation of 1 means: exactly.)
 
 # %%
 off_diagonal = ~np.eye(5, dtype=bool)
@@ -248,24 +248,23 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The first correlation is partly built in, since a wrong answer counts in both tables. The second is the fair one: **the soft
-# labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.** The
-# two tables still agree. How sure is that? Twenty pairs of five queues are not twenty independent figures. The last line
-# therefore renames the queues of one table in all $5! = 120$ ways (Mantel's test). The one naming that fits so well is the
-# true one: p = 1/120, the least that five queues allow.
+# The first correlation is partly built in, since a wrong answer counts in both tables. The second is fair: **the soft
+# labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.**
+# The two tables still agree. But twenty pairs of five queues are not twenty independent figures. The last line
+# therefore renames the queues of one table in all $5! = 120$ ways (Mantel's test). Only the true naming fits this well:
+# p = 1/120, the least that five queues allow.
 #
 # ## Five lessons of a soft label, tested
 #
-# The source article lists five things that one soft label teaches: (1) a large share means similar, (2) a smaller one
-# overlap, (3) a small lead means a near border, (4) the smallest share means far, (5) the top share is its confidence.
-# Its example, at $T = 4$: billing 0.62, refund 0.21,
-# account 0.09, technical 0.05, shipping 0.03. It reports no experiment. We have 1,952 messages.
+# The article that this course started from reads five lessons in one soft label: (1) a large share means that a class
+# is similar, (2) a smaller one that it overlaps, (3) a small lead that the border is near, (4) the smallest share that
+# a class is far, and (5) the top share is the teacher's confidence. It reports no experiment.
 #
 # ### Lessons 1, 2 and 4: the larger a class's share, the nearer it is
 #
-# Similarity must be measured without the teacher. Take the words: the mean tf-idf vector of each queue's messages, and the
-# cosine between two queues' vectors; five queues give ten pairs. **Predict first:** will word counts agree with a language
-# model about which queues are alike?
+# Similarity must be measured without the teacher. Take the words: for each of the ten pairs of queues, the cosine
+# between the mean tf-idf vectors of their messages. **Predict first:** will word counts agree with a language model
+# about which queues are alike?
 
 
 # %%
@@ -285,12 +284,12 @@ for name, similarity in (("training", words), ("test", words_of_test)):
     print(f"words of the {name} messages: {agreement}, {renamings_as_good(symmetric, similarity)} of 120 namings")
 
 # %% [markdown]
-# Both correlations are positive. Only the one with the words from which the teacher learned convinces: with those of the
-# later test messages, several wrong namings agree as well.
+# Only the training messages, from which the teacher learned, convince. On the later test messages, several wrong
+# namings agree as well.
 #
-# There is a sharper test. If the second class is a real alternative, it should be right more often than one time in four
-# *when the first is wrong*; the third more often than one time in three when both are wrong; and the least likely class
-# hardly ever. **Predict first:** how often is the least likely class the true one after all?
+# There is a sharper test. If the second class is a real alternative, it should be right more often than by chance *when
+# the first is wrong*; and so should the third when both are wrong. **Predict first:** how often is the least likely
+# class the true one after all?
 
 # %%
 given, order = p.sort(dim=-1, descending=True)
@@ -323,16 +322,15 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The teacher's *order* is right, **on average over messages**: the lower a class ranks, the less often it is the true one.
-# That is what lessons 1, 2 and 4 need. A single label may be wrong in each of them: on nearly one message in a hundred the
-# class that the teacher finds least likely is the true one.
+# The teacher's *order* is right, **on average over messages**: the lower a class ranks, the less often it is the true
+# one. That is what lessons 1, 2 and 4 need. A single label may be wrong in each of them.
 #
 # ### Lesson 3: a small lead means that the border is near
 #
-# The **margin** of a message is the lead of the first class over the second. If a small one means "near the border",
-# then such messages must be wrong more often, and a small change must be able to carry them across. Take every second
-# message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the quarter with the
-# smallest margins, how many in a hundred change sides? And in the other three?
+# The **margin** of a message is the lead of the first class over the second. If a small margin means "near the border",
+# the teacher must be wrong more often there, and a small change must be able to carry a message across. Take every
+# second message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the quarter with
+# the smallest margins, how many in a hundred change sides? And in the other three?
 
 # %%
 top_two, _ = p.topk(2)
@@ -376,15 +374,14 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The third lesson holds as well. Note that the border is the *teacher's*: a message near it may be a clear case to a
-# person.
+# The third lesson holds as well, for the *teacher's* border: to a person, a message near it may be a clear case.
 #
 # ### Lesson 5: "0.62 confident"
 #
-# The article reads its 0.62 as the teacher's confidence: "not ambiguous, but not certain". But 0.62 is the probability
-# **at $T = 4$**. The logits behind it are known up to a constant, $v = 4 \log p$. **Predict first:** what does the same
-# teacher say at $T = 1$? Ours gives no queue more than about a half at $T = 4$. Of the messages to which it gives one queue
-# 0.48 and more there, how many does it get right?
+# The article calls its example's 0.62 "not ambiguous, but not certain". But 0.62 is the probability **at $T = 4$**. The
+# logits behind it are known up to a constant, $v = 4 \log p$. **Predict first:** what does the same teacher say at $T =
+# 1$? At $T = 4$ ours gives no queue more than about a half. When it gives a queue 0.48 or more, how often is that queue
+# right?
 
 # %%
 soft = torch.tensor([0.62, 0.21, 0.09, 0.05, 0.03], dtype=torch.float64)
@@ -402,16 +399,16 @@ print(f"of the messages with 0.48 and more it gets {100 * right[half].double().m
 print(f"and at T = 1 it gives that queue {100 * p.amax(-1)[half].mean():.0f}%")
 
 # %% [markdown]
-# At $T = 1$ the article's teacher is as good as certain, and ours is right where it says "a half" at $T = 4$. The
-# temperature of a distillation is chosen to soften labels, not to make them agree with the accuracy. Which one does that is
-# measured on held-out messages, in notebook [02](02_temperature.ipynb).
+# At $T = 1$ the article's teacher is all but certain. Where ours says "a half" at $T = 4$, it is almost always right.
+# In distillation, $T$ is chosen to soften labels, not to make them agree with the accuracy. Notebook
+# [02](02_temperature.ipynb) measures which $T$ does that.
 #
 # ## A digit that the student has never seen
 #
 # The strongest test of dark knowledge is in section 3 of Hinton, Vinyals and Dean's paper. A teacher learns all ten
-# digits. A student learns from its probabilities on images without any 3. What can the labels of such images say of a 3?
+# digits, and a student learns from its probabilities on images without any 3. What can such labels say about a 3?
 #
-# Ours are scikit-learn's digits, of 8×8 pixels: 1,097 to learn from, 200 for validation, 500 for the test. **Predict
+# Ours are scikit-learn's digits, of 8×8 pixels: 1,097 for training, 200 for validation, 500 for the test. **Predict
 # first:** on images of which digits does the teacher make the 3 its second choice?
 
 # %%
@@ -451,14 +448,14 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The 3 is the second choice on two thirds of the 2s and 5s, on over a third of the 9s, and only on a quarter of the 7s and
-# 8s. If a student without 3s knows the 3 afterwards, it knows it from **how much such images resemble one**.
+# Above all on 2s and 5s, then on 9s. If a student that never saw a 3 recognises 3s afterwards, it learned them from
+# **how much such images resemble one**.
 #
-# The students have two layers of 128 units, and soft labels at $T = 20$, the paper's temperature for its student on all
-# digits. The log of `withheld_digit` has ten seeds. For each seed, every student's learning rate, number of epochs and best
-# epoch are those with the fewest validation errors, from one grid (why: *Tune both arms*, notebook
-# [05](05_response_distillation.ipynb)). Validation images of 3s are left out of this choice, or it would favour students that
-# know the 3. Three students of seed 0 are trained here.
+# The students have two layers of 128 units. Soft labels are made at $T = 20$. The log of `withheld_digit` has ten
+# seeds; three students of seed 0 are trained here. For each seed, every student takes the learning rate, number of
+# epochs and best epoch with the fewest validation errors, from one grid (why: *Tune both arms*, notebook
+# [05](05_response_distillation.ipynb)). Validation images of 3s have no say in this: they would favour students that
+# know the 3.
 #
 # **Predict first:** train a student on hard labels, with every 3 removed. How many of the 51 threes in the test set will
 # it miss? And a student on soft labels?
@@ -510,10 +507,10 @@ with_alt_text(
 # %% [markdown]
 # ### Is it the order of the wrong digits, or just the softness?
 #
-# A soft label differs from a hard one in two ways: it is less extreme, and it says which wrong classes get more, and how
-# much. To tell the two apart, keep the teacher's highest probability and **share the rest evenly** among the other nine
-# digits. What is said about the wrong classes is gone; how sure the teacher is of each image stays. (Furlanello et al. 2018
-# shuffle the wrong classes, to a similar end.) **Predict first:** how many threes does that student miss?
+# A soft label differs from a hard one in two ways: it is less extreme, and it says how likely each wrong class is. To
+# tell the two apart, keep the teacher's highest probability and **share the rest evenly** among the other nine digits.
+# Such a label says what the teacher answers and how sure it is, and nothing else. (Furlanello et al. 2018 shuffle the
+# wrong classes, to a similar end.) **Predict first:** how many threes does a student of such labels miss?
 
 # %%
 T = withheld_digit.TEMPERATURE
@@ -530,16 +527,15 @@ for arm in (soft_no_3s, even_no_3s):
     print(f"{arm}: misses {spread_of(on_3s[arm])} of 51")
 
 # %% [markdown]
-# All of them, in every seed, as a student of hard labels does. With even shares, no label says anything of a 3 that it does
-# not say of every other wrong digit. The student above knew its threes from the **ranking** of the wrong digits. This is
-# what Hinton calls *dark knowledge*: what the probabilities of the wrong classes say.
+# All of them, in every seed. With even shares, a label says nothing about a 3 that it does not say about every other
+# wrong digit. The student above knew its threes from the **ranking** of the wrong digits. This is what Hinton calls
+# *dark knowledge*: what the probabilities of the wrong classes say.
 #
 # ### The bias of a missing class
 #
-# The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is
-# one number: add a **bias** to the logit, the one that leaves the fewest errors on the validation images. This is the one
-# place where labelled 3s are needed. **Predict first:** each student gets its own best bias. Will that make up for what
-# the student without the ranking was not told?
+# The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is a
+# **bias** added to this logit: the one that leaves the fewest errors on the validation images. Only this step needs
+# labelled 3s. **Predict first:** each student gets its own best bias. Will that make up for the missing ranking?
 
 # %%
 for arm in (soft_no_3s, even_no_3s):
@@ -554,12 +550,13 @@ for arm in (hard_no_3s, soft_no_3s, even_no_3s):
     print(f"{arm}, bias corrected: misses {spread_of(on_3s_corrected[arm])} of 51, from {low:.0f} to {high:.0f}")
 
 # %% [markdown]
-# It does not. Without the ranking, the bias finds half of the threes: an image that fits no digit well may be one. From
-# hard labels it finds one in five: what the even labels still say, how sure the teacher is of each image, is worth something.
-# With the ranking, the bias finds all but a few, and in every seed more than without.
+# It does not. Without the ranking, the student now finds half of the threes: an image that fits no digit well may be
+# one. From hard labels, which do not say how sure the teacher is, a student finds one in five. The student with the
+# ranking finds all but a few, and in every seed more than the one without.
 #
-# Drag the bias: the larger it is, the more images are taken for the missing digits. **Predict first:** what happens to the
-# other digits at a bias of 10?
+# Drag the bias: the larger it is, the more images are taken for the missing digits. The second student in the menu
+# learned from 7s and 8s alone. It gets these right after a few epochs, too early to stop, so validation images of *all*
+# digits chose its best epoch. **Predict first:** what happens to the other digits at a bias of 10?
 
 # %%
 sliders = {
@@ -592,17 +589,13 @@ for name in sliders["student"].options:
     print(f"{name}, bias 0 → 2 → 10: missing digits taken for others {lost}, errors on the others {made} in this run")
 
 # %% [markdown]
-# A bias adds no knowledge. It moves a border, and at 10 too far. Hinton and his colleagues chose theirs, 3.5, on the
-# *test* set, and say so.
-#
-# The student of 7s and 8s needs another rule for its best epoch: it answers its validation 7s and 8s rightly after a few
-# epochs, before it has learned about other digits. So images of *all* digits chose its epoch, in the widget and below.
+# A bias adds no knowledge. It moves a border, and 10 moves it too far. The paper chose its bias, 3.5, on the *test*
+# set, and says so.
 #
 # ### Beside the paper
 #
-# Their figures are shares of 10,000 test images of MNIST, with 60,000 images of 28×28 pixels to learn from and students of
-# 2 × 800 units. So compare the direction of each effect, not the size of the errors. Four of the five effects below are
-# theirs; the hard labels are ours.
+# The paper used MNIST: 60,000 training images of 28×28 pixels, and students of 2 × 800 units. So compare the direction
+# of each effect, not the size of the errors. The effect of hard labels is not in the paper.
 
 # %%
 per_cent = {"errors": 5, "errors_corrected": 5, "errors_on_3s": 0.51, "errors_on_3s_corrected": 0.51}  # of images
@@ -629,16 +622,15 @@ lines = [(arm, name.replace("_", " "), theirs, f"{v.mean():.1f} ± {v.std():.1f}
 pd.DataFrame(lines, columns=["network", "figure", "Hinton et al. (%)", "here, ten seeds ± sd (%)"]).set_index("network")
 
 # %% [markdown]
-# **Four effects hold in every seed, and one in 8 of 10**: that the bias lowers the errors in all. A student that has never
-# seen a 3 gets four in five of them right, and with a corrected bias nine in ten. From 7s and 8s alone, with its bias
-# corrected, a student reads three images in four.
+# **Four effects hold in every seed, and one in 8 of 10.** From 7s and 8s alone, a student with its bias corrected reads
+# three images in four.
 #
 # ## With all ten digits: does a soft label beat a hard one?
 #
-# Nothing is missing now. There are four kinds of labels: hard ones, *smoothed* ones (nine tenths on the class and a tenth
-# spread over all ten, without a teacher), and the teacher's at two temperatures. For 15, 60 and 240 epochs, each kind and
-# seed picks its learning rate and its best epoch. **Predict first:** the paper's student makes half as many errors with
-# soft labels as without (74 and 146 of 10,000). Here? And does the answer depend on how long the students train?
+# The labels are now hard, *smoothed* (nine tenths on the class and a tenth spread over all ten, without a teacher), or
+# the teacher's at two temperatures. For 15, 60 and 240 epochs, each kind and seed chooses its learning rate and best
+# epoch. **Predict first:** the paper's student makes half as many errors with soft labels as without (74 and 146 of
+# 10,000). Does ours? And does the answer depend on how long the students train?
 
 # %%
 budget = label_budget.results()
@@ -689,24 +681,24 @@ with_alt_text(
 )
 
 # %% [markdown]
-# **At every budget soft labels make about three to six more errors of 500 than hard ones, and smoothed labels three to four
-# fewer.** Hard labels reach their minimum early and then get worse; those of the teacher need 150 of the 240 epochs, and are
-# flat from there on, so that more time would not help them. A comparison after the last epoch would set a student past its
-# best against one near it. (The 200 validation images do not rank the two: at their best they are less than one image
-# apart.)
+# **At every budget, soft labels lead to about three to six more errors of 500 than hard ones, and smoothed labels to
+# three to four fewer.** With hard labels, validation errors soon reach their minimum and then rise. With soft labels
+# they are flat from epoch 150 of 240 on, so more time would not help. A comparison after the last epoch would set a
+# student past its best against one near its best. (Validation does not rank the two: at their best they are less than
+# one of 200 images apart.)
 #
-# Why do soft labels not help? These runs do not tell. The teacher has little to give: it makes 10.5 errors, its students
-# of hard labels 11 to 12. In the paper it made half as many as the plain student. The paper's student also learned from
-# the hard labels; ours learns from the soft ones alone. Learning rates other than 0.003 and 0.01 were not tried.
+# Why do soft labels not help? These runs do not tell. The teacher has little to give: it makes 10.5 errors, students of
+# hard labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003
+# and 0.01 were tried.
 #
 # ## The sender's label, the teacher's choice, the teacher's doubts
 #
 # Back to the help desk, with a committed log of tuned students. They read the first 26 words of the 2,517 training
-# messages, or also 20,388 **windows**: the same messages, whole, cut into pieces of 26 words, each of which inherits its
-# sender's queue. The labels are the sender's queue, the queue that the teacher chooses, which is a hard label as well, or
-# the teacher's distribution. The teacher is this page's, right on 80.3% of the test messages.
-# Every kind of student chose its learning rate, length and best epoch on validation
-# ([05](05_response_distillation.ipynb) says how). **Predict first:** which is worth more, the teacher's choice or its doubts?
+# messages, or also 20,388 **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its
+# sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's
+# distribution. The teacher is this page's, right on 80.3% of the test messages. Every kind of student chose its
+# learning rate, length and best epoch on validation messages ([05](05_response_distillation.ipynb)). **Predict first:**
+# which is worth more, the teacher's choice or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")
@@ -722,19 +714,15 @@ print(f"a window that inherits {queues[desk.transfer_labels[7678]]}: {desk.trans
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Means of five seeds, in points of accuracy; ± is the 95% interval of a gain, and in brackets stands in how many seeds it
-# is positive.
+# Means of five seeds, in points of accuracy; ± is a gain's 95% interval, and the brackets say in how many seeds it is
+# positive.
 #
-# - **With the windows the teacher's labels bring 6.9 ± 1.1 points**, in every seed, nearly all of them by its choice: 6.3 ±
-#   1.0. Its doubts add 0.6 ± 0.3. The window above says nothing of the queue that it inherits, and the teacher reads the
-#   window itself.
-# - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from −0.1 to
-#   5.8 points: one pair of students could have shown nearly anything.
-# - More steps might raise the figures of the teacher's students: they chose the lowest of the learning rates tried.
-#
-# In speech, Hinton and his colleagues gained 1.9 points by the soft labels of ten networks (58.9 and 60.8% of the frames),
-# and 12.5 where the student had 3% of the data. Those soft labels came from a teacher that had learned from *all* hard
-# labels, so that nobody was spared the labelling.
+# - **With the windows the teacher's labels bring 6.9 ± 1.1 points**, in every seed, nearly all of them by its choice:
+#   6.3 ± 1.0. Its doubts add 0.6 ± 0.3. The window above says nothing about the queue that it inherits; the teacher
+#   judges the window itself.
+# - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from −0.1
+#   to 5.8 points: a single pair could have shown nearly anything.
+# - Students of the teacher's labels chose the lowest learning rate tried, so more steps might help them.
 #
 # ## Exercises
 #
@@ -742,9 +730,9 @@ pd.DataFrame.from_dict(rows, orient="index")
 #
 # ### Exercise 01.1 · The runner-up, where the teacher is unsure (★★, 8 min)
 #
-# Take the messages on which the teacher's first choice is wrong, and halve them by how sure it was: by the probability of
-# its first choice at $T = 1$. Write `runner_up_rates(logits, labels)`: on which share of the less sure half is its second
-# choice right, and on which share of the surer half? (If the number of wrong messages is odd, the surer half has one more.)
+# Take the messages on which the teacher's first choice is wrong, and halve them by its probability for this choice at
+# $T = 1$. Write `runner_up_rates(logits, labels)`: the share of messages whose second choice is right, in the less sure
+# half and in the surer half. (If their number is odd, the surer half has one more.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -755,8 +743,8 @@ pd.DataFrame.from_dict(rows, orient="index")
 #
 # <details><summary>Hint 2</summary>
 #
-# `softmax`, `amax` and `argsort` of these rows put them in the order of certainty. A logit does not say how sure the
-# teacher is: the others count, too.
+# `softmax`, `amax` and `argsort` of these rows put them in the order of certainty. One logit does not say how sure the
+# teacher is: the other logits count, too.
 #
 # </details>
 #
@@ -774,20 +762,21 @@ check("01.1", runner_up_rates)
 # %% [markdown]
 # ### Exercise 01.2 · Labels of an unknown temperature (★★, 8 min)
 #
-# A colleague left two files of soft labels: of the same teacher, for the same messages in the same order. One says that
-# it was made at `temperature`, the other does not. Write `made_at(soft, known, temperature)`: the temperature at which
-# `soft` was made. No probability is 0.
+# A colleague left two files of soft labels, by the same teacher for the same messages in the same order. `known` was
+# made at `temperature`; `soft` does not say. Write `made_at(soft, known, temperature)`: the temperature at which `soft`
+# was made. No probability is 0.
 #
 # <details><summary>Hint 1</summary>
 #
-# In each row, `soft.log()` is the logits over T, up to one constant. Without the row's mean, the constant is gone.
+# In each row, `soft.log()` equals the logits divided by T, up to one constant. Subtract the row's mean, and the
+# constant is gone.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# What is left of one file is that of the other times a number, the same for all entries. Which number? (A sum of products
-# divided by a sum of squares finds it, and no entry near zero does harm.)
+# What is left of one file equals what is left of the other, times one number. Which number? (A sum of products divided
+# by a sum of squares finds it, and entries near zero do no harm.)
 #
 # </details>
 #
@@ -805,9 +794,9 @@ check("01.2", made_at)
 # %% [markdown]
 # ### Exercise 01.3 · Which labels tell most? (★, 6 min)
 #
-# This page counted the doubt about the sender's queue that a soft label at $T = 1$ leaves. Is there a T at which it leaves
-# less? Write `most_telling(logits, labels, temperatures)`: return the T whose labels leave the least doubt, on average over
-# the messages, and how many bits they remove. All classes are equally frequent; there need not be five.
+# Does a soft label leave less doubt at another T than at $T = 1$? Write `most_telling(logits, labels, temperatures)`:
+# return the T whose labels leave the least doubt, on average over the messages, and how many bits they remove. All
+# classes are equally frequent, but there need not be five.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -835,10 +824,9 @@ check("01.3", most_telling)
 # %% [markdown]
 # ### Exercise 01.4 · Choose a bias, and report it (★★, 10 min)
 #
-# Write `corrected_errors(validation, test, digit, biases)`. `validation` and `test` are pairs of logits (images, classes)
-# and labels (images,). Choose the bias for the digit's logit so that the test figure stays honest, and return it with the
-# number of errors on the test images. The biases are in ascending order; of several with equally few errors, take the
-# smallest.
+# Write `corrected_errors(validation, test, digit, biases)`. Choose the bias for the digit's logit so that the test
+# figure stays honest, and return it with the number of test errors. The biases are in ascending order; in a tie, take
+# the smallest.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -875,7 +863,7 @@ HTML(render_quiz("01_dark_knowledge"))
 # %% [markdown]
 # ## The answer
 #
-# How many of the 51 threes does a student get right that has never seen one? From the log, over ten seeds:
+# How many of the 51 threes does the student get right? Over ten seeds:
 
 # %%
 parts = {}
@@ -895,20 +883,21 @@ with_alt_text(fig, f"Missed threes of 51 by students that learned without threes
 # %% [markdown]
 # ## Summary
 #
-# - A hard label pushes every wrong class towards 0; a soft label gives each its own target.
-# - A soft label tells less about the sender's queue than a hard one, and something about the other queues. Entropy is
+# - A hard label pushes every wrong class towards 0; a soft label gives each class its own target.
+# - A soft label tells less about the sender's queue than a hard one, but something about the other queues. Entropy is
 #   stated doubt, not information.
-# - Its order is right on average: the later a class ranks, the less often it is the true one; a small lead means a near
-#   border. Its percentages are not to be trusted unchecked.
+# - The order of a soft label is right on average, and a small lead means a near border. Do not trust the percentages
+#   unchecked.
 # - A student can learn a digit that it never saw from the ranking of the wrong digits: 42 ± 4 of 51 threes, and 48 ± 2
-#   with a bias that labelled threes chose. Without the ranking it finds none, and 25 ± 6 with such a bias.
+#   with a bias that labelled threes helped to choose. Without the ranking it finds none, and 25 ± 6 with such a bias.
 # - On the help desk the teacher's labels beat the senders' by 6.9 points where windows are read, and by 6.3 if they are
-#   made hard. On all ten digits soft labels lose at every budget, and smoothed ones, which need no teacher, beat both.
+#   made hard. On all ten digits, soft labels lose to hard ones at every budget; smoothed ones, which need no teacher,
+#   beat both.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), sections 1, 3, 4 and 6 ·
+# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), sections 1 and 3 ·
 # Furlanello et al. 2018, *Born-Again Neural Networks*, [arXiv 1805.04770](https://arxiv.org/abs/1805.04770) ·
 # Cho & Hariharan 2019, *On the Efficacy of Knowledge Distillation*, [arXiv 1910.01348](https://arxiv.org/abs/1910.01348) ·
 # Busbridge et al. 2025, *Distillation Scaling Laws*, [arXiv 2502.08606](https://arxiv.org/abs/2502.08606) ·

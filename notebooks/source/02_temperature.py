@@ -3,8 +3,8 @@
 #
 # <!-- teaches: what T reveals, which T for which student, and temperature as calibration -->
 #
-# **One number decides how sure a teacher looks. See what it changes and what it leaves alone, which T suits which
-# student, and how the same number turns a probability into one that can be trusted.**
+# **One number decides how sure a teacher looks. See what it changes, which T suits which student, and how the same
+# number makes a probability trustworthy.**
 #
 # You will be able to
 # - *write* softmax with a temperature, and *predict* what it does to probabilities, ratios and entropy;
@@ -13,24 +13,25 @@
 # - *calibrate* a classifier with one number, and *measure* how well that number holds on later messages.
 #
 # **Time:** about 30 minutes of reading and 21 of exercises; the cells run in about a minute on two CPU cores. **You
-# need:** [00 · Start here](00_start_here.ipynb) and [01 · Dark knowledge](01_dark_knowledge.ipynb). **Next:**
-# [03 · The T² factor](03_t_squared.ipynb), what T does to the size of the gradient;
-# [05 · Response distillation](05_response_distillation.ipynb) uses both. On
+# need:** [00 · Start here](00_start_here.ipynb) and [01 · Dark knowledge](01_dark_knowledge.ipynb). **Next:** [03 · The
+# T² factor](03_t_squared.ipynb), what T does to the size of the gradient. On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
 # ## The question
 #
-# *"why is my mouse so jumpy ms mouse i have a microsoft serial mouse …"*, writes a customer. The teacher of the help desk
-# gives the Windows queue 83% and PC hardware 16%. Three people use such figures:
+# ![The teacher's probabilities of five queues for one message, at four temperatures. The likeliest queue has 96% at T =
+# 0.5, 83% at T = 1, 40% at T = 4 and 25% at T = 16. The order never changes.](drawings/02_temperature.svg)
+#
+# *"why is my mouse so jumpy ms mouse i have a microsoft serial mouse …"*, writes a customer. The teacher of the help
+# desk gives the Windows queue 83% and PC hardware 16%. Three people use such probabilities:
 #
 # - an engineer trains a small student on them, and softens them first;
-# - a person at the desk sees the 83% on a screen, and wants to know whether so many of such messages really belong
-#   there;
-# - a third person receives a file of the teacher's soft labels, and nobody remembers at which temperature they were made.
+# - a person at the desk sees 83% on a screen, and asks whether 83% of such messages really belong in that queue;
+# - a third person receives a file of the teacher's soft labels, made at a temperature that nobody remembers.
 #
-# **Which temperature does each of them need?** Keep a guess for all three.
+# **Which temperature does each of them need?** Make a guess for each.
 
 # %%
 import math
@@ -58,8 +59,7 @@ desk = dh.load_help_desk()
 models = {name: dh.load_course_model(f"help-desk-{name}") for name in ("teacher", "student")}
 
 # %% [markdown]
-# Both models label once. Every experiment with messages below only divides these logits. Every fourth training message
-# is enough.
+# Teacher and student label the messages once. Every fourth training message is enough.
 
 # %%
 parts = {
@@ -81,8 +81,9 @@ print({name: len(part) for name, part in parts.items()})
 #
 # $$p_i(T) = \frac{e^{z_i/T}}{\sum_k e^{z_k/T}}.$$
 #
-# $T = 1$ is the plain softmax. How evenly a distribution is spread is its **entropy**, $H = -\sum_i p_i \log_2 p_i$
-# bits: 0 when one class has everything, $\log_2 5 = 2.32$ when five classes have a fifth each. Written out:
+# $T = 1$ is the plain softmax. How evenly a distribution is spread is measured by its **entropy**, $H = -\sum_i p_i
+# \log_2 p_i$ bits: 0 when one class has everything, and $\log_2 5 = 2.32$ when five classes have a fifth each. Written
+# out:
 
 # %%
 row = 135  # the message of the question, among the validation messages
@@ -100,8 +101,8 @@ print("ten lines, PyTorch and the package give the same distribution")
 
 # %% [markdown]
 # Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's 83%?
-# Does any message change its first queue if you drag far enough? And how many times as probable as the second queue
-# will the first be at T = 4, if it is five times as probable at T = 1?
+# Does any message change its first queue if you drag far enough? And if the first queue is five times as probable as
+# the second at T = 1, how many times as probable is it at T = 4?
 
 # %%
 controls = {
@@ -124,7 +125,7 @@ slider = live(one_message, **controls)
 slider
 
 # %% [markdown]
-# The next cell drags for you, and reads what the widget shows.
+# The next cell drags for you.
 
 # %%
 first, second = z.topk(2).values.tolist()
@@ -140,19 +141,19 @@ for temperature in (0.5, 1.0, 4.0, 16.0):
     print(f"T = {temperature:4}: first queue {p.max():.2f}, {ratio:5.2f} times the second, {bits:.2f} bits")
 
 # %% [markdown]
-# - A higher T takes from the first queue and gives to the last. A queue in between may gain first and lose later. In the
-#   limit each queue has a fifth. A lower T does the opposite.
-# - **The order never changes.** Dividing by a positive number keeps the largest logit the largest, in every message.
-#   Accuracy is the same at every T.
-# - The ratio of two probabilities is $p_i/p_j = e^{(z_i - z_j)/T}$: the sum under the fraction cancels. Five times at
-#   T = 1 becomes $\sqrt[4]{5} \approx 1.5$ times at T = 4.
+# - A higher T takes probability from the first queue and gives it to the last, until each queue has a fifth in the
+#   limit. A lower T does the opposite.
+# - **The order never changes.** Dividing by a positive number keeps the largest logit the largest, so accuracy is the
+#   same at every T.
+# - The ratio of two probabilities is $p_i/p_j = e^{(z_i - z_j)/T}$, because the sum in the denominator cancels. Five
+#   times at T = 1 becomes $\sqrt[4]{5} \approx 1.5$ times at T = 4.
 #
 # ## What T does not do: add information
 #
-# It is often said that a distribution at high T *carries more* about the similarity of the classes. Take logarithms:
-# $\log p_i(T) = z_i/T - c$, with the same $c$ for every class. If you know the distribution and its T, you know all
-# differences of the logits, and so the distribution at every other T. **Predict first:** how well can the sharp
-# distributions at T = 0.5 be restored from nearly uniform ones at T = 16?
+# It is often said that a distribution at a high T *carries more information* about the similarity of the classes. Take
+# logarithms: $\log p_i(T) = z_i/T - c$, with the same $c$ for every class. If you know the distribution and its T, you
+# know all differences of the logits, and so the distribution at every other T. **Predict first:** how well can the
+# sharp distributions at T = 0.5 be restored from nearly uniform ones at T = 16?
 
 # %%
 all_z = logits["teacher", "validation"].double()
@@ -166,13 +167,12 @@ print(f"largest error of a restored probability: {error:.0e} in this run")
 print(f"the order of all five queues is the same at every T, in all {len(all_z)} messages")
 
 # %% [markdown]
-# T adds nothing and removes nothing. It decides **what the loss looks at**, which comes below. And a probability without
-# its temperature is half a sentence; notebook 01 has an example.
+# T adds no information and removes none. It decides **what the loss looks at**.
 #
 # ## The labels of a whole training set
 #
-# **Predict first:** at which T does the teacher's label of a training message have most bits, and at which T do the
-# messages differ most in their bits?
+# **Predict first:** at which T do the teacher's labels of the training messages have the most bits? At which T do the
+# bits differ most between messages?
 
 # %%
 grid = 2.0 ** torch.arange(-1, 5.25, 0.25, dtype=torch.float64)
@@ -209,16 +209,15 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
     print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.1f}")
 
 # %% [markdown]
-# The most bits belong to labels that are nearly uniform. So neither *more bits* nor *more spread* tells which T is best.
-# At T = 1 most labels look like the hard label, because the teacher knows its training messages almost by heart. From
-# T = 4 on they all look alike. What the *student* learns from them is a question of the gradient.
+# The labels with the most bits are nearly uniform, and all alike. So neither *more bits* nor *more spread* tells you
+# which T is best. At T = 1 most labels look like hard labels, because the teacher knows its training messages almost by
+# heart. What the *student* learns from them depends on the gradient.
 #
 # ## What the loss looks at
 #
-# The student receives the gradient of the loss with respect to its logits. Sort the five queues of each message from
-# the teacher's first to its last, and ask how much of the gradient arrives at each. The student is the shipped one, and
-# the messages are the validation messages. **Predict first:** what share goes to the teacher's two *least* likely
-# queues at T = 1, and at T = 16?
+# Sort the five queues of each validation message from the teacher's first to its last. How much of the gradient of the
+# loss arrives at the shipped student's logit for each? **Predict first:** what share goes to the teacher's two *least*
+# likely queues at T = 1, and at T = 16?
 
 # %%
 order = logits["teacher", "validation"].argsort(-1, descending=True)
@@ -253,23 +252,21 @@ for temperature in (1.0, 16.0):
     print(f"T = {temperature:2.0f}: {100 * last_two[temperature]:.0f}% of the gradient at the two least likely queues")
 
 # %% [markdown]
-# That is what T does. At a low T the loss asks: *get the likely queues right.* At a high T it asks: *get every logit
-# right, the unlikely ones too.* In the limit the loss is, up to a factor, the squared difference of the logits after
-# each side's mean is taken off (Hinton, Vinyals and Dean, section 2.1). Very negative logits may be noise, they add, or
-# useful knowledge: experiments have to tell.
+# At a low T the loss says: *get the likely queues right.* At a high T it says: *get every logit right, even those of
+# unlikely queues.* In the limit of a high T the loss is, up to a factor, the squared difference of the logits, after
+# each side's mean is subtracted (Hinton, Vinyals and Dean, section 2.1).
 #
 # ## Which temperature for which student?
 #
-# Hinton, Vinyals and Dean (section 3, MNIST): with 300 or more units in each of two layers, all temperatures above 8
-# gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower ones. So
-# *small students want a moderate T, large ones hardly care how far above 8 it is.*
+# Hinton, Vinyals and Dean (section 3) report on MNIST: with 300 or more units in each of two layers, all temperatures
+# above 8 gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower
+# ones.
 #
-# Here is a small relative of that experiment: scikit-learn's 8×8 digits, a teacher of 2 × 400 units, and students of one
-# hidden layer of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone: at T = 1 and 20,
-# and those of 16 and 128 units at 2, 4 and 8 as well. There are ten seeds for each. Each seed splits the images anew and trains its own teacher. Every student gets the
-# same choice: two learning rates and its best epoch, both chosen on its 200 validation images; the test images compare, and choose nothing. (Why both sides of a
-# comparison must be tuned, [05](05_response_distillation.ipynb) explains.) **Predict first:** after 240 epochs, which
-# width suffers most from T = 20? Which T is best for 128 units?
+# Here is a small experiment of that kind: scikit-learn's 8×8 digits, a teacher of 2 × 400 units, and students with one
+# hidden layer of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone at T = 1 or
+# 20; 16 and 128 units also at 2, 4 and 8. Each of the ten seeds splits the images anew and trains its own teacher.
+# Every student's learning rate (one of two) and best epoch are chosen on its 200 validation images. **Predict first:**
+# after 240 epochs, which width suffers most from T = 20? Which T is best for 128 units?
 
 # %%
 table, errors = capacity.summary(), capacity.by_seed()
@@ -297,8 +294,8 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The seeds differ a lot, so compare *within* a seed: the same split, the same teacher, two temperatures. And 240 epochs
-# are one choice among many. **Predict first:** if the students train four times as long, does T = 20 still cost as much?
+# The seeds differ a lot, so compare the two temperatures *within* each seed. And 240 epochs are one choice among many.
+# **Predict first:** if the students train four times as long, does T = 20 still cost as much?
 
 
 # %%
@@ -341,10 +338,10 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Is a narrow student *unable* to do what T = 20 asks for (capacity), or has the training not found it (optimisation)?
-# Stanton et al. (2021, section 6) show that optimisation alone can keep a student from matching its teacher, even on
-# the training images. So look at these, where nothing has to generalise. The last column is the loss at T = 20. It was
-# minimised by the students of T = 20 only. **Predict first:** do they have the lower one?
+# Is a narrow student *unable* to do what T = 20 asks for (capacity), or has its training not got there (optimisation)?
+# Optimisation alone can keep a student from matching its teacher, even on the training images (Stanton et al. 2021,
+# section 6). So look at these images, where nothing has to generalise. The last column is the loss at T = 20, which
+# only the students of T = 20 minimised. **Predict first:** is theirs lower?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -360,8 +357,8 @@ for label in ("T = 1", "T = 20"):
     print(f"16 units, {label}: 960 epochs make {fewer.mean():.1f} ± {half_width(fewer):.1f} fewer test errors than 60")
 
 # %% [markdown]
-# Now a slice of it live: one seed of the log again, its teacher and two students of 16 units, after 60 epochs. **Predict
-# first:** of 1,097 training images, how many will each get wrong?
+# Now train one seed of the log again, live: its teacher, and two students of 16 units for 60 epochs. **Predict first:**
+# of 1,097 training images, how many will each get wrong?
 
 # %%
 seed, found = 2, {}
@@ -376,30 +373,31 @@ known = capacity.by_seed("train_errors")[16, 60].loc[seed]
 print(f"T = 20 gets more than twice as many wrong; in the log, {known['T = 20']:.0f} beside {known['T = 1']:.0f}")
 
 # %% [markdown]
-# What the log says:
+# The log says:
 #
 # - **The narrower the student, the more T = 20 costs.** The means of the four widths stand in this order after 60 and
-#   after 240 epochs. After 960, T = 20 still costs 16 units about six errors, and 128 units none that ten seeds can see.
-# - **Training is not at its end.** From 60 to 960 epochs, students of 16 units lose errors at T = 20, on the training images
-#   in every seed, and their loss still falls. At T = 1 the gain is smaller than its interval. So a comparison after one
-#   short training measures in part how *fast* each temperature learns. That is optimisation, not capacity.
-# - **The rest looks like a trade.** The students of T = 20 do what they were asked: their loss at T = 20 is far lower than that
-#   of the students of T = 1. Yet at 16 units they get several times as many training images wrong. A narrow student that
-#   also fits the unlikely digits seems to pay with the likely ones; after 960 epochs, 128 units can do both. This is a reading, not a
-#   proof: an even longer training might remove more.
-# - **No T above 1 makes fewer errors than T = 1 beyond chance.** (T = 1 is also the lowest that was tried.) Hinton's
-#   remark holds here in direction, not in place: small students suffer from a high T, but 4 is not their optimum. A best
-#   T does not travel between data, teachers and optimisers.
-# - **T = 1 does not beat hard labels here.** A student with two layers and other budgets is another matter: see
-#   [01](01_dark_knowledge.ipynb). Nor was a mixture of both labels run.
+#   after 240 epochs. After 960, T = 20 still costs 16 units about six errors, and 128 units none that ten seeds can
+#   show.
+# - **The training is not finished.** At T = 20, students of 16 units make fewer errors after 960 epochs than after 60
+#   (on the training images, in every seed), and their loss is still falling. At T = 1 the gain is smaller than its
+#   interval. So a comparison after one short training measures in part how *fast* students learn at each T:
+#   optimisation, not capacity.
+# - **The rest looks like a trade-off.** The students of T = 20 have by far the lower loss at T = 20. Yet with 16 units
+#   they get several times as many training images wrong. A narrow student that also fits the unlikely digits seems to
+#   pay for it on the likely ones; after 960 epochs, 128 units can do both. This is not proven: even longer training
+#   might close more of the gap.
+# - **No T above 1 beats T = 1 beyond chance**, and no lower T was tried. The direction is Hinton's: small students
+#   suffer from a high T. But 4 is not their optimum here.
+# - **T = 1 does not beat hard labels here.** For students with two layers and other budgets, see
+#   [01](01_dark_knowledge.ipynb). No mixture of both labels was tried.
 #
 # ### And on messages?
 #
-# The engineer of the opening question has messages. So once more on the help desk: the smallest student of
-# [notebook 05](05_response_distillation.ipynb) with its teacher, the 2,517 training messages, and either their true queues
-# alone, or the teacher's labels alone at T = 1, 2, 4 or 8. Each chose its learning rate and its best epoch on validation;
-# then five seeds. *difference* is from true queues, in points, with its 95% interval. **Predict first:** how many points
-# lie between the best T and the worst?
+# Back to the help desk. The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the 2,517
+# training messages: from their true queues alone, or from its teacher's labels alone (alpha = 1) at T = 1, 2, 4 or 8.
+# Each arm chose its learning rate and best epoch on validation, then ran with five seeds. *difference* is the gain over
+# true queues, in points, with its 95% interval. **Predict first:** how many points lie between the best T and the
+# worst?
 
 # %%
 messages = temperature_and_alpha.summary()
@@ -408,22 +406,23 @@ messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning
 # %% [markdown]
 # - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every seed. But T = 4,
 #   the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond chance.
-# - **The probabilities depend on T more than the decisions do.** NLL, which is defined below, is lowest at T = 1 and T = 4
-#   (0.87 and 0.90), and highest at T = 8 (0.99).
-# - Some arms took the highest of their three rates, true queues among them, and no alpha between 0 and 1 was tried here.
+# - **The probabilities depend on T more than the decisions do.** NLL (defined below) is lowest at T = 1 and T = 4 (0.87
+#   and 0.90), and highest at T = 8 (0.99).
+# - Some arms, true queues among them, chose the highest of their three learning rates. No alpha between 0 and 1 was
+#   tried.
 #
 # ## The same knob, another use: calibration
 #
-# A T that was chosen for *training* says nothing about confidence: at T = 4 every teacher looks unsure. A T that was
-# fitted to *labels* does. A classifier is **calibrated** if, of all messages to which it gives 80%, eight of ten are
-# right. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the
-# T at which held-out labels are most probable.* In symbols, with messages $n$ and their labels $y_n$,
+# A T chosen for *training* says nothing about confidence: at T = 4 every teacher looks unsure. A T fitted to *labels*
+# does. A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it gives
+# 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the T
+# at which held-out labels are most probable.* In symbols, with messages $n$ and their labels $y_n$,
 #
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
-# The quantity minimised is the *negative log-likelihood*, NLL, in nats. No answer changes, so accuracy stays. In
-# $\beta = 1/T$ this is convex, and its slope is zero where the mean logit of the labels equals the mean logit that the
-# model expects. So halve an interval until they meet:
+# The quantity minimised is the *negative log-likelihood*, NLL, in nats. As a function of $\beta = 1/T$ it is convex,
+# and its slope is zero where the mean logit of the labels equals the mean logit that the model expects. So halve an
+# interval until the two agree:
 
 # %%
 z_val, y_val = logits["teacher", "validation"].double(), torch.tensor(desk.validation.labels)
@@ -440,10 +439,11 @@ assert 1.2 < fitted < 1.4
 print(f"ten lines and the package find the same temperature, about {fitted:.1f}")
 
 # %% [markdown]
-# Above 1: the teacher is too sure of itself. Find that temperature by hand: drag until the NLL is least. The picture is
-# a **reliability diagram**: messages in bins by their largest probability, the mean of it across, the share that is
-# right upwards. *ECE* is the mean gap to the diagonal, weighted by messages. **Predict first:** on which side of the
-# diagonal are the dots at T = 1, and where at T = 8? Which of NLL, ECE and accuracy will not move?
+# This T is above 1: the teacher is too sure of itself. Find it by hand: drag until the NLL is lowest. The picture is a
+# **reliability diagram**: it bins messages by their confidence (the largest probability) and plots each bin's share of
+# right answers against its mean confidence. *ECE*, the expected calibration error, is the mean gap to the diagonal,
+# weighted by messages. **Predict first:** on which side of the diagonal are the dots at T = 1, and at T = 8? Which of
+# NLL, ECE and accuracy will not move?
 
 # %%
 T_slider = ipywidgets.FloatSlider(1.0, min=0.5, max=8.0, step=0.05, description="T", readout_format=".2f")
@@ -468,15 +468,16 @@ for temperature in (1.0, 8.0, 1.3):
 assert eces[1.3] < eces[1.0] < eces[8.0]
 
 # %% [markdown]
-# The dots of an overconfident model lie below the diagonal (T = 1), those of an underconfident one above it (T = 8). At the
-# T of the least NLL, 1.3, the ECE is hardly lower than at 1: dots lie on both sides, and one number moves all of them.
+# The dots of an overconfident model lie below the diagonal (T = 1), those of an underconfident model above it (T = 8).
+# At T = 1.3, where the NLL is lowest, the ECE is hardly lower than at T = 1: dots lie on both sides, and one number
+# moves them all.
 #
 # ### Fitted on what, tested on what?
 #
-# T is fitted on the 400 validation messages and judged on the test messages. Two things may spoil it there: test messages
-# are *later* and harder, and the teacher's best epoch was chosen on these validation messages, so that it looks better
-# on them than it is. And why not fit on the 630 training messages that were labelled above? **Predict first:** will the
-# training messages ask for a higher or a lower T than validation? Will the test messages?
+# T is fitted on the 400 validation messages and judged on the test messages. Two things may spoil the fit there: test
+# messages are *later* and harder, and the teacher's best epoch was chosen on these validation messages, so the teacher
+# looks better on them than it is. And why not fit T on the 630 training messages? **Predict first:** will the training
+# messages ask for a higher or a lower T than validation? Will the test messages?
 
 # %%
 fits = {
@@ -496,12 +497,11 @@ print("T that each part asks for:", {name: round(t, 1) for name, t in fits.items
 print(f"by chance, the T of {len(y_val)} validation messages moves by ± {by_chance:.1f}")
 
 # %% [markdown]
-# **Training messages point the wrong way**: the teacher is right on nearly all of them, so they ask it to be *surer*. A
-# temperature needs errors like those to come.
+# **Training messages point the wrong way**: the teacher is right on nearly all of them, so they ask it to be *surer*.
+# The fit needs errors like those to come.
 #
-# The surprise is the test. We expected the earlier, easier validation messages to give a temperature too low for it. The
-# two temperatures differ by no more than chance explains. (The T of the test messages is for comparison only. If you
-# used it, you would have no test set left.)
+# We expected the earlier, easier validation messages to give too low a T for the test. But the two temperatures differ
+# by no more than chance explains. (Do not use the T of the test messages: you would have no test set left.)
 #
 # ### Before and after
 
@@ -544,9 +544,9 @@ with_alt_text(
 # %% [markdown]
 # ### How small an ECE is small?
 #
-# Even a perfectly calibrated model has an ECE above 0, because bins are finite. To see how much, let the model's own
-# probabilities draw the labels: then it *is* calibrated. **Predict first:** is the remaining ECE of the test messages
-# chance?
+# Even a perfectly calibrated model has an ECE above 0, because each bin holds only so many messages. To see how far
+# above, draw the labels from the model's own probabilities: for these labels it *is* calibrated. **Predict first:** is
+# the ECE that remains on the test messages chance?
 
 
 # %%
@@ -566,16 +566,16 @@ for part, ece in left.items():
     print(f"{part}: ECE {100 * ece:.1f}%; of 50 calibrated draws, 95% stay below {100 * chance[part]:.0f}% in this run")
 
 # %% [markdown]
-# On the test messages it is not, and on the validation messages there is a little more than chance explains. Between 0.4
-# and 0.85 the teacher is still too sure of the test messages, while its surest answers are right more often than it says. A
-# higher T would correct the one and worsen the other.
+# No, and on the validation messages it is a little more than chance explains. Where the teacher says 0.4 to 0.85, it is
+# still too sure of the test messages, while its surest answers are right more often than it says. A higher T would
+# correct the first error and worsen the second.
 #
 # ### Not the temperature of distillation
 #
-# In distillation, *both* sides are divided by T during training, and the student answers at T = 1 afterwards. A perfect
-# student would have its teacher's logits, up to a constant per message, and so its teacher's overconfidence. In
-# calibration, only the finished model is divided, and stays so. **Predict first:** the shipped student was distilled at
-# T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
+# In distillation, the logits of *both* models are divided by T during training, and the student answers at T = 1
+# afterwards. A perfect student would have its teacher's logits, up to a constant per message, and so its teacher's
+# overconfidence. In calibration, only the finished model's logits are divided, and this division stays. **Predict
+# first:** the shipped student was distilled at T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
 
 # %%
 student_t = dh.fit_temperature(logits["student", "validation"], desk.validation.labels)
@@ -587,13 +587,14 @@ assert scaled["nll"] < raw["nll"]
 print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece']:.0f}% at its own T = {student_t:.1f}")
 
 # %% [markdown]
-# The student is overconfident too. So calibrate the model whose probabilities people read: the student, last.
+# The student is overconfident too. So calibrate last, and calibrate the model whose probabilities people read: the
+# student.
 #
 # **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing (a little of each
 # hard label spread over all classes) can be better calibrated (Müller et al. 2019, section 3) and yet teach *worse*
-# students (section 4). Over the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better
-# student. Ask the digits: ten seeds, students of 128 units that learn from the teacher's labels alone, 240 epochs.
-# **Predict first:** smoothing makes this teacher *worse* calibrated, because it becomes too unsure. And its students?
+# students (section 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better
+# student. Ask the digits: ten seeds, students of 128 units, the teacher's labels alone, 240 epochs. **Predict first:**
+# smoothing makes this teacher *worse* calibrated, because it becomes too unsure. And its students?
 
 # %%
 taught = teacher_label_smoothing.summary()
@@ -604,30 +605,30 @@ taught = taught.loc[wide, list(figures_of)].rename(columns=figures_of).round(1)
 taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128", "").replace(", 240 epochs", ""))
 
 # %% [markdown]
-# **Here the worse calibrated teacher teaches better**, unlike Müller's, and against the trend of Kim's, on one small data set.
-# It also makes fewer errors itself, which may be the reason; the two are not separated. A lower ECE would have picked the
-# wrong teacher. Choose one by its students' accuracy on validation.
+# **Here the worse calibrated teacher teaches better**, unlike Müller's and against the trend of Kim's, on one small
+# data set. It also makes fewer errors itself, which may be the reason; nothing here separates the two. The lower ECE
+# would have picked the wrong teacher. Choose a teacher by its students' accuracy on validation.
 #
 # ## Exercises
 #
-# Write the body and run the cell; it tells what is wrong, or why it is right.
+# Write the body and run the cell, which checks it.
 
 # %% [markdown]
 # ### Exercise 02.1 · A softmax that survives (★★, 5 min)
 #
 # The softmax at the top of this notebook fails for logits of 10,000 at T = 0.01: `exp(1e6)` is infinite, and infinity
-# divided by infinity is NaN. Write a softmax with temperature that survives it, for `logits` of shape (messages,
-# classes), without `torch.softmax`, `log_softmax` or `logsumexp`.
+# divided by infinity is NaN. Write a softmax that survives such logits, without `torch.softmax`, `log_softmax` or
+# `logsumexp`.
 #
 # <details><summary>Hint 1</summary>
 #
-# The same constant taken from every logit of a message changes no probability of it.
+# Subtracting the same constant from every logit of a message changes none of its probabilities.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Which constant makes the largest exponent 0? It is another one for each message: `amax(dim=-1, keepdim=True)`.
+# Which constant makes the largest exponent 0? It differs from message to message: `amax(dim=-1, keepdim=True)`.
 #
 # </details>
 #
@@ -645,21 +646,21 @@ check("02.1", stable_softmax)
 # %% [markdown]
 # ### Exercise 02.2 · A file of soft labels without its temperature (★★, 8 min)
 #
-# The third person of the question has the file, and the teacher that made it. Find the temperature from the
-# probabilities `p` and the teacher's logits of the same messages. Be suspicious: somebody may have divided the
-# probabilities by T instead of the logits, joined two files, or mixed up classes. Return 0.0 for a file that no
-# temperature makes.
+# The third person has the file and the teacher that made it. Find the temperature from the probabilities `p` and the
+# teacher's logits of the same messages. Be suspicious: somebody may have divided the probabilities by T instead of the
+# logits, joined two files, or mixed up classes. Return 0.0 if no temperature gives these probabilities.
 #
 # <details><summary>Hint 1</summary>
 #
-# $\log p = z/T - c$, with another $c$ for each message. Take each message's mean off both sides, and one number is left.
+# $\log p = z/T - c$, with a different $c$ for each message. Subtract each message's mean from both sides, and one
+# unknown is left.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Two classes of one message are enough for a candidate. All classes of all messages have to agree with it: make the
-# labels again from the logits, and compare them with `torch.allclose(…, atol=1e-4)`.
+# Two classes of one message are enough for a candidate. All classes of all messages have to agree with it: recompute
+# the labels from the logits, and compare them with `torch.allclose(…, atol=1e-4)`.
 #
 # </details>
 #
@@ -677,7 +678,7 @@ check("02.2", temperature_of)
 # %% [markdown]
 # ### Exercise 02.3 · Fit a temperature by hand (★★, 8 min)
 #
-# Without an optimiser: of a list of temperatures, return the one at which the labels are most probable.
+# From a list of temperatures, return the one at which the labels are most probable.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -716,11 +717,12 @@ HTML(render_quiz("02_temperature"))
 # %% [markdown]
 # ## The answer
 #
-# - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it will
-#   get. No rule replaces that measurement: on our digits 1 and 2 came out best, on messages 1 to 8 came out alike, in Hinton's
-#   experiments 2 to above 8 did best. Digits and Hinton agree on a direction: the smaller the student, the more a high T costs.
-# - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher, and
-#   the 83% shrink:
+# - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it
+#   will get. No rule replaces that measurement: 1 and 2 did best on our digits, 2 to above 8 in Hinton's experiments,
+#   and on messages 1 to 8 came out alike. On the digits as in Hinton's experiments, the smaller the student, the more a
+#   high T costs.
+# - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher. The
+#   83% shrinks:
 
 # %%
 p_desk = (z.double() / fits["validation"]).softmax(-1).max().item()
@@ -733,21 +735,19 @@ print(f"Windows queue: {100 * z.softmax(-1).max():.0f}% at T = 1, {100 * p_desk:
 print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% right")
 
 # %% [markdown]
-# That is better and still not right, as the diagram on the test messages shows: where the calibrated teacher says about
-# three quarters, it is right less often than that.
+# That is better and, as the last line shows, still not right.
 #
 # - **The person with the file** can find its temperature if the teacher is at hand (exercise 02.2). The labels at every
 #   other temperature then follow.
 #
 # ## Summary
 #
-# - T divides the logits. Order, accuracy and differences of logits stay; the ratio of two probabilities is
-#   $e^{(z_i - z_j)/T}$.
+# - T divides the logits. Order and accuracy stay; the ratio of two probabilities is $e^{(z_i - z_j)/T}$.
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
-# - The best T belongs to a student, its data and its budget. On the digits, the narrower the student, the more T = 20
-#   costs; longer training wins part of it back. On messages T from 1 to 8 made no difference that five seeds can show.
+# - The best T depends on the student, its data and its budget. On the digits, the narrower the student, the more T = 20
+#   costs; longer training wins part of it back. On messages, T from 1 to 8 made no difference that five seeds can show.
 # - A T fitted on held-out messages calibrates: here it nearly halves the ECE on later messages and changes no answer.
-#   Fitted on training messages it points the wrong way.
+#   Fitted on training messages, it points the wrong way.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).

@@ -21,6 +21,9 @@
 # %% [markdown]
 # ## The question
 #
+# ![Arrows show the length of the soft loss's gradient for T from 1 to 16. Without T², the arrow at T = 16 is 1/182 as
+# long as at T = 1. With T², it is 1.4 times as long.](drawings/03_t_squared.svg)
+#
 # Two engineers distil the same teacher into the same student at T = 16, from its soft labels alone. Both delete the
 # factor T² from the loss and change nothing else. One trains with SGD: her student no longer learns, and guesses. The
 # other trains with AdamW: his student makes as many errors as before. **What does T² do, and when does it matter?**

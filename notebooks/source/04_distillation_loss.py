@@ -21,6 +21,10 @@
 # %% [markdown]
 # ## The question
 #
+# ![Teacher logits v and student logits z are divided by T, and softmax turns them into two distributions. T squared
+# times their KL is weighted by alpha. The cross-entropy of z and the hard label y is weighted by one minus alpha. The
+# loss is their sum.](drawings/04_distillation_loss.svg)
+#
 # Four colleagues measure the loss of the *same* student against the *same* teacher on the *same* 64 help-desk messages.
 # They report 0.40, 0.58, 0.27 and 0.26 nats, and nobody made an arithmetic error.
 #

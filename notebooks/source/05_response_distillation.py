@@ -22,6 +22,10 @@
 # %% [markdown]
 # ## The question
 #
+# ![2,517 labelled messages and 20,396 unlabelled windows cut from them pass through the teacher once, and its logits
+# are stored on disk. In every epoch the student reads the texts and the stored logits; the teacher is no longer
+# needed.](drawings/05_response_distillation.svg)
+#
 # 2,517 messages of a help desk carry a hard label: the queue that their sender chose. From these labels the small model
 # of this notebook learns to send about seven messages in ten to the right queue, no more than a linear model.
 # **What helps it more: better labels for the same messages, or more of their text, which nobody has labelled?** Keep a guess.

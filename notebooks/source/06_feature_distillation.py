@@ -23,6 +23,10 @@
 # %% [markdown]
 # ## The question
 #
+# ![A 6-layer teacher, 384 wide, beside a 3-layer student, 192 wide. The student's layers follow teacher layers 1, 3 and
+# 5. Hidden states need a projector from 192 to 384. Maps of tokens by tokens have the same size in
+# both.](drawings/06_feature_distillation.svg)
+#
 # So far the help desk's teacher said five numbers about a message, and the student learned from those. Inside, it computes
 # 384 numbers for *each token* in *each* of six layers, and in each layer twelve maps of which token looks at which.
 #

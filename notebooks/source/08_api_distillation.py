@@ -7,10 +7,10 @@
 # them, and see what a weak teacher does to a student, and what brings the student back.**
 #
 # You will be able to
-# - *ask* a teacher in OpenAI's and in Anthropic's dialect, a local one or a provider's, with the same code;
+# - *ask* a local teacher or a provider's, in OpenAI's and in Anthropic's dialect, with the same code;
 # - *kill* a collection at any instant and *resume* it;
 # - *turn* log-probabilities, or several answers, into soft labels, and *say* what each way costs a student;
-# - *take off* a teacher's label bias without a true label of what it was asked about;
+# - *take off* a teacher's label bias without a true label of any message that it was asked about;
 # - *estimate* a job's cost, and *decide* when not to do it at all.
 #
 # **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under two minutes on two CPU cores.
@@ -22,11 +22,15 @@
 # %% [markdown]
 # ## The question
 #
-# Until now the teacher was a model of ours: its logits were there to be read. Suppose that it is somebody else's, behind
-# an API, and that it was never trained on your five queues. You can ask, and what comes back is text. **Can a student
-# learn from such answers? What is lost beside the logits of a teacher that was trained for the job, and how much of it
-# do log-probabilities, calibration, a filter, and true labels for one message in ten bring back?** Keep a guess, in
-# points of test accuracy: the student on all true labels has 70, on our own teacher's logits 73.
+# ![A teacher behind a wall holds five probabilities. Its likeliest answer as text shows one queue. 20 sampled answers
+# show counts. The top 2 log-probabilities show two shares, and nothing of the others. A model of your own shows all
+# logits.](drawings/08_api_distillation.svg)
+#
+# So far the teacher was ours, and we could read its logits. Now suppose that the teacher belongs to somebody else, sits
+# behind an API, and was never trained on your five queues. You ask, and text comes back. **Can a student learn from
+# such answers? How much is lost, compared with the logits of a teacher that was trained for the job, and how much of
+# this loss do log-probabilities, calibration, a filter, and true labels for one message in ten bring back?** Write down
+# a guess, in points of test accuracy: a student trained on all true labels has 70, on our own teacher's logits 73.
 
 # %%
 import contextlib
@@ -81,11 +85,10 @@ desk = dh.load_help_desk()
 # %% [markdown]
 # ## A real teacher behind a real API
 #
-# SmolLM2, a small language model that follows instructions, is installed with the course. `local_server` starts
-# llama.cpp's server with it on a free port of your machine, in a process of its own that ends with this notebook. It
-# speaks **both dialects**: OpenAI's *Chat Completions* and Anthropic's *Messages*. Everything below reaches it through
-# the providers' own SDKs, so that the same lines reach the providers: leave `base_url` out and have a key in the
-# environment.
+# The course installs SmolLM2, a small language model that follows instructions. `local_server` starts llama.cpp's
+# server with this model on a free port of your machine, until this notebook ends. The server speaks **both dialects**:
+# OpenAI's *Chat Completions* and Anthropic's *Messages*. Everything below uses the providers' own SDKs: to reach a
+# provider, leave out `base_url` and `api_key`, and set a key in the environment.
 
 # %%
 stack = contextlib.ExitStack()  # closed at the end of the notebook
@@ -102,10 +105,10 @@ for dialect, teacher in teachers.items():
     print(f"\n{dialect} dialect asks with: {', '.join(teacher.request('…'))}")
 
 # %% [markdown]
-# A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and a response into an answer.
-# Beside the question, each request carries fifteen messages of the validation part with their queues, as earlier turns:
-# **few-shot examples**. Without them this model writes sentences about the message. **Predict first:** the two dialects
-# put the same conversation to the same model at temperature 0. Same answers?
+# A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and turns the response into an
+# answer. Besides the question, each request carries **few-shot examples**: fifteen validation messages with their
+# queues, as earlier turns. Without them, this model writes sentences about the message. **Predict first:** the two
+# dialects put the same conversation to the same model at temperature 0. Are the answers the same?
 
 # %%
 said = {}
@@ -121,9 +124,9 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 # %% [markdown]
 # ## Every answer is kept, and none is asked for twice
 #
-# Answers cost money, so the first duty of a collector is not to lose them. The idea in words: *write each answer to an
-# append-only file before asking the next question, under a key that says exactly what was asked; a rerun skips the keys
-# it finds.* In symbols, with $H$ a hash over everything that can change the answer,
+# Answers cost money, so the first duty of a collector is not to lose them. In words: *write each answer to an
+# append-only file, the journal, before asking the next question, under a key that says exactly what was asked; a rerun
+# skips the keys that it finds.* In symbols, with $H$ a hash over everything that can change the answer,
 #
 # $$\text{key} = H(\text{model},\ \text{parameters},\ \text{messages},\ \text{sample}), \qquad
 # \text{to ask} = \{x : \text{key}(x) \notin \text{journal}\}$$
@@ -155,9 +158,9 @@ print("the package's key is this one; of five messages, two are still to be aske
 # %% [markdown]
 # ### Kill it
 #
-# Now forty messages, asked by a process of its own, with the twenty likeliest tokens at each position this time. When
-# the journal has some answers we send that process SIGKILL, which no program can catch, and look at what is left.
-# **Predict first:** how many answers are lost, and how many questions does the rerun ask again?
+# Now a separate process asks about forty messages, and this time for the twenty likeliest tokens at each position. Once
+# the journal has some answers, we send that process SIGKILL, which no program can catch. **Predict first:** how many
+# answers are lost, and how many questions does the rerun ask again?
 
 # %%
 import subprocess
@@ -213,19 +216,19 @@ assert len({record.key for record in records}) == len(records) == 40
 assert len(asked) == 40 - len(kept)
 
 # %% [markdown]
-# Nothing that was answered is lost or asked again; the one call that was on its way at the kill is the most that it can
-# cost (`max_concurrent` calls in general). A test does this a hundred times to one job. The rest of what a collector
-# owes you, each under a test with a faulty server: the SDKs' retries with the server's own `retry-after`; a *failure is a
-# record*, with its cause and status; refusals and truncated answers are kept, marked, and out of training; a **budget**
-# in dollars or tokens that cannot be passed, since the most that a call may cost is set aside before it; no key and no
-# text in any log.
+# No answer in the journal is lost or asked for again. A kill costs at most the one call that was under way (in general,
+# `max_concurrent` calls); a test kills one job a hundred times. Further duties are tested with a faulty server. The
+# SDKs retry when the server's own `retry-after` says so. A *failure is a record*, with its cause and status. Refusals
+# and truncated answers are kept and marked, but are no training examples. A **budget** in dollars or tokens cannot be
+# exceeded: the most that a call may cost is set aside before the call. No log contains a key or a text.
 #
 # ## Soft labels from an API
 #
 # "Behind an API there are no logits" is only half true. OpenAI's API and most servers that speak its dialect return
 # **the log-probabilities of the likeliest tokens** at each position (`top_logprobs`, at most 20; not all models, and
-# Anthropic's API has none). They are of tokens, not of labels, so: *add up, for each label, the probability of every token
-# that its word begins with; divide by what all labels got; and report what they did not get.* With $t$ the listed tokens,
+# Anthropic's API has none). These belong to tokens, not to labels. So: *for each label, add up the probabilities of the
+# tokens that its word begins with; divide by the total of all labels; and report the probability that fell on no
+# label.* With $t$ the listed tokens,
 #
 # $$m_y = \sum_{t\,\text{begins}\,y} p(t), \qquad p(y) = \frac{m_y}{\sum_{y'} m_{y'}}, \qquad
 # \text{off-label mass} = 1 - \sum_{y} m_y$$
@@ -257,8 +260,7 @@ print("ten lines and package agree to a few hundredths")
 
 # %% [markdown]
 # They differ a little because the package is more careful: a single letter such as *P* decides nothing until the next
-# token is seen, another word's beginning is not the label ("Macro" is not *Mac*), a character may be cut in two, and a
-# label that is not listed gets a share of what is left rather than zero.
+# token is seen, "Macro" is not *Mac*, and a label that is not listed gets a share of the rest rather than zero.
 
 # %%
 chosen = ipywidgets.IntSlider(0, 0, 39, description="message")
@@ -283,13 +285,14 @@ assert 0.1 < off_label < 0.4, off_label
 print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 
 # %% [markdown]
-# **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on words that are
-# no queue, and the renormalised probabilities do not show it.
+# **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on words that
+# name no queue, and the renormalised probabilities do not show it.
 #
 # ### No log-probabilities? Ask several times
 #
 # Where the API gives none, ask $k$ times at temperature 1 and count. A share $p$ then has a standard error of
-# $\sqrt{p(1-p)/k}$: at $k = 20$ and $p = 0.5$ eleven points, for twenty times the price. One answer is a hard label.
+# $\sqrt{p(1-p)/k}$. At $k = 20$ and $p = 0.5$ that is eleven points, for twenty times the price. A single answer is a
+# hard label.
 
 # %%
 sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
@@ -307,9 +310,9 @@ print(f"{names[likeliest]}: {counts:.0%} of the samples, {listed:.0%} by the log
 # %% [markdown]
 # ## Are they right? The committed answers
 #
-# Forty messages are a slice. The whole, 2,517 training messages and samples of the other parts, is in
-# `data/results/queue-teacher.jsonl`, made by `python -m distill_helpers.course.experiments.queue_teacher` with this same
-# teacher (25 minutes on one core). Is it the same? What you just measured, beside the file:
+# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training messages and to samples of the
+# other parts, made by `python -m distill_helpers.course.experiments.queue_teacher`. Do your forty answers agree with
+# the file?
 
 # %%
 on_test = read_answers("test", desk)
@@ -331,14 +334,14 @@ for queue, name in enumerate(ANSWERS):
     print(f"{name:9} written {(answers.written == queue).mean():4.0%}, true {(answers.labels == queue).mean():4.0%}")
 
 # %% [markdown]
-# A weak teacher indeed: guessing among five queues has 20%. It says *Unix* to three messages in five and *Graphics* to none.
-# That is a **label bias**, a preference that it has whatever it reads.
+# This teacher is weak: guessing would be right in 20% of cases. It says *Unix* to three messages in five and *Graphics*
+# to none. That is a **label bias**, a preference that the teacher has whatever it reads.
 #
 # ## Take the bias off
 #
-# In words: *take each label's mean log-probability over all messages away from it, so that no label is ahead whatever the
-# message says.* No true label is needed, only a batch of messages in which the classes are about equally frequent. In
-# symbols, for $n$ messages $x_i$:
+# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead whatever
+# the message says.* No true label is needed, only a batch of messages in which the classes are about equally frequent.
+# In symbols, for $n$ messages $x_i$:
 #
 # $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
 
@@ -360,9 +363,9 @@ for way in ("calibrated", "calibrated, surest half"):
 print("mean probability:", ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ANSWERS, p.mean(0), strict=True)))
 
 # %% [markdown]
-# This is batch calibration (Zhou et al., arXiv 2309.17249), in a variant of ours: the mean is of log-probabilities. So the
-# mean *probabilities* come near to one another, and are not made equal. Where the classes are *not* equally frequent it does
-# harm, taking a frequent class for a bias; `matched_to_prior` takes their shares, which a small labelled sample gives.
+# This is our variant of batch calibration (Zhou et al., arXiv 2309.17249): we average log-probabilities, so the mean
+# *probabilities* become similar, not equal. Where the classes are *not* equally frequent, it does harm: it takes a
+# frequent class for a bias. Then use `matched_to_prior` with the classes' shares, which a small labelled sample gives.
 #
 # **Predict first:** if only the teacher's surest tenth is kept, how many labels are right, and which queues are left?
 
@@ -391,23 +394,22 @@ assert heights == sorted(heights)
 print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *(f"{h:.0f}" for h in heights))
 
 # %% [markdown]
-# Filtering raises the share of right labels, and costs messages and balance: see in the table which queues go. Whether a student gains
-# by it, only a student can say.
+# Filtering costs messages and balance: the table shows which queues go.
 #
 # ## What it does to a student
 #
-# The student is the smallest one of [05](05_response_distillation.ipynb), and its labels are the answers. Each row chose its
-# learning rate and its best epoch on validation, in 720 steps. **Predict first**, in points of test accuracy, for the
-# student of (a) the words as written, (b) calibrated soft labels, (c) these with true labels for a tenth of the messages.
-# For comparison: a tenth of true labels *alone* gives 57.
+# The student is the smallest one of [05](05_response_distillation.ipynb), and it learns from the answers. For each kind
+# of label, the learning rate and the best epoch within 720 steps were chosen on validation. **Predict first:** what
+# test accuracy, in points, does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these
+# with true labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
 #
-# In the names of the rows, **verified** messages are those whose true label is known and taught beside the teacher's
-# (the article calls that *anchoring*), and **alpha** is the teacher's weight in notebook 04's loss, 0.5 unless it is
-# named. The loss is a mean over *all* messages and only a tenth has a true label, so at alpha 0.5 the true labels weigh a
-# tenth of what the teacher weighs, and at 0.1 nine tenths.
+# In the names of the rows, **verified** messages are those whose true label is known and is taught beside the
+# teacher's. **Alpha** is the teacher's weight in notebook 04's loss, 0.5 unless the name says otherwise. The loss is a
+# mean over *all* messages, and only a tenth of them have a true label: at alpha 0.5 the true labels weigh a tenth of
+# what the teacher weighs, at 0.1 nine tenths.
 #
-# One of (b) runs now, for a third of the steps. The log of all was made by
-# `python -m distill_helpers.course.experiments.weak_teacher`.
+# `python -m distill_helpers.course.experiments.weak_teacher` made the log of all students; the next cell trains one of
+# (b), for a third of the steps.
 
 # %%
 runs = results()
@@ -438,29 +440,28 @@ shown = ["mean", "sd", "difference", "± 95%", "macro-F1 %", "ECE %", "teacher r
 summary()[shown].round(1)
 
 # %% [markdown]
-# *difference* is from the 251 true labels alone. (*As written* has fewer texts, since 35 answers name no queue.) Reading it,
-# in points, with 95% intervals over the seeds:
+# *difference* compares with the 251 true labels alone; *teacher right %* counts the teacher's own labels of the
+# messages that are kept; *as written* lacks 35 answers that name no queue. In points, with 95% intervals over the
+# seeds:
 #
-# - **As written, the student is as wrong as its teacher**: it is right on a third of the messages, and its macro-F1 is lower
-#   still, because some queues are nearly missed. Raw probabilities add 1.8 ± 4.8,
-#   which is nothing that five seeds can see.
-# - **Calibration is worth twelve points (11.6 ± 2.6), and cost nothing more**: no further question, and no true label of a training
-#   message. (Not quite without labels: fifteen are in each prompt, and those of the validation messages choose every student's
-#   learning rate and best epoch.) Of them 7.1 ± 3.8 come with the likeliest queue alone, and 4.5 ± 2.3 with the *soft* labels.
-#   That is what log-probabilities give back.
-# - **The student seems to pass its teacher.** The calibrated teacher is right in 37% of 400 test messages (standard error
-#   2.4), its student in 45% of all 1,952. One guess: errors that have no pattern average out over 2,517 messages. We have
-#   not tested it. (On *training* messages the teacher has 44%. Test messages were written later, and are harder.)
-# - **The filter gains right labels and no accuracy.** Of the surest half 55% are right instead of 44%, but they are half
-#   as many, and perhaps easier ones.
-# - **True labels for a tenth bring four points at alpha 0.5 and twelve at 0.1**, where the teacher counts less.
-# - **Beside them, we see no gain from the teacher.** Students of the same 251 verified messages and of nothing else have 57.
-#   All of the teacher's answers beside them cost 8.2 ± 1.2 at alpha 0.5, in every seed. At 0.1 the difference is −0.5 ± 3.4,
-#   with its surest half −2.2 ± 5.0: five seeds cannot decide. Only the probabilities are better: an ECE of 10 and 12%
-#   instead of 24%. (When one recipe had to suit all rows, the answers cost 4 points at 0.1 as well. Tune both arms.)
+# - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages. Its
+#   macro-F1 is lower still, because it hardly finds some queues. Raw probabilities add 1.8 ± 4.8, which is nothing that
+#   five seeds can show.
+# - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and 4.5
+#   ± 2.3 with the *soft* labels. Calibration takes no further question and no true label of a training message. (The
+#   prompts and the tuning do use validation labels.)
+# - **The student seems to do better than its teacher.** The calibrated teacher is right in 37% of 400 test messages
+#   (standard error 2.4), its student in 45% of all 1,952. One guess, not tested: errors without a pattern average out
+#   over 2,517 messages. (On *training* messages the teacher has 44%: test messages were written later, and are harder.)
+# - **The filter makes the labels better, but not the student.** Of the surest half 55% are right instead of 44%, but
+#   these messages are half as many, and perhaps easier.
+# - **True labels for a tenth of the messages bring four points at alpha 0.5 and twelve at 0.1.**
+# - **Beside these true labels, we see no gain from the teacher.** Students of the same 251 verified messages and of
+#   nothing else have 57. All of the teacher's answers, added to these labels, cost 8.2 ± 1.2 at alpha 0.5, in every
+#   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. Only the
+#   students' probabilities are better at 0.1: an ECE of 10 and 12% instead of 24%.
 # - A student that sees the logits of a teacher that was trained for the job has 73.
 #
-# (*teacher right %* counts the teacher's own labels of the messages that are kept.)
 
 # %%
 of = means.to_dict()
@@ -472,11 +473,12 @@ print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its st
 # %% [markdown]
 # ## What does a strong teacher lose behind an API?
 #
-# That teacher is weak however one asks. To see what the *door* costs, take a teacher whose logits are at hand: Banking77's,
-# which knows 77 intents and is right on 92.6% of the test messages. `python -m distill_helpers.course.experiments.api_doors`
-# lets it answer through the doors of this page, and the same functions read soft labels out of the answers. All students
-# read the same messages, for 1,500 steps, at a learning rate that each kind of labels chose; five seeds. *tokens* are those of
-# all answers to one message, with a prompt that lists the intents. **Predict first:** which doors cost the student more than a point?
+# SmolLM2 is weak however you ask it. To see what is lost at the API's *door* alone, take a teacher whose logits are at
+# hand: Banking77's, which knows 77 intents and is right on 92.6% of the test messages. It answers through the doors of
+# this page (log-probabilities, samples, one answer) in `python -m distill_helpers.course.experiments.api_doors`, and
+# the same functions read soft labels out of the answers. All students read the same messages for 1,500 steps, with five
+# seeds; the learning rate was chosen for each kind of label. *tokens* counts all requests and answers for one message;
+# the prompt lists the intents. **Predict first:** which doors cost the student more than a point?
 
 # %%
 doors = api_doors.summary()
@@ -501,26 +503,25 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **Only drawn answers cost more than a point on average**: one answer at temperature 1 costs 1.4 ± 1.4, and is behind in
-#   every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. A drawn answer is a noisier
-#   label than the likeliest one: if an API gives text alone, ask once, at temperature 0.
-# - **The other doors are not told apart from all logits.** The likeliest intent alone, without any probability, is 0.4 ± 1.2
-#   below, twenty log-probabilities 0.0 ± 0.8, five of them 0.5 ± 1.1.
-# - **The probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to 0.53 nats, and
-#   to 0.58 with one drawn answer.
-# - **The limits.** One likely reason is that this teacher is right and sure, so that its doubts have little to say. The
-#   students read the messages alone, at T = 1; longer trainings were not tried. On the help desk, with nine times the text,
-#   the doubts are worth 0.6 ± 0.3 points ([01](01_dark_knowledge.ipynb)).
+# - **Only one or five drawn answers cost more than a point on average**: one answer at temperature 1 costs 1.4 ± 1.4,
+#   and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. A
+#   drawn answer is a noisier label than the likeliest one: if an API gives only text, ask once, at temperature 0.
+# - **Five seeds cannot tell the other doors from all logits.** The likeliest intent alone, without any probability, is
+#   0.4 ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them 0.5 ± 1.1.
+# - **The students' probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to
+#   0.53 nats, and to 0.58 with one drawn answer.
+# - **The limits.** One likely reason for such small losses is that this teacher is right and sure, so its doubts say
+#   little. We tried no further texts, no T but 1, and no longer training.
 #
 # ## What it costs
 #
-# In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt is
-# read with every message.* Providers take half off where an answer may wait until tomorrow (**batch APIs**), and a part
-# off for a prompt that they still have in a **cache**, which keeps long prompts only (OpenAI's from 1,024 tokens on,
-# Anthropic's from 1,024 to 4,096, depending on the model); not every model has a cached price in batches, so look before
-# you count on both. Prices are data with a date and a source, never constants in code: `load_prices("my-prices.toml")`
-# replaces the package's. **Predict first:** 10,000 messages of 60 tokens, a prompt of 2,000 tokens, answers of five: which
-# part of the bill is the answers?
+# In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt
+# is read with every message.* **Batch APIs** charge half, if the answer may wait until tomorrow. A prompt that the
+# provider still has in its **cache** is cheaper too, but it must be long (OpenAI: at least 1,024 tokens; Anthropic:
+# 1,024 to 4,096, depending on the model). Not every model has a cached price in batches: check before you count on
+# both. `load_prices("my-prices.toml")` replaces the package's prices, which have a date and a source. **Predict
+# first:** 10,000 messages of 60 tokens, a prompt of 2,000 tokens, answers of five: what share of the bill is the
+# answers?
 
 # %%
 job_controls = {
@@ -546,32 +547,30 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
         print("refused:", str(error).split(";")[0].split(":")[0])
 
 # %% [markdown]
-# For a classifier the prompt is the bill: a shorter prompt, or a cached one, saves what shorter answers never could.
-# A job of 100,000 messages goes through a provider's batch API: `distill_helpers.api.batches` writes the request files,
-# submits them, and merges the results into the same journal, under the same keys.
+# For a classifier the prompt is the bill: a shorter or cached prompt saves what shorter answers never could. For the
+# batch APIs, `distill_helpers.api.batches` writes the request files, submits them, and merges the results into the same
+# journal.
 #
 # ## Before you use the answers
 #
-# - **Read the terms.** Providers' terms of service restrict what their models' outputs may train, above all models that
-#   compete with the provider's. They change, and what is allowed inside a company may not be allowed in a product. The
-#   licences of open models differ too: some allow it outright (SmolLM2's is Apache-2.0), some attach conditions to the
-#   name or use of what you train. Have this answered before the first call, in writing.
-# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts; they are your
-#   verified labels, and tell you how right the teacher is. Nothing else on this page could have told you that the
-#   teacher is right in about a third of cases.
+# - **Read the terms.** Providers' terms of service restrict which models you may train on their outputs, above all
+#   models that compete with their own. The terms change, and what they allow inside a company they may forbid in a
+#   product. The licences of open models differ too: some allow such training (SmolLM2's is Apache-2.0), others attach
+#   conditions to the name or use of what you train. Get a written answer before the first call.
+# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts. These are your
+#   verified labels, and they tell you how often the teacher is right.
 # - **Mind whose text you send.** What leaves your machine is your customers' text.
 #
-# **When not to do it.** Where you have a few hundred true labels for a narrow task: with a tenth of ours, 250 messages,
-# this teacher adds nothing. Where open weights of the same quality exist: their logits are free, and
-# notebook 05 applies. Where the teacher is not better than what you have: measure it first, on messages whose labels you
-# know.
+# **When not to do it.** When you have a few hundred true labels for a narrow task: beside a tenth of ours, 250
+# messages, this teacher adds nothing. When open weights of the same quality exist: their logits are free, and notebook
+# 05 applies. When the teacher is no better than what you have: measure it first, on messages whose labels you know.
 #
 # ## Exercises
 #
 # ### Exercise 08.1 · A soft label from samples (★★, 8 min)
 #
-# `answers` are several answers to one message, asked at temperature 1; `words` the labels' words. An answer names a word if
-# it *is* that word, in any case, with spaces and full stops around it ignored. Return three things: the words'
+# `answers` are several answers to one message, asked at temperature 1; `words` the labels' words. An answer names a
+# word if it *is* that word; ignore case, and spaces and full stops around the answer. Return three things: the words'
 # probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error.
 #
 # <details><summary>Hint 1</summary>
@@ -600,10 +599,11 @@ check("08.1", from_samples)
 # %% [markdown]
 # ### Exercise 08.2 · What a rerun asks (★★, 10 min)
 #
-# `wanted` is a list of keys; `lines` are a journal's lines, each a JSON object with a `"key"` and with an `"answer"` or a
-# `"failure"` (the other one is `null`). A kill may have torn the last line; a line that is torn elsewhere means a damaged
-# file: raise a `ValueError`. Where a key has several lines, the latest counts. Return the keys that a rerun asks: those
-# without a record, and those whose record is a failure if `retry_failed`; in the order of `wanted`, each of them once.
+# `wanted` is a list of keys; `lines` are a journal's lines, each a JSON object with a `"key"` and either an `"answer"`
+# or a `"failure"` (the other is `null`). A kill may have torn the last line: then skip it. A torn line anywhere else
+# means a damaged file: raise a `ValueError`. If a key has several lines, the latest counts. Return the keys that a
+# rerun asks, each once, in the order of `wanted`: those without a record and, if `retry_failed`, those whose record is
+# a failure.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -632,10 +632,9 @@ check("08.2", to_ask)
 # %% [markdown]
 # ### Exercise 08.3 · A bill (★★, 8 min)
 #
-# `n` messages go through a batch API, at half of every price. Each request reads the system prompt and its text and writes
-# an answer. A share of the *system prompt's* tokens comes from the cache, which this provider has in batches as well.
-# `price` has "input", "cached" and "output", in dollars for a **million** tokens. Return dollars. (Writing into the cache
-# costs what reading costs here.)
+# `n` messages go through a batch API, at half of every price. Each request reads the system prompt and its text, and
+# writes an answer. A `cached_share` of the *system prompt's* tokens comes from the cache. `price` has "input", "cached"
+# and "output", in dollars per **million** tokens. Return dollars. (Writing into the cache costs the input price.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -663,10 +662,10 @@ check("08.3", job_cost)
 # %% [markdown]
 # ### Exercise 08.4 · Frequent classes are no bias (★★★, 10 min)
 #
-# The formula above takes equally frequent classes for granted. Write the calibration for classes of known `shares`: find
-# one factor for each label, such that the rows of `p`, multiplied by them and normalised, have the `shares` as their
-# mean. There is no formula for the factors; two hundred rounds come close enough. `p` is a tensor (messages, labels),
-# `shares` a tensor (labels,).
+# The formula above assumes equally frequent classes. Write the calibration for classes of known `shares`: find one
+# factor for each label such that the rows of `p`, multiplied by these factors and normalised, have `shares` as their
+# mean. No formula gives the factors; two hundred rounds come close enough. `p` is a tensor (messages, labels), `shares`
+# a tensor (labels,).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -710,19 +709,20 @@ for name in order:
     print(f"{name}: {means[name]:.0f}")
 
 # %% [markdown]
-# So a student does learn from such answers, and this one is of little use: beside our own teacher it has lost 28 points.
-# The **way** matters: written answers alone give 32, log-probabilities and calibration bring back thirteen of the forty-one
-# points that were lost. The rest is the **teacher**, which is weak. A strong one loses little behind an API: on Banking77 its
-# likeliest intents alone taught as much as all its logits, as far as five seeds can tell. You know which of the two you have
-# after a hundred messages that you have labelled yourself.
+# A student does learn from such answers, but this one is of little use: compared with our own teacher's student, it has
+# lost 28 points. The **way of asking** matters: written answers alone give 32; log-probabilities and calibration bring
+# back thirteen of the forty-one points that were lost. The rest is the **teacher**, which is weak. A strong teacher
+# loses little behind an API: on Banking77, its likeliest intents alone taught as much as all its logits, as far as five
+# seeds can tell.
 #
 # ## Summary
 #
-# - A collector's first duty: an answer is on the disk, under a key of everything that was asked, before the next question.
-# - Log-probabilities give soft labels of one call, samples give them of many; report the mass that fell on no label.
+# - A collector's first duty: write each answer to disk, under a key of everything that was asked, before the next
+#   question.
+# - Log-probabilities give soft labels from one call, samples from many; report the mass that fell on no label.
 # - A label bias can be taken off without more true labels, if you know how frequent the classes are.
 # - A weak teacher makes a weak student: 45 points where 251 true labels alone give 57. Measure the teacher first.
-# - The prompt is the bill; terms of service come before the first call.
+# - The prompt is the bill; read the terms of service before the first call.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #

@@ -23,6 +23,10 @@
 # %% [markdown]
 # ## The question
 #
+# ![Three large squares, 16,384 tokens by 128,256 logits each, 8.4 GB in fp32: the student's logits, the teacher's
+# logits and the gradient. Beside them, to scale, a small square: all weights of SmolLM2-135M, 0.5
+# GB.](drawings/09_language_models.svg)
+#
 # SmolLM2 answers every token with 49,152 probabilities. Models of today choose among 128,000 tokens and more, and a batch
 # of 16,000 tokens is nothing special: one copy of its logits takes 8.4 GB. Training compares the student's copy with the
 # teacher's, and then needs a gradient of the same size. **How much of the teacher's answer do you have to hold while you

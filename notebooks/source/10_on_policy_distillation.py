@@ -21,6 +21,10 @@
 # %% [markdown]
 # ## The question
 #
+# ![Two rows. Off-policy, teacher and student read a tale, and the loss compares their distributions of the next token.
+# On-policy, the student continues an opening, and the loss compares both models at each token that it wrote. In both
+# rows the loss trains the student.](drawings/10_on_policy_distillation.svg)
+#
 # In notebook 09 we took 20 of SmolLM2's 30 layers away, and what was left wrote noise. Two passes over 1,199 passages of
 # Grimm's tales, with the teacher's distribution as the target at each token, make the ten layers write again. You have 60
 # more steps, all by reverse KL. In each of them the student can learn from eight passages of the tales. Or it can read only
