@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from distill_helpers.data.augmentation import augment_labelled_texts
 from distill_helpers.data.labelled_texts import IGNORE_INDEX, TextSplits
@@ -56,6 +57,7 @@ class Training:
         seed: seed of student, order and dropout. The transfer texts are the same for every seed, so that the teacher
             labels them once.
         group_by_length: make batches of texts of about the same length, which saves padding.
+        callbacks: further callbacks for the Trainer of every stage, such as one that freezes parts of the student.
         device: default the best there is.
         output_dir: the folder for the result. Stages before the last one get folders inside it.
         cache_dir: the folder in which the teacher's logits and features are kept; None keeps them in memory only.
@@ -76,6 +78,7 @@ class Training:
     max_length: int | None = None
     seed: int = 0
     group_by_length: bool = False
+    callbacks: Sequence[TrainerCallback] = ()
     device: str | torch.device | None = None
     output_dir: str | Path = "distilled_model"
     cache_dir: str | Path | None = None
@@ -157,6 +160,7 @@ def train_stage(
         learning_rate=training.learning_rate,
         batch_size=training.batch_size,
         group_by_length=training.group_by_length,
+        callbacks=training.callbacks,
         device=training.device,
         output_dir=training.output_dir,
         seed=training.seed,

@@ -13,7 +13,7 @@
 # - *explain* how a student knows a digit that it was never shown;
 # - *correct* the bias that a missing class leaves behind.
 #
-# **Time:** about 35 minutes of reading and 25 of exercises; the cells run in one to two minutes on two CPU cores. **You
+# **Time:** about 35 minutes of reading and 32 of exercises; the cells run in one to two minutes on two CPU cores. **You
 # need:** [00 · Start here](00_start_here.ipynb); next comes [02 · Temperature](02_temperature.ipynb). On
 # [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
 # [README](../README.md) with `%pip` (see notebook 00).
@@ -113,12 +113,12 @@ HTML(explorer.children[-1].value)
 #
 # The message is about a driver for a PC's graphics card. Its hard label says *graphics*, and nothing else. At $T = 1$
 # the teacher says Windows, perhaps graphics or PC hardware, and neither Mac nor X. A soft label that disagrees with the
-# hard one may be worth learning from. It may also be wrong. (On this page, *right* means: as the sender chose.)
+# hard one may be worth learning from. It may also mislead. (On this page, *right* only means: as the sender chose.)
 #
 # ## What it changes in training
 #
-# In words: *each step moves the student's probability of a class towards the label's.* In symbols, for student logits $z$
-# with $q = \mathrm{softmax}(z)$, at $T = 1$,
+# In words: *each step moves the student's probability of a class towards the label's.* In symbols, for student logits
+# $z$ with $q = \mathrm{softmax}(z)$, at $T = 1$ ($[k = y]$ is 1 for the class of the hard label and 0 for every other),
 #
 # $$\frac{\partial\,\mathrm{CE}(z, y)}{\partial z_k} = q_k - [k = y], \qquad
 # \frac{\partial\,\mathrm{KL}(p\,\|\,q)}{\partial z_k} = q_k - p_k.$$
@@ -250,15 +250,16 @@ with_alt_text(
 # %% [markdown]
 # The first correlation is partly built in, since a wrong answer counts in both tables. The second is fair: **the soft
 # labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.**
-# The two tables still agree. But twenty pairs of five queues are not twenty independent figures. The last line
-# therefore renames the queues of one table in all $5! = 120$ ways (Mantel's test). Only the true naming fits this well:
-# p = 1/120, the least that five queues allow.
+# The two tables still agree. But twenty pairs of five queues are not twenty independent figures. The last line printed
+# above the figure therefore renames the queues of one table in all $5! = 120$ ways (Mantel's test). Only the true
+# naming fits this well: a p-value of 1/120, the least that five queues allow.
 #
 # ## Five lessons of a soft label, tested
 #
-# The article that this course started from reads five lessons in one soft label: (1) a large share means that a class
-# is similar, (2) a smaller one that it overlaps, (3) a small lead that the border is near, (4) the smallest share that
-# a class is far, and (5) the top share is the teacher's confidence. It reports no experiment.
+# The article that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09, 0.05, 0.03) at $T =
+# 4$: (1) a large share means that a class is similar, (2) a smaller one that it overlaps, (3) a small lead that the
+# border is near, (4) the smallest share that a class is far, and (5) the top share is the teacher's confidence. It
+# reports no experiment.
 #
 # ### Lessons 1, 2 and 4: the larger a class's share, the nearer it is
 #
@@ -284,8 +285,8 @@ for name, similarity in (("training", words), ("test", words_of_test)):
     print(f"words of the {name} messages: {agreement}, {renamings_as_good(symmetric, similarity)} of 120 namings")
 
 # %% [markdown]
-# Only the training messages, from which the teacher learned, convince. On the later test messages, several wrong
-# namings agree as well.
+# With the words of the training messages, from which the teacher learned, only the true naming agrees so well. With
+# those of the later test messages, five wrong namings agree as well: they prove little.
 #
 # There is a sharper test. If the second class is a real alternative, it should be right more often than by chance *when
 # the first is wrong*; and so should the third when both are wrong. **Predict first:** how often is the least likely
@@ -451,9 +452,10 @@ with_alt_text(
 # Above all on 2s and 5s, then on 9s. If a student that never saw a 3 recognises 3s afterwards, it learned them from
 # **how much such images resemble one**.
 #
-# The students have two layers of 128 units. Soft labels are made at $T = 20$. The log of `withheld_digit` has ten
-# seeds; three students of seed 0 are trained here. For each seed, every student takes the learning rate, number of
-# epochs and best epoch with the fewest validation errors, from one grid (why: *Tune both arms*, notebook
+# The students have two layers of 128 units. Soft labels are made at $T = 20$. The log of `withheld_digit`, the saved
+# results of an earlier run, has ten seeds. The next cell trains three of its students again, with seed 0: the one in
+# question, and two that come up below. For each seed, every student takes the learning rate, number of epochs and best
+# epoch with the fewest validation errors, from one grid (why: *Tune both arms*, notebook
 # [05](05_response_distillation.ipynb)). Validation images of 3s have no say in this: they would favour students that
 # know the 3.
 #
@@ -555,8 +557,9 @@ for arm in (hard_no_3s, soft_no_3s, even_no_3s):
 # ranking finds all but a few, and in every seed more than the one without.
 #
 # Drag the bias: the larger it is, the more images are taken for the missing digits. The second student in the menu
-# learned from 7s and 8s alone. It gets these right after a few epochs, too early to stop, so validation images of *all*
-# digits chose its best epoch. **Predict first:** what happens to the other digits at a bias of 10?
+# learned from 7s and 8s alone. On validation images of 7s and 8s alone, its best epoch would be one of the first,
+# before it has learned about the other digits. So validation images of *all* digits chose its epoch. One bias is added
+# to all eight missing digits. **Predict first:** what happens to the other digits at a bias of 10?
 
 # %%
 sliders = {
@@ -684,8 +687,8 @@ with_alt_text(
 # **At every budget, soft labels lead to about three to six more errors of 500 than hard ones, and smoothed labels to
 # three to four fewer.** With hard labels, validation errors soon reach their minimum and then rise. With soft labels
 # they are flat from epoch 150 of 240 on, so more time would not help. A comparison after the last epoch would set a
-# student past its best against one near its best. (Validation does not rank the two: at their best they are less than
-# one of 200 images apart.)
+# student past its best against one near its best. (Only the test images rank the two. On the 200 validation images,
+# which also chose the epochs, they are less than one image apart at their best.)
 #
 # Why do soft labels not help? These runs do not tell. The teacher has little to give: it makes 10.5 errors, students of
 # hard labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003
@@ -696,9 +699,9 @@ with_alt_text(
 # Back to the help desk, with a committed log of tuned students. They read the first 26 words of the 2,517 training
 # messages, or also 20,388 **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its
 # sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's
-# distribution. The teacher is this page's, right on 80.3% of the test messages. Every kind of student chose its
-# learning rate, length and best epoch on validation messages ([05](05_response_distillation.ipynb)). **Predict first:**
-# which is worth more, the teacher's choice or its doubts?
+# distribution at $T = 2$. The teacher is this page's, right on 80.3% of the test messages. Every kind of student chose
+# its learning rate, length and best epoch on validation messages ([05](05_response_distillation.ipynb)). **Predict
+# first:** which is worth more, the teacher's choice or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")
@@ -721,8 +724,9 @@ pd.DataFrame.from_dict(rows, orient="index")
 #   6.3 ± 1.0. Its doubts add 0.6 ± 0.3. The window above says nothing about the queue that it inherits; the teacher
 #   judges the window itself.
 # - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from −0.1
-#   to 5.8 points: a single pair could have shown nearly anything.
-# - Students of the teacher's labels chose the lowest learning rate tried, so more steps might help them.
+#   to 5.8 points: a single seed could have shown nearly anything.
+# - Students of the teacher's labels chose the lowest learning rate tried, so a still lower one, with more steps, might
+#   help them.
 #
 # ## Exercises
 #
@@ -824,9 +828,9 @@ check("01.3", most_telling)
 # %% [markdown]
 # ### Exercise 01.4 · Choose a bias, and report it (★★, 10 min)
 #
-# Write `corrected_errors(validation, test, digit, biases)`. Choose the bias for the digit's logit so that the test
-# figure stays honest, and return it with the number of test errors. The biases are in ascending order; in a tie, take
-# the smallest.
+# Write `corrected_errors(validation, test, digit, biases)`. Choose the bias for the digit's logit so that the number of
+# test errors stays honest, and return the bias and this number. The biases are in ascending order; in a tie, take the
+# smallest.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -863,7 +867,8 @@ HTML(render_quiz("01_dark_knowledge"))
 # %% [markdown]
 # ## The answer
 #
-# How many of the 51 threes does the student get right? Over ten seeds:
+# How many of the 51 threes does the student get right? On average 42, without having seen one. The figure shows how
+# many each student *misses*, over ten seeds:
 
 # %%
 parts = {}
@@ -888,8 +893,9 @@ with_alt_text(fig, f"Missed threes of 51 by students that learned without threes
 #   stated doubt, not information.
 # - The order of a soft label is right on average, and a small lead means a near border. Do not trust the percentages
 #   unchecked.
-# - A student can learn a digit that it never saw from the ranking of the wrong digits: 42 ± 4 of 51 threes, and 48 ± 2
-#   with a bias that labelled threes helped to choose. Without the ranking it finds none, and 25 ± 6 with such a bias.
+# - A student can learn a digit that it never saw from the ranking of the wrong digits: it misses 9 ± 4 of 51 threes,
+#   and 4 ± 2 with a bias that labelled threes helped to choose. Without the ranking it misses all of them, and 26 ± 6
+#   with such a bias (mean ± standard deviation, ten seeds).
 # - On the help desk the teacher's labels beat the senders' by 6.9 points where windows are read, and by 6.3 if they are
 #   made hard. On all ten digits, soft labels lose to hard ones at every budget; smoothed ones, which need no teacher,
 #   beat both.

@@ -3,7 +3,7 @@
 #
 # <!-- teaches: what T reveals, which T for which student, and temperature as calibration -->
 #
-# **One number decides how sure a teacher looks. See what it changes, which T suits which student, and how the same
+# **One number decides how sure a teacher looks. See what it changes, which T suits which student, and how far the same
 # number makes a probability trustworthy.**
 #
 # You will be able to
@@ -209,9 +209,10 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
     print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.1f}")
 
 # %% [markdown]
-# The labels with the most bits are nearly uniform, and all alike. So neither *more bits* nor *more spread* tells you
-# which T is best. At T = 1 most labels look like hard labels, because the teacher knows its training messages almost by
-# heart. What the *student* learns from them depends on the gradient.
+# The labels with the most bits, at the highest T, are nearly uniform and all alike. The bits differ most between
+# messages near T = 1. Neither number looks at the student, so neither tells you which T is best. At T = 1
+# most labels look like hard labels, because the teacher knows its training messages almost by heart. What the *student*
+# learns from them depends on the gradient.
 #
 # ## What the loss looks at
 #
@@ -340,8 +341,8 @@ with_alt_text(
 # %% [markdown]
 # Is a narrow student *unable* to do what T = 20 asks for (capacity), or has its training not got there (optimisation)?
 # Optimisation alone can keep a student from matching its teacher, even on the training images (Stanton et al. 2021,
-# section 6). So look at these images, where nothing has to generalise. The last column is the loss at T = 20, which
-# only the students of T = 20 minimised. **Predict first:** is theirs lower?
+# section 6). So look at these images, where nothing has to generalise. The last column is the loss at T = 20, the
+# divergence from the teacher times T²; only the students of T = 20 minimised it. **Predict first:** is theirs lower?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -387,17 +388,17 @@ print(f"T = 20 gets more than twice as many wrong; in the log, {known['T = 20']:
 #   pay for it on the likely ones; after 960 epochs, 128 units can do both. This is not proven: even longer training
 #   might close more of the gap.
 # - **No T above 1 beats T = 1 beyond chance**, and no lower T was tried. The direction is Hinton's: small students
-#   suffer from a high T. But 4 is not their optimum here.
-# - **T = 1 does not beat hard labels here.** For students with two layers and other budgets, see
+#   suffer from a high T. But Hinton's 2.5 to 4 is not clearly best here.
+# - **T = 1 does not beat hard labels here.** For students with two layers, T = 4 and T = 20 and other budgets, see
 #   [01](01_dark_knowledge.ipynb). No mixture of both labels was tried.
 #
 # ### And on messages?
 #
 # Back to the help desk. The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the 2,517
-# training messages: from their true queues alone, or from its teacher's labels alone (alpha = 1) at T = 1, 2, 4 or 8.
-# Each arm chose its learning rate and best epoch on validation, then ran with five seeds. *difference* is the gain over
-# true queues, in points, with its 95% interval. **Predict first:** how many points lie between the best T and the
-# worst?
+# training messages: from their true queues alone, or from its teacher's labels alone (alpha, their weight in the loss,
+# is 1) at T = 1, 2, 4 or 8. Each of these five arms chose its learning rate and best epoch on validation, then ran with
+# five seeds. *mean* is the accuracy in per cent; *difference* is the gain over true queues, in points, with its 95%
+# interval. **Predict first:** how many points lie between the best T and the worst?
 
 # %%
 messages = temperature_and_alpha.summary()
@@ -406,17 +407,18 @@ messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning
 # %% [markdown]
 # - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every seed. But T = 4,
 #   the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond chance.
-# - **The probabilities depend on T more than the decisions do.** NLL (defined below) is lowest at T = 1 and T = 4 (0.87
-#   and 0.90), and highest at T = 8 (0.99).
+# - **The probabilities differ more than the decisions do, but T need not be the cause.** NLL (defined below) is 0.87
+#   and 0.90 at T = 1 and 4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as
+#   high.
 # - Some arms, true queues among them, chose the highest of their three learning rates. No alpha between 0 and 1 was
 #   tried.
 #
 # ## The same knob, another use: calibration
 #
-# A T chosen for *training* says nothing about confidence: at T = 4 every teacher looks unsure. A T fitted to *labels*
-# does. A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it gives
-# 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the T
-# at which held-out labels are most probable.* In symbols, with messages $n$ and their labels $y_n$,
+# A T chosen for *training* does not tell how sure a model should be: at T = 4 every teacher looks unsure. A T fitted to
+# *labels* can. A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it
+# gives 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose
+# the T at which held-out labels are most probable.* In symbols, with messages $n$ and their labels $y_n$,
 #
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
@@ -566,9 +568,9 @@ for part, ece in left.items():
     print(f"{part}: ECE {100 * ece:.1f}%; of 50 calibrated draws, 95% stay below {100 * chance[part]:.0f}% in this run")
 
 # %% [markdown]
-# No, and on the validation messages it is a little more than chance explains. Where the teacher says 0.4 to 0.85, it is
-# still too sure of the test messages, while its surest answers are right more often than it says. A higher T would
-# correct the first error and worsen the second.
+# No: 4.8% is clearly more than the 3% that chance explains. On the validation messages, too, the ECE is above chance,
+# but only a little. Where the teacher says 0.4 to 0.85, it is still too sure of the test messages, while its surest
+# answers are right more often than it says. A higher T would correct the first error and worsen the second.
 #
 # ### Not the temperature of distillation
 #
@@ -593,8 +595,10 @@ print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece'
 # **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing (a little of each
 # hard label spread over all classes) can be better calibrated (Müller et al. 2019, section 3) and yet teach *worse*
 # students (section 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better
-# student. Ask the digits: ten seeds, students of 128 units, the teacher's labels alone, 240 epochs. **Predict first:**
-# smoothing makes this teacher *worse* calibrated, because it becomes too unsure. And its students?
+# student. Ask the digits: ten seeds, students of 128 units, the teacher's labels alone, 240 epochs. Each row names the
+# labels that the *teacher* learned from and the T of its students' soft labels; *difference* is in errors, from the
+# teacher of hard labels at the same T. **Predict first:** smoothing makes this teacher *worse* calibrated, because it
+# becomes too unsure. And its students?
 
 # %%
 taught = teacher_label_smoothing.summary()
@@ -605,9 +609,10 @@ taught = taught.loc[wide, list(figures_of)].rename(columns=figures_of).round(1)
 taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128", "").replace(", 240 epochs", ""))
 
 # %% [markdown]
-# **Here the worse calibrated teacher teaches better**, unlike Müller's and against the trend of Kim's, on one small
-# data set. It also makes fewer errors itself, which may be the reason; nothing here separates the two. The lower ECE
-# would have picked the wrong teacher. Choose a teacher by its students' accuracy on validation.
+# **Here smoothing makes the teacher worse calibrated and its students better**: the reverse of Müller's on both counts,
+# and against the trend of Kim's, on one small data set. It also makes fewer errors itself, which may be the reason;
+# nothing here separates the two. The lower ECE would have picked the wrong teacher. Choose a teacher by its students'
+# accuracy on validation.
 #
 # ## Exercises
 #
@@ -648,7 +653,8 @@ check("02.1", stable_softmax)
 #
 # The third person has the file and the teacher that made it. Find the temperature from the probabilities `p` and the
 # teacher's logits of the same messages. Be suspicious: somebody may have divided the probabilities by T instead of the
-# logits, joined two files, or mixed up classes. Return 0.0 if no temperature gives these probabilities.
+# logits, joined two files, or mixed up classes. Return 0.0 if no temperature gives these probabilities to within
+# 0.0001.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -718,9 +724,8 @@ HTML(render_quiz("02_temperature"))
 # ## The answer
 #
 # - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it
-#   will get. No rule replaces that measurement: 1 and 2 did best on our digits, 2 to above 8 in Hinton's experiments,
-#   and on messages 1 to 8 came out alike. On the digits as in Hinton's experiments, the smaller the student, the more a
-#   high T costs.
+#   will get. No rule replaces that measurement. On our digits no T was better than 1 beyond chance, and on messages 1
+#   to 8 came out alike. On the digits as in Hinton's experiments, the smaller the student, the more a high T costs.
 # - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher. The
 #   83% shrinks:
 
@@ -735,7 +740,7 @@ print(f"Windows queue: {100 * z.softmax(-1).max():.0f}% at T = 1, {100 * p_desk:
 print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% right")
 
 # %% [markdown]
-# That is better and, as the last line shows, still not right.
+# 75% is nearer the truth than 83%, but still too high: the last line says that of such messages fewer are right.
 #
 # - **The person with the file** can find its temperature if the teacher is at hand (exercise 02.2). The labels at every
 #   other temperature then follow.
@@ -746,17 +751,18 @@ print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% r
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
 # - The best T depends on the student, its data and its budget. On the digits, the narrower the student, the more T = 20
 #   costs; longer training wins part of it back. On messages, T from 1 to 8 made no difference that five seeds can show.
-# - A T fitted on held-out messages calibrates: here it nearly halves the ECE on later messages and changes no answer.
+# - A T fitted on held-out messages brings confidence closer to accuracy: here it nearly halves the ECE on later messages,
+#   though not down to chance, and changes no answer.
 #   Fitted on training messages, it points the wrong way.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, sections 2.1, 3 and 4,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) · Guo, Pleiss, Sun, Weinberger 2017, *On Calibration of Modern
-# Neural Networks*, section 4.2, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599) · Müller, Kornblith, Hinton 2019,
-# *When Does Label Smoothing Help?*, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role
-# of Teacher Calibration in Knowledge Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224) · Stanton et
-# al. 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) · Sanh et al.
-# 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Jiao et al. 2019, *TinyBERT*,
-# [arXiv 1909.10351](https://arxiv.org/abs/1909.10351).
+# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, sections 2.1 and 3, [arXiv
+# 1503.02531](https://arxiv.org/abs/1503.02531) · Guo, Pleiss, Sun, Weinberger 2017, *On Calibration of Modern Neural
+# Networks*, section 4.2, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599) · Müller, Kornblith, Hinton 2019, *When
+# Does Label Smoothing Help?*, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of
+# Teacher Calibration in Knowledge Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224) · Stanton et al.
+# 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) · Sanh et al.
+# 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Jiao et al. 2019, *TinyBERT*, [arXiv
+# 1909.10351](https://arxiv.org/abs/1909.10351).

@@ -3,14 +3,14 @@
 #
 # <!-- teaches: a teacher that you can only ask: collect, kill, resume; soft labels from log-probabilities; a weak teacher, and what brings its student back; what a strong one loses -->
 #
-# **A teacher that you can only ask: collect its answers so that none is lost or paid for twice, read soft labels out of
+# **A teacher that you can only ask: collect its answers so that a kill loses none of them, read soft labels out of
 # them, and see what a weak teacher does to a student, and what brings the student back.**
 #
 # You will be able to
 # - *ask* a local teacher or a provider's, in OpenAI's and in Anthropic's dialect, with the same code;
 # - *kill* a collection at any instant and *resume* it;
 # - *turn* log-probabilities, or several answers, into soft labels, and *say* what each way costs a student;
-# - *take off* a teacher's label bias without a true label of any message that it was asked about;
+# - *take off* a teacher's label bias without the true label of any training message;
 # - *estimate* a job's cost, and *decide* when not to do it at all.
 #
 # **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under two minutes on two CPU cores.
@@ -88,7 +88,8 @@ desk = dh.load_help_desk()
 # The course installs SmolLM2, a small language model that follows instructions. `local_server` starts llama.cpp's
 # server with this model on a free port of your machine, until this notebook ends. The server speaks **both dialects**:
 # OpenAI's *Chat Completions* and Anthropic's *Messages*. Everything below uses the providers' own SDKs: to reach a
-# provider, leave out `base_url` and `api_key`, and set a key in the environment.
+# provider, give its model's name instead of `server.model`, leave out `base_url` and `api_key`, and set
+# `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` in the environment.
 
 # %%
 stack = contextlib.ExitStack()  # closed at the end of the notebook
@@ -158,8 +159,9 @@ print("the package's key is this one; of five messages, two are still to be aske
 # %% [markdown]
 # ### Kill it
 #
-# Now a separate process asks about forty messages, and this time for the twenty likeliest tokens at each position. Once
-# the journal has some answers, we send that process SIGKILL, which no program can catch. **Predict first:** how many
+# Now a separate process asks about forty messages. Its teacher, `queue_teacher`, is the one above in OpenAI's dialect,
+# and each answer also lists the twenty likeliest tokens at each position, which the next section needs. Once the
+# journal has some answers, we send that process SIGKILL, which no program can catch. **Predict first:** how many
 # answers are lost, and how many questions does the rerun ask again?
 
 # %%
@@ -217,10 +219,12 @@ assert len(asked) == 40 - len(kept)
 
 # %% [markdown]
 # No answer in the journal is lost or asked for again. A kill costs at most the one call that was under way (in general,
-# `max_concurrent` calls); a test kills one job a hundred times. Further duties are tested with a faulty server. The
-# SDKs retry when the server's own `retry-after` says so. A *failure is a record*, with its cause and status. Refusals
-# and truncated answers are kept and marked, but are no training examples. A **budget** in dollars or tokens cannot be
-# exceeded: the most that a call may cost is set aside before the call. No log contains a key or a text.
+# `max_concurrent` calls); a test kills one job a hundred times. The collector has further duties, which tests check
+# against a faulty server. After a passing error the SDK asks again, and waits as long as the server's `retry-after`
+# header says. A *failure is a record*, with its cause and status. Refusals and truncated answers are kept and marked.
+# In a free-text job neither becomes a training example; for labels, the first tokens of a truncated answer still count.
+# A **budget** in dollars or tokens cannot be exceeded: the most that a call may cost is set aside before the call. No
+# log message of the program contains your API key or a customer's text; the texts are in the journal alone.
 #
 # ## Soft labels from an API
 #
@@ -290,9 +294,9 @@ print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 #
 # ### No log-probabilities? Ask several times
 #
-# Where the API gives none, ask $k$ times at temperature 1 and count. A share $p$ then has a standard error of
-# $\sqrt{p(1-p)/k}$. At $k = 20$ and $p = 0.5$ that is eleven points, for twenty times the price. A single answer is a
-# hard label.
+# Where the API gives none, ask several times at temperature 1 and count. Answers that name no label are left out of the
+# shares. With $n$ answers that name one, a share $p$ has a standard error of $\sqrt{p(1-p)/n}$. At $n = 20$ and $p =
+# 0.5$ that is eleven points, for twenty times the price. A single answer is a hard label.
 
 # %%
 sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
@@ -310,9 +314,9 @@ print(f"{names[likeliest]}: {counts:.0%} of the samples, {listed:.0%} by the log
 # %% [markdown]
 # ## Are they right? The committed answers
 #
-# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training messages and to samples of the
-# other parts, made by `python -m distill_helpers.course.experiments.queue_teacher`. Do your forty answers agree with
-# the file?
+# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training messages, 385 validation messages
+# and 400 test messages, made by `python -m distill_helpers.course.experiments.queue_teacher`. Do your forty answers
+# agree with the file?
 
 # %%
 on_test = read_answers("test", desk)
@@ -394,19 +398,22 @@ assert heights == sorted(heights)
 print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *(f"{h:.0f}" for h in heights))
 
 # %% [markdown]
-# Filtering costs messages and balance: the table shows which queues go.
+# Filtering costs messages and balance: seven in ten of the surest tenth's labels are *PC* or *Graphics*, and hardly one
+# is *Unix*.
 #
 # ## What it does to a student
 #
-# The student is the smallest one of [05](05_response_distillation.ipynb), and it learns from the answers. For each kind
-# of label, the learning rate and the best epoch within 720 steps were chosen on validation. **Predict first:** what
-# test accuracy, in points, does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these
-# with true labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
+# The student is that of [05](05_response_distillation.ipynb), two layers of 128 units, and it learns from the answers.
+# For each kind of label, the learning rate and the best epoch within 720 steps were chosen on validation. **Predict
+# first:** what test accuracy, in points, does the student reach from (a) the words as written, (b) calibrated soft
+# labels, (c) these with true labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives
+# 57.
 #
 # In the names of the rows, **verified** messages are those whose true label is known and is taught beside the
-# teacher's. **Alpha** is the teacher's weight in notebook 04's loss, 0.5 unless the name says otherwise. The loss is a
-# mean over *all* messages, and only a tenth of them have a true label: at alpha 0.5 the true labels weigh a tenth of
-# what the teacher weighs, at 0.1 nine tenths.
+# teacher's. **Alpha** is the teacher's weight in notebook 04's loss: 1 in rows without verified messages, 0 for the
+# true labels alone, and 0.5 in the others unless the name says otherwise. The loss is a mean over all messages. Where a
+# tenth of them have a true label, the true labels together weigh a tenth of what the teacher weighs at alpha 0.5 (0.5 ·
+# 0.1 against 0.5), and nine tenths at alpha 0.1 (0.9 · 0.1 against 0.1).
 #
 # `python -m distill_helpers.course.experiments.weak_teacher` made the log of all students; the next cell trains one of
 # (b), for a third of the steps.
@@ -445,8 +452,8 @@ summary()[shown].round(1)
 # seeds:
 #
 # - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages. Its
-#   macro-F1 is lower still, because it hardly finds some queues. Raw probabilities add 1.8 ± 4.8, which is nothing that
-#   five seeds can show.
+#   macro-F1, the mean of the five queues' F1 scores, is lower still, because it hardly finds some queues. Raw
+#   probabilities add 1.8 ± 4.8, which is nothing that five seeds can show.
 # - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and 4.5
 #   ± 2.3 with the *soft* labels. Calibration takes no further question and no true label of a training message. (The
 #   prompts and the tuning do use validation labels.)
@@ -454,12 +461,12 @@ summary()[shown].round(1)
 #   (standard error 2.4), its student in 45% of all 1,952. One guess, not tested: errors without a pattern average out
 #   over 2,517 messages. (On *training* messages the teacher has 44%: test messages were written later, and are harder.)
 # - **The filter makes the labels better, but not the student.** Of the surest half 55% are right instead of 44%, but
-#   these messages are half as many, and perhaps easier.
+#   these messages are half as many, and perhaps the easier ones, which teach less.
 # - **True labels for a tenth of the messages bring four points at alpha 0.5 and twelve at 0.1.**
 # - **Beside these true labels, we see no gain from the teacher.** Students of the same 251 verified messages and of
 #   nothing else have 57. All of the teacher's answers, added to these labels, cost 8.2 ± 1.2 at alpha 0.5, in every
-#   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. Only the
-#   students' probabilities are better at 0.1: an ECE of 10 and 12% instead of 24%.
+#   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. What does get
+#   better is the students' probabilities: an ECE of 10 to 12% in all three rows instead of 24%.
 # - A student that sees the logits of a teacher that was trained for the job has 73.
 #
 
@@ -473,12 +480,13 @@ print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its st
 # %% [markdown]
 # ## What does a strong teacher lose behind an API?
 #
-# SmolLM2 is weak however you ask it. To see what is lost at the API's *door* alone, take a teacher whose logits are at
-# hand: Banking77's, which knows 77 intents and is right on 92.6% of the test messages. It answers through the doors of
-# this page (log-probabilities, samples, one answer) in `python -m distill_helpers.course.experiments.api_doors`, and
-# the same functions read soft labels out of the answers. All students read the same messages for 1,500 steps, with five
-# seeds; the learning rate was chosen for each kind of label. *tokens* counts all requests and answers for one message;
-# the prompt lists the intents. **Predict first:** which doors cost the student more than a point?
+# SmolLM2 is weak however you ask it. To see what the API alone costs, take a good teacher whose logits we do have: one
+# trained on Banking77, bank customers' questions with 77 intents, which is right on 92.6% of its test messages. `python
+# -m distill_helpers.course.experiments.api_doors` turns its logits into what an API would let out (log-probabilities,
+# drawn answers, or the likeliest intent: we call them *doors*), and the functions of this page read soft labels out of
+# that. All students read the same messages for 1,500 steps, with five seeds; the learning rate was chosen for each kind
+# of label. *tokens* counts all requests and answers for one message; the prompt lists the intents. **Predict first:**
+# which doors cost the student more than a point?
 
 # %%
 doors = api_doors.summary()
@@ -505,9 +513,12 @@ with_alt_text(
 # %% [markdown]
 # - **Only one or five drawn answers cost more than a point on average**: one answer at temperature 1 costs 1.4 ± 1.4,
 #   and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. A
-#   drawn answer is a noisier label than the likeliest one: if an API gives only text, ask once, at temperature 0.
-# - **Five seeds cannot tell the other doors from all logits.** The likeliest intent alone, without any probability, is
-#   0.4 ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them 0.5 ± 1.1.
+#   drawn answer is a noisier label than the likeliest one: if the API of such a sure teacher gives only text, ask once,
+#   at temperature 0. (For a biased teacher like SmolLM2 soft labels were worth 4.5 points, and calibration needs
+#   probabilities.)
+# - **Strictly, five seeds cannot tell any door from all logits**: every interval holds 0, those of one and of five
+#   answers only just. The likeliest intent alone, without any probability, is 0.4 ± 1.2 below, twenty log-probabilities
+#   0.0 ± 0.8, five of them 0.5 ± 1.1.
 # - **The students' probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to
 #   0.53 nats, and to 0.58 with one drawn answer.
 # - **The limits.** One likely reason for such small losses is that this teacher is right and sure, so its doubts say
@@ -561,9 +572,10 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 #   verified labels, and they tell you how often the teacher is right.
 # - **Mind whose text you send.** What leaves your machine is your customers' text.
 #
-# **When not to do it.** When you have a few hundred true labels for a narrow task: beside a tenth of ours, 250
-# messages, this teacher adds nothing. When open weights of the same quality exist: their logits are free, and notebook
-# 05 applies. When the teacher is no better than what you have: measure it first, on messages whose labels you know.
+# **When not to do it.** When you have a few hundred true labels for a narrow task: beside a tenth of ours, 251
+# messages, we saw no gain in accuracy from this teacher. When open weights of the same quality exist: their logits are
+# free, and notebook 05 applies. When the teacher is no better than what you have: measure it first, on messages whose
+# labels you know.
 #
 # ## Exercises
 #
@@ -571,7 +583,8 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 #
 # `answers` are several answers to one message, asked at temperature 1; `words` the labels' words. An answer names a
 # word if it *is* that word; ignore case, and spaces and full stops around the answer. Return three things: the words'
-# probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error.
+# probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error, for
+# which only the answers that named a word count. At least one does.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -632,9 +645,10 @@ check("08.2", to_ask)
 # %% [markdown]
 # ### Exercise 08.3 · A bill (★★, 8 min)
 #
-# `n` messages go through a batch API, at half of every price. Each request reads the system prompt and its text, and
-# writes an answer. A `cached_share` of the *system prompt's* tokens comes from the cache. `price` has "input", "cached"
-# and "output", in dollars per **million** tokens. Return dollars. (Writing into the cache costs the input price.)
+# `n` messages go through a batch API, which charges half of every price in `price`. Each request reads the system
+# prompt and its text, and writes an answer. A `cached_share` of the *system prompt's* tokens comes from the cache.
+# `price` has "input", "cached" and "output", in dollars per **million** tokens. Return dollars. (Nothing is added for
+# writing into the cache.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -709,11 +723,12 @@ for name in order:
     print(f"{name}: {means[name]:.0f}")
 
 # %% [markdown]
-# A student does learn from such answers, but this one is of little use: compared with our own teacher's student, it has
-# lost 28 points. The **way of asking** matters: written answers alone give 32; log-probabilities and calibration bring
-# back thirteen of the forty-one points that were lost. The rest is the **teacher**, which is weak. A strong teacher
-# loses little behind an API: on Banking77, its likeliest intents alone taught as much as all its logits, as far as five
-# seeds can tell.
+# A student does learn from such answers, but even the best one without true labels, with 45, is 28 points below the
+# student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in ten bring it
+# to 57, which these labels reach alone. The **way of asking** matters: written answers alone give 32; log-probabilities
+# and calibration bring back thirteen of the forty-one points that were lost. The rest is the **teacher**, which is
+# weak. A teacher that is right and sure loses little behind an API: on Banking77, its likeliest intents alone taught as
+# much as all its logits, as far as five seeds can tell.
 #
 # ## Summary
 #

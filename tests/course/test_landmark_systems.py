@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 
 from distill_helpers import alternating_layers, load_course_model, load_help_desk
 from distill_helpers.course.experiments import landmark_ablations
+from distill_helpers.course.experiments.fair_arms import paired_gain
 from distill_helpers.course.experiments.landmark_arms import WIDE
 from distill_helpers.course.experiments.landmarks import LOG, gains, gains_at_the_other_rate, summary
 from distill_helpers.course.folders import ROOT, SOURCES
@@ -202,13 +203,25 @@ def test_what_page_and_readme_say_of_accuracies_is_what_the_log_says() -> None:
 
 
 def test_the_page_says_what_the_log_of_the_ablations_says() -> None:
-    table = landmark_ablations.summary().dropna()
-    assert len(table) == 6
+    table = landmark_ablations.summary().dropna(subset="difference")
+    assert list(table.index) == list(landmark_ablations.ABLATIONS)
     for name, line in table.iterrows():
         said = with_interval(line)
         assert (f"+{said}" if line["difference"] > 0 else said.removeprefix("−")) in PAGE, name
-    shown = table["difference"].abs() > table["± 95%"]
-    assert list(table.index[shown]) == ["DistilBERT from random weights"]
+    bounds = table["difference"].abs() - table["± 95%"]
+    assert list(table.index[bounds < 0]) == ["DistilBERT without soft targets"]
+    by_seed = landmark_ablations.accuracies()
+    across = {
+        "which is {} points ahead on the test": ("DistilBERT", landmark_ablations.AT_THE_OTHER),
+        "would have seemed to bring {} points": ("DistilBERT", "DistilBERT without soft targets"),
+    }
+    for said, pair in across.items():
+        assert said.format(with_interval(pd.Series(paired_gain(by_seed, *pair)))) in PAGE
+    kept = f"{by_seed['TinyBERT'].mean() / summary().loc['teacher', 'accuracy %']:.1%}"
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"TinyBERT's whole recipe keeps {kept} of" in PAGE
+    assert f"({kept} with twice the texts, of which the matched attention brings" in readme
+    assert with_interval(table.loc["TinyBERT without attention"]).removeprefix("−") in readme
 
 
 def key(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The comparison of the landmark systems: equal budgets, each recipe beside hard labels of its own start."""
+"""The landmark systems and their ablations: equal budgets, and each arm beside the right reference."""
 
 import dataclasses
 import re
@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from distill_helpers.course.experiments import landmark_arms, landmarks
+from distill_helpers.course.experiments import landmark_ablations, landmark_arms, landmarks
+from distill_helpers.course.experiments.landmark_arms import GRID
 from distill_helpers.course.experiments.landmarks import (
-    ARMS,
-    GRID,
     HARD_LABELS,
     LOG,
     REFERENCES,
@@ -24,12 +23,17 @@ from distill_helpers.landmarks import stages
 from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.training.distilled_student import DistilledStudent
 
+EXPERIMENTS = (landmarks, landmark_ablations)
 
-def test_every_arm_reads_as_many_texts() -> None:
-    runs = read_log(LOG).query("phase in ('choice', 'result')")
-    assert set(runs["arm"]) == set(ARMS)
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_arm_reads_as_many_texts(experiment) -> None:
+    runs = read_log(experiment.LOG).query("phase in ('choice', 'result')")
+    assert set(runs["arm"]) == set(experiment.ARMS)
     assert runs.groupby("arm")["texts read"].nunique().eq(1).all()
-    assert runs["texts read"].between(0.98 * 20_000, 1.02 * 20_000).all()
+    longer = runs["arm"].str.startswith("TinyBERT") & (experiment is landmark_ablations)
+    texts = 20_000 * (1 + longer)
+    assert runs["texts read"].between(0.98 * texts, 1.02 * texts).all()
 
 
 @pytest.fixture
@@ -72,9 +76,9 @@ def few(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_budget_of_an_arm_is_what_its_stages_were_told(few, arm) -> None:
-    trained = landmarks.train_student(arm, 1e-4, seed=3)
+@pytest.mark.parametrize(("experiment", "arm"), [(one, arm) for one in EXPERIMENTS for arm in one.ARMS])
+def test_the_budget_of_an_arm_is_what_its_stages_were_told(few, experiment, arm) -> None:
+    trained = experiment.train_student(arm, 1e-4, seed=3)
     spent = [(len(train), settings["n_epochs"], settings["batch_size"]) for _, train, _, settings in few]
     assert trained.budget == {
         "texts": max(n for n, _, _ in spent),
@@ -101,15 +105,39 @@ def test_hard_labels_have_the_shape_and_the_start_of_the_system(few, name) -> No
     assert equal == set(matrices) or name == "prune and heal"  # which is pruned by other messages here
 
 
-def test_the_log_is_whole_and_the_table_is_made_of_it() -> None:
-    log = read_log(LOG)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_log_is_whole(experiment) -> None:
+    log = read_log(experiment.LOG)
     runs = log[log["phase"].isin(["choice", "result"])]
     n_choices = len(GRID["learning_rate"])
     assert runs.groupby("arm")["phase"].agg(lambda of_arm: (of_arm == "choice").sum()).eq(n_choices).all()
     assert {tuple(sorted(seeds)) for _, seeds in runs.groupby("arm")["seed"]} == {(*range(5), *[100] * n_choices)}
-    table = summary()
-    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def cells_of_table(experiment) -> list[list[str]]:
+    lines = (RESULTS / f"{experiment.LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_an_ablation_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed() -> None:
+    cells = {row[0]: row for row in cells_of_table(landmark_ablations)}
+    log, whole = read_log(landmark_ablations.LOG), landmarks.runs_of("DistilBERT").query("phase == 'result'")
+    at_rate = {5e-4: whole, 1.2e-3: log.query("phase == 'other rate'")}
+    assert set(whole["learning_rate"]) == {5e-4}
+    for name in landmark_ablations.ABLATIONS:
+        runs = log.query("phase == 'result' and arm == @name").set_index("seed")
+        beside = log.query("phase == 'result' and arm == 'TinyBERT'")
+        if name.startswith("DistilBERT"):
+            beside = at_rate[runs["learning_rate"].iloc[0]]
+        gain = 100 * (runs["accuracy"] - beside.set_index("seed")["accuracy"])
+        assert len(gain.dropna()) == 5
+        assert float(cells[name][4]) == pytest.approx(gain.mean(), abs=0.051)
+        assert cells[name][6] == f"{(gain < 0).sum()} of 5"
+    assert list(cells) == list(landmark_ablations.summary().index)
+
+
+def test_the_table_is_made_of_the_log() -> None:
+    table, cells = summary(), cells_of_table(landmarks)
     assert [row[0] for row in cells] == ["teacher", *SYSTEMS, *HARD_LABELS] == list(table.index)
     assert [float(row[4]) for row in cells] == pytest.approx(table["accuracy %"].tolist(), abs=0.051)
     shown = {row[0]: float(row[7]) for row in cells if re.fullmatch(r"[+-]\d+\.\d", row[7])}
@@ -123,3 +151,17 @@ def test_a_gain_is_over_the_reference_of_the_same_seed() -> None:
         line = gains().loc[name]
         assert line["difference"] == pytest.approx(sum(differences) / 5)
         assert line["won"] == f"{sum(d > 0 for d in differences)} of 5"
+
+
+def test_named_arms_are_run_alone_and_make_no_table(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(landmark_arms, "compare_arms", lambda log, arms, grid, train: asked.append((log, arms, grid)))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr("sys.argv", ["landmarks", "--arms", "MiniLM"])
+    assert not landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)
+    monkeypatch.setattr("sys.argv", ["landmarks"])
+    assert landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)
+    assert asked == [(LOG, ["MiniLM"], GRID), (LOG, list(landmarks.ARMS), GRID)]
+    monkeypatch.setattr("sys.argv", ["landmarks", "--arms", "BERT"])
+    with pytest.raises(SystemExit):
+        landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)

@@ -65,10 +65,12 @@ def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:
     for passage in (
         f"the teacher's labels bring {gain[soft].min():.1f} to {gain[soft].max():.1f} points, in every seed",
         f"only {apart} T = 8, the worst",
-        f"lowest at T = 1 and T = 4 ({nll[soft[0]]:.2f} and {nll[soft[2]]:.2f}), and highest at T = 8"
-        f" ({nll[soft[3]]:.2f})",
+        f"is {nll[soft[0]]:.2f} and {nll[soft[2]]:.2f} at T = 1 and 4, and {nll[soft[1]]:.2f} and {nll[soft[3]]:.2f} at T ="
+        " 2 and 8: the second pair also chose a learning rate three times as high",
     ):
         assert passage in page, passage
+    rates = table["learning rate"][soft].astype(float).tolist()
+    assert rates[1] == rates[3] == pytest.approx(3 * rates[0]) == pytest.approx(3 * rates[2])
     assert set(table["won"][soft]) == {"5 of 5"}
     assert (table["mean"][soft].idxmax(), table["mean"][soft].idxmin()) == ("T = 4, alpha = 1", "T = 8, alpha = 1")
     for one, other in itertools.combinations(soft, 2):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import tiny_teacher
+from transformers import TrainerCallback
 
 from distill_helpers.data.augmentation import augment_labelled_texts
 from distill_helpers.data.labelled_texts import LabelledTexts, TextSplits
@@ -117,6 +118,12 @@ def test_batches_are_grouped_by_length_where_that_is_asked_for(teacher, data, tr
     for grouped in (False, True):
         distilbert(teacher, data, dataclasses.replace(training, group_by_length=grouped))
     assert [settings["group_by_length"] for _, settings in told] == [False, True]
+
+
+def test_every_stage_has_the_callbacks(teacher, data, training, told):
+    callback = TrainerCallback()
+    tinybert(teacher, data, dataclasses.replace(training, callbacks=(callback,)), hidden_size=16)
+    assert [settings["callbacks"] for _, settings in told] == [(callback,)] * 2
 
 
 def test_inherited_labels_reach_every_stage_with_hard_labels(teacher, data, training, told):

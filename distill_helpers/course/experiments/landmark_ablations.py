@@ -1,113 +1,114 @@
-"""The papers' ablations of DistilBERT and TinyBERT on the help desk: a recipe without one of its parts, seed by seed.
+"""The papers' ablations of DistilBERT and TinyBERT on the help desk: a recipe without one of its parts.
 
     python -m distill_helpers.course.experiments.landmark_ablations
 
-Each row is trained with five seeds, at a learning rate that belongs to the student's shape and was not tuned. The
-teacher is the older one, which was trained for three epochs. A run that is in `data/results/landmark-ablations.jsonl`
-is not made again.
+The protocol is that of `fair_arms`, with the grid of `landmark_arms`. DistilBERT's parts are left out at the budget of
+`landmarks`, which has the whole recipe too: its validation curve is flat there. TinyBERT's still rises there, so its
+arms read twice as many texts, the whole recipe among them. The arm without stage 1 gives its passes to stage 2.
+
+Validation finds the two learning rates of DistilBERT's whole recipe equally good. So that an ablation is not compared
+across rates, the whole recipe is measured at the rate that was not chosen as well.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
-from distill_helpers.course.experiments.fair_arms import paired_gain
-from distill_helpers.course.experiments.landmark_arms import N_TRANSFER, NARROW, WIDE
-from distill_helpers.course.logs import markdown_table, read_log, run_missing, write_table
-from distill_helpers.course.tasks import WORK, Task, get_task
-from distill_helpers.data.labelled_texts import TextSplits
-from distill_helpers.evaluation.model_rows import evaluate
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
+from distill_helpers.course.experiments.landmark_arms import (
+    NARROW,
+    WIDE,
+    WITH_WINDOWS,
+    Arm,
+    make_runs,
+    train_arm,
+)
+from distill_helpers.course.experiments.landmarks import SYSTEMS, runs_of
+from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.landmarks.distilbert_recipe import distilbert
-from distill_helpers.landmarks.stages import Training
 from distill_helpers.landmarks.tinybert_recipe import tinybert
-from distill_helpers.models.text_models import TextClassifier
-from distill_helpers.training.distilled_student import DistilledStudent
 
-__all__ = ["ABLATIONS", "LOG", "WHOLE", "run", "summary"]
+__all__ = ["ABLATIONS", "ARMS", "AT_THE_OTHER", "LOG", "accuracies", "summary", "train_student"]
 
 LOG = "landmark-ablations"
-#: Passes of each stage over training messages and windows.
-EPOCHS = 2
+NEEDS = ("landmarks",)
 
-
-class Row(NamedTuple):
-    """A row of the table: the student's shape, the recipe that trains it, and the passes."""
-
-    shape: str
-    train: Callable[[TextClassifier, TextSplits, Training], DistilledStudent]
-    epochs: int = EPOCHS
-
-
-_LEARNING_RATES = {WIDE: 5e-4, NARROW: 1e-3}
+_distilbert = partial(distilbert, n_layers=2)
 _tinybert = partial(tinybert, n_layers=3, hidden_size=192)
+_TWICE_AS_LONG = ((WITH_WINDOWS, 4), (WITH_WINDOWS, 4))
 
-#: The whole recipes.
-WHOLE = {"DistilBERT": Row(WIDE, partial(distilbert, n_layers=2)), "TinyBERT": Row(NARROW, _tinybert)}
 #: The name of an ablation begins with the name of its recipe.
 ABLATIONS = {
-    "DistilBERT without soft targets": Row(WIDE, partial(distilbert, n_layers=2, soft_weight=0.0)),
-    "DistilBERT without cosine": Row(WIDE, partial(distilbert, n_layers=2, cosine_weight=0.0)),
-    "DistilBERT from random weights": Row(WIDE, partial(distilbert, n_layers=2, from_teacher=False)),
-    "TinyBERT without attention": Row(NARROW, partial(_tinybert, attention=False)),
-    "TinyBERT without stage 1": Row(NARROW, partial(_tinybert, attention=False, hidden=False, embeddings=False)),
-    "TinyBERT without augmentation": Row(NARROW, partial(_tinybert, augmentation=False), 2 * EPOCHS),
+    "DistilBERT without soft targets": Arm(WIDE, partial(_distilbert, soft_weight=0.0)),
+    "DistilBERT without cosine": Arm(WIDE, partial(_distilbert, cosine_weight=0.0)),
+    "DistilBERT from random weights": Arm(WIDE, partial(_distilbert, from_teacher=False)),
+    "TinyBERT without attention": Arm(NARROW, partial(_tinybert, attention=False), _TWICE_AS_LONG),
+    "TinyBERT without stage 1": Arm(
+        NARROW, partial(_tinybert, attention=False, hidden=False, embeddings=False), ((WITH_WINDOWS, 8),)
+    ),
 }
-_ROWS = WHOLE | ABLATIONS
+#: DistilBERT's whole recipe at the rate of the grid that it did not choose, and its name in the table.
+OTHER_RATE = 1.2e-3
+AT_THE_OTHER = f"DistilBERT at {OTHER_RATE:g}"
+ARMS = {"TinyBERT": Arm(NARROW, _tinybert, _TWICE_AS_LONG)} | ABLATIONS
 
 
-@cache
-def _task() -> Task:
-    return get_task("older-help-desk")
-
-
-def run(model: str, seed: int) -> dict[str, float]:
-    """Train one student and return the figures of `evaluate` on the test messages.
-
-    Args:
-        model: a key of `WHOLE` or `ABLATIONS`.
-        seed: of student and training.
+def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
+    """Train one student by `train_arm`.
 
     Raises:
-        KeyError: no row has this name.
+        KeyError: no arm has this name.
     """
-    task, row = _task(), _ROWS[model]
-    with tempfile.TemporaryDirectory() as scratch:
-        training = Training(
-            epochs=row.epochs,
-            learning_rate=_LEARNING_RATES[row.shape],
-            n_transfer=N_TRANSFER,
-            max_length=task.max_length,
-            seed=seed,
-            output_dir=Path(scratch),
-            cache_dir=WORK / "targets",
-            progress=False,
-        )
-        student = row.train(task.teacher_model, task.data, training).classifier
-    teacher_logits = task.teacher_logits(task.data.test.texts, progress=False)
-    return evaluate(student, task.data.test, teacher_logits=teacher_logits, max_length=task.max_length)
+    return train_arm(f"{LOG} {arm}", ARMS[arm], learning_rate, seed)
+
+
+def _at_the_other_rate(phase: str, seed: int) -> dict[str, Any]:
+    trained = train_arm(f"{LOG} {AT_THE_OTHER}", SYSTEMS["DistilBERT"], OTHER_RATE, seed)
+    return {"curve": list(trained.validation), **trained.budget, **trained.measure_test()}
+
+
+def accuracies() -> pd.DataFrame:
+    """The test accuracy (%) of every arm, of DistilBERT's whole recipe and of `AT_THE_OTHER`: a row for each seed."""
+    log = pd.concat([runs_of("DistilBERT"), read_log(LOG)], ignore_index=True)
+    log.loc[log["phase"] == "other rate", "arm"] = AT_THE_OTHER
+    return 100 * log.pivot_table(index="seed", columns="arm", values="accuracy")
 
 
 def summary() -> pd.DataFrame:
-    """Make the table: the mean accuracy (%) of each row, and its difference to the whole recipe, seed by seed."""
-    by_seed = 100 * read_log(LOG).pivot_table(index="seed", columns="model", values="accuracy")
-    lines = {}
-    for name in _ROWS:
-        line = {"accuracy %": by_seed[name].mean(), "± sd": by_seed[name].std(ddof=1)}
-        if name in ABLATIONS:
-            line |= paired_gain(by_seed, name, name.split(" ")[0], better="lower")
-        lines[name] = line
-    return pd.DataFrame.from_dict(lines, orient="index").rename(columns={"won": "worse in"})
+    """Make the table: `fair_table` of each recipe and its ablations.
+
+    `difference` is an ablation's accuracy minus that of the whole recipe named in `beside`, in points. DistilBERT's has
+    the same learning rate, TinyBERT's the one that it chose.
+    """
+    log = pd.concat([runs_of("DistilBERT"), read_log(LOG).query("phase != 'other rate'")], ignore_index=True)
+    tables = []
+    for recipe in ("DistilBERT", "TinyBERT"):
+        arms = [recipe, *(name for name in ABLATIONS if name.startswith(recipe))]
+        tables.append(fair_table(log[log["arm"].isin(arms)], "accuracy", recipe, scale=100).loc[arms])
+    table = pd.concat(tables).drop(columns=["difference", "± 95%", "won"])
+    by_seed, lines = accuracies(), {}
+    for name in ABLATIONS:
+        recipe = name.split(" ")[0]
+        other = recipe == "DistilBERT" and table.loc[name, "learning rate"] == f"{OTHER_RATE:g}"
+        beside = AT_THE_OTHER if other else recipe
+        lines[name] = {"beside": beside, **paired_gain(by_seed, name, beside, better="lower")}
+    gains = pd.DataFrame.from_dict(lines, orient="index").rename(columns={"won": "worse in"})
+    at_other = by_seed[AT_THE_OTHER]
+    line = {"mean": at_other.mean(), "sd": at_other.std(ddof=1), "learning rate": f"{OTHER_RATE:g}"}
+    whole, *others = table.index
+    table = pd.concat([table, pd.DataFrame(line, index=[AT_THE_OTHER])]).loc[[whole, AT_THE_OTHER, *others]]
+    return table[["mean", "sd"]].join(gains).join(table.drop(columns=["mean", "sd"]))
 
 
 def main() -> None:
-    run_missing(LOG, [{"model": name, "seed": seed} for seed in range(5) for name in _ROWS], run)
-    write_table(LOG, markdown_table(summary(), ("", ".1f", ".1f", "+.1f", ".1f", "")))
+    if make_runs(LOG, ARMS, train_student):
+        run_missing(LOG, [{"phase": "other rate", "seed": seed} for seed in range(5)], _at_the_other_rate)
+        table = summary()
+        formats = ("", ".1f", ".1f", "", "+.1f", ".1f", *("" for _ in table.columns[5:]))
+        write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import NamedTuple
 
-from distill_helpers.course.experiments.fair_arms import Trained
+import torch
+
+from distill_helpers.course.experiments.fair_arms import Trained, compare_arms
 from distill_helpers.course.logs import RESULTS
 from distill_helpers.course.tasks import WORK, Task, get_task, run_folder
 from distill_helpers.data.labelled_texts import TextSplits
@@ -26,6 +29,7 @@ from distill_helpers.students.pruning import prune
 from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = [
+    "GRID",
     "MESSAGES",
     "NARROW",
     "N_TRANSFER",
@@ -35,6 +39,7 @@ __all__ = [
     "WITH_WRITTEN",
     "Arm",
     "help_desk",
+    "make_runs",
     "n_texts",
     "parameters_in_layers",
     "student_of",
@@ -47,6 +52,8 @@ N_TRANSFER = 2500
 #: Messages that the language model writes for each queue.
 N_WRITTEN = 512
 BATCH_SIZE = 32
+#: What validation chooses from.
+GRID = {"learning_rate": (5e-4, 1.2e-3)}
 
 #: What a stage reads: the training messages alone, or with them the windows or what the language model wrote.
 MESSAGES, WITH_WINDOWS, WITH_WRITTEN = "messages", "messages and windows", "messages and written messages"
@@ -152,3 +159,17 @@ def train_arm(name: str, arm: Arm, learning_rate: float, seed: int) -> Trained:
 
 def parameters_in_layers(classifier: TextClassifier) -> int:
     return sum(p.numel() for p in transformer_layers(classifier.model).parameters())
+
+
+def make_runs(log: str, arms: Collection[str], train: Callable[..., Trained]) -> bool:
+    """Make by `compare_arms` the runs that a log lacks, of the arms that the command line names or of all.
+
+    Returns:
+        Whether all arms are there, so that the table can be made.
+    """
+    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
+    parser.add_argument("--arms", nargs="+", choices=list(arms), help="these arms alone, and no table")
+    named = parser.parse_args().arms
+    torch.set_num_threads(1)
+    compare_arms(log, named or list(arms), GRID, train)
+    return named is None

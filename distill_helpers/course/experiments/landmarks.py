@@ -17,20 +17,12 @@ The language model's messages are in `data/results/written-messages.jsonl`. With
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from functools import partial
 
 import pandas as pd
-import torch
 
-from distill_helpers.course.experiments.fair_arms import (
-    Trained,
-    compare_arms,
-    fair_table,
-    paired_gain,
-    write_fair_table,
-)
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
 from distill_helpers.course.experiments.landmark_arms import (
     MESSAGES,
     NARROW,
@@ -40,6 +32,7 @@ from distill_helpers.course.experiments.landmark_arms import (
     WITH_WRITTEN,
     Arm,
     help_desk,
+    make_runs,
     parameters_in_layers,
     student_of,
     synthetic_messages,
@@ -65,12 +58,12 @@ __all__ = [
     "SYSTEMS",
     "gains",
     "gains_at_the_other_rate",
+    "runs_of",
     "summary",
     "train_student",
 ]
 
 LOG = "landmarks"
-GRID = {"learning_rate": (5e-4, 1.2e-3)}
 
 
 def _hard_labels(shape: str, *, random_weights: bool = False) -> Arm:
@@ -183,6 +176,12 @@ def summary() -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index")[list(lines["DistilBERT"])]
 
 
+def runs_of(arm: str) -> pd.DataFrame:
+    """The choices and results of one arm, for an experiment that compares others with it."""
+    log = read_log(LOG)
+    return log[(log["arm"] == arm) & log["phase"].isin(["choice", "result"])].dropna(axis="columns", how="all")
+
+
 def gains() -> pd.DataFrame:
     """Compare each system with hard labels of its shape and start: `fair_arms.paired_gain`, in points of accuracy."""
     return _gains(read_log(LOG).query("phase == 'result'"))
@@ -202,12 +201,7 @@ def _gains(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="these arms alone, and no timing and no table")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    compare_arms(LOG, arguments.arms or list(ARMS), GRID, train_student)
-    if arguments.arms is None:
+    if make_runs(LOG, ARMS, train_student):
         run_missing(LOG, [{"phase": "teacher"}], _teacher_figures)
         at_the_other = {"phase": "other rate", "arm": IN_DOUBT, "learning_rate": OTHER_RATE}
         run_missing(LOG, [{**at_the_other, "seed": seed} for seed in range(5)], _measure)
