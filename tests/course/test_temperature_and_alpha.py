@@ -65,8 +65,8 @@ def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:
     for passage in (
         f"the teacher's labels bring {gain[soft].min():.1f} to {gain[soft].max():.1f} points, in every seed",
         f"only {apart} T = 8, the worst",
-        f"is {nll[soft[0]]:.2f} and {nll[soft[2]]:.2f} at T = 1 and 4, and {nll[soft[1]]:.2f} and {nll[soft[3]]:.2f} at T ="
-        " 2 and 8: the second pair also chose a learning rate three times as high",
+        f"is {nll[soft[0]]:.2f} and {nll[soft[2]]:.2f} at T = 1 and 4, and {nll[soft[1]]:.2f} and {nll[soft[3]]:.2f} at"
+        " T = 2 and 8: the second pair also chose a learning rate three times as high",
     ):
         assert passage in page, passage
     rates = table["learning rate"][soft].astype(float).tolist()
