@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import cache
 from xml.etree import ElementTree
 
 import nbformat
@@ -15,6 +16,9 @@ from distill_helpers.course.folders import DRAWINGS, NOTEBOOKS, notebook_names
 ALT = "Two boxes, and an arrow from the first one to the second."
 
 
+drawn = cache(drawing)
+
+
 def words_and_numbers(svg: str) -> tuple[list[str], list[float]]:
     numbers = re.findall(r"(?<![\w#])-?\d+(?:\.\d+)?", svg)
     return re.split(r"(?<![\w#])-?\d+(?:\.\d+)?", svg), [float(number) for number in numbers]
@@ -22,8 +26,8 @@ def words_and_numbers(svg: str) -> tuple[list[str], list[float]]:
 
 @pytest.mark.parametrize("name", notebook_names())
 def test_a_saved_drawing_is_what_its_module_draws(name: str) -> None:
-    saved, drawn = ((DRAWINGS / f"{name}.svg").read_text(encoding="utf-8"), drawing(name).svg())
-    (words, numbers), (words_drawn, numbers_drawn) = words_and_numbers(saved), words_and_numbers(drawn)
+    saved, now = ((DRAWINGS / f"{name}.svg").read_text(encoding="utf-8"), drawn(name).svg())
+    (words, numbers), (words_drawn, numbers_drawn) = words_and_numbers(saved), words_and_numbers(now)
     assert words == words_drawn
     # A teacher's probabilities differ a little from one processor to another.
     assert numbers_drawn == pytest.approx(numbers, abs=1.01)
@@ -37,7 +41,7 @@ def test_no_drawing_is_left_over() -> None:
 def test_the_page_shows_its_drawing_with_its_alternative_text(name: str) -> None:
     cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
     text = " ".join(" ".join(cell.source for cell in cells if cell.cell_type == "markdown").split())
-    assert f"## The question ![{drawing(name).alt}](drawings/{name}.svg)" in text
+    assert f"## The question ![{drawn(name).alt}](drawings/{name}.svg)" in text
 
 
 @pytest.mark.parametrize("name", notebook_names())

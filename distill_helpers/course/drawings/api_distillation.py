@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distill_helpers.course.drawings.canvas import HARD, MUTED, SOFT, TEACHER, Canvas
+from distill_helpers.course.drawings.canvas import CARD, HARD, MUTED, SOFT, TEACHER, Canvas
 from distill_helpers.course.drawings.example import QUEUES, teacher_logits
 
 __all__ = ["N_ANSWERS", "TOP", "draw"]
@@ -38,7 +38,7 @@ def draw() -> Canvas:
         ("all logits", shares.tolist(), SOFT),
     )
     for left, (name, passed, colour) in zip(_DOORS, doors, strict=True):
-        canvas.rectangle(left + 76, 182, 34, 16, "#FCFCFA")
+        canvas.rectangle(left + 76, 182, 34, 16, CARD)
         canvas.arrow(left + 93, 172, left + 93, 216, colour=colour)
         canvas.text(left + 76, 236, name, bold=True, size=13)
         canvas.bars(left, 244, QUEUES, passed, colour=colour, width=62, name_width=76, step=19)

@@ -13,13 +13,14 @@ from typing import Literal, Self
 
 from distill_helpers.course.figures import COLOURS
 
-__all__ = ["HARD", "INK", "MUTED", "OTHER", "SOFT", "STUDENT", "TEACHER", "WIDTH", "Canvas", "tint"]
+__all__ = ["CARD", "HARD", "INK", "MUTED", "RULE", "SOFT", "STUDENT", "TEACHER", "WIDTH", "Canvas", "tint"]
 
 WIDTH = 800
-HARD, SOFT, STUDENT, OTHER = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[4]
+HARD, SOFT, STUDENT, *_ = COLOURS
 TEACHER = "#6B6B6B"
 INK, MUTED = "#222222", "#595959"
-_CARD, _BORDER = "#FCFCFA", "#D9D9D4"
+#: The card, and its border and thin lines between its parts.
+CARD, RULE = "#FCFCFA", "#D9D9D4"
 #: The width of a character in an ordinary sans-serif font, as a share of the font's size: wide rather than narrow.
 _CHARACTER, _BOLD_CHARACTER = 0.51, 0.55
 _MARGIN = 16
@@ -160,10 +161,6 @@ class Canvas:
             self.text((x1 + x2) / 2, (y1 + y2) / 2 - 8, label, size=13, anchor="middle", colour=MUTED)
         return self
 
-    def circle(self, x: float, y: float, radius: float, colour: str) -> Self:
-        """Fill a circle."""
-        return self._add(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="{colour}"/>')
-
     def path(self, points: Sequence[tuple[float, float]], *, colour: str, width: float = 2) -> Self:
         """Draw a line through points."""
         through = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -209,8 +206,8 @@ class Canvas:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}"'
             f' height="{self.height}" role="img" font-family="Helvetica, Arial, DejaVu Sans, sans-serif">\n'
             f"<title>{title}</title>\n<desc>{alt}</desc>\n"
-            f'<rect x="1" y="1" width="{WIDTH - 2}" height="{self.height - 2}" rx="12" fill="{_CARD}"'
-            f' stroke="{_BORDER}"/>\n' + "\n".join(self._parts) + "\n</svg>\n"
+            f'<rect x="1" y="1" width="{WIDTH - 2}" height="{self.height - 2}" rx="12" fill="{CARD}"'
+            f' stroke="{RULE}"/>\n' + "\n".join(self._parts) + "\n</svg>\n"
         )
 
     def _add(self, part: str) -> Self:

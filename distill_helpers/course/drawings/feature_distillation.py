@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_helpers.course.drawings.canvas import MUTED, SOFT, STUDENT, TEACHER, Canvas
+from distill_helpers.course.drawings.canvas import MUTED, RULE, SOFT, STUDENT, TEACHER, Canvas
 from distill_helpers.losses.layer_maps import layer_map
 
 __all__ = ["draw"]
@@ -33,7 +33,7 @@ def draw() -> Canvas:
         canvas.arrow(194, height[layer], 300, height[layer], colour=SOFT)
     canvas.text(109, 310, "teacher, 384 wide", size=13, anchor="middle", colour=MUTED)
     canvas.text(350, 310, "student, 192 wide", size=13, anchor="middle", colour=MUTED)
-    canvas.line(432, 60, 432, 312, colour="#D9D9D4", width=1)
+    canvas.line(432, 60, 432, 312, colour=RULE, width=1)
     canvas.text(452, 76, "Hidden states: a projector", bold=True)
     for left, width, colour in ((452, 60, STUDENT), (648, 120, TEACHER)):
         canvas.rectangle(left, 92, width, 50, colour, outline=True)

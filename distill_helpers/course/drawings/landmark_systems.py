@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_helpers.course.drawings.canvas import MUTED, TEACHER, Canvas
+from distill_helpers.course.drawings.canvas import MUTED, RULE, TEACHER, Canvas
 
 __all__ = ["draw"]
 
@@ -36,7 +36,7 @@ def draw() -> Canvas:
     for row, (idea, systems) in enumerate(_IDEAS.items()):
         top = 78 + 60 * row
         if row:
-            canvas.line(20, top - 6, 780, top - 6, colour="#E4E4DF", width=1)
+            canvas.line(20, top - 6, 780, top - 6, colour=RULE, width=1)
         canvas.text(20, top + 29, idea, size=14)
         for year, name, size, shift in systems:
             width = max(canvas.width_of(name, bold=True), canvas.width_of(size, size=13)) + 24

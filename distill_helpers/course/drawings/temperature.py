@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_helpers.course.drawings.canvas import MUTED, SOFT, Canvas
+from distill_helpers.course.drawings.canvas import MUTED, RULE, SOFT, Canvas
 from distill_helpers.course.drawings.example import QUEUES, message, teacher_logits
 
 __all__ = ["TEMPERATURES", "draw"]
@@ -28,5 +28,5 @@ def draw() -> Canvas:
         canvas.text(left + 72, 92, f"T = {temperature:g}", bold=True)
         canvas.bars(left, 104, names, shares, colour=SOFT, width=72, name_width=72, step=24)
         if place:
-            canvas.line(left - 4, 78, left - 4, 222, colour="#D9D9D4", width=1)
+            canvas.line(left - 4, 78, left - 4, 222, colour=RULE, width=1)
     return canvas
