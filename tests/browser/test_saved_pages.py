@@ -12,7 +12,8 @@ from opened import open_page, run_all_cells
 from playwright.sync_api import Browser, Locator, Page, expect
 from reduced import reads_and_binds
 
-from distill_helpers.course.folders import NOTEBOOKS
+from distill_helpers.course.drawings.canvas import WIDTH
+from distill_helpers.course.folders import DRAWINGS, NOTEBOOKS
 from distill_helpers.course.notebooks import read_source
 from distill_helpers.course.widgets import FIRST_STATE, WIDGET_VIEW
 
@@ -40,6 +41,7 @@ box
 
 def test_before_the_first_run_a_widget_shows_its_first_state(browser: Browser, lab: Lab) -> None:
     shutil.copy(NOTEBOOKS / f"{NAME}.ipynb", lab.root)
+    shutil.copytree(DRAWINGS, lab.root / DRAWINGS.name, dirs_exist_ok=True)
     cells = nbformat.read(NOTEBOOKS / f"{NAME}.ipynb", as_version=4).cells
     with_widget = [
         number
@@ -48,6 +50,9 @@ def test_before_the_first_run_a_widget_shows_its_first_state(browser: Browser, l
     ]
     assert with_widget
     with open_page(f"{NAME}.ipynb", browser, lab) as (page, complaints):
+        drawing = page.locator("img[src*='drawings']")
+        expect(drawing).to_be_visible()
+        assert drawing.evaluate("e => e.complete && e.naturalWidth") == WIDTH
         for number in with_widget:
             state = scroll_to(page, number).locator(f".{FIRST_STATE}")
             expect(state).to_be_visible()
