@@ -120,7 +120,7 @@ def cells_of_table(experiment) -> list[list[str]]:
 
 
 def test_an_ablation_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed() -> None:
-    cells = {row[0]: row for row in cells_of_table(landmark_ablations)}
+    cells, table = {row[0]: row for row in cells_of_table(landmark_ablations)}, landmark_ablations.summary()
     log, whole = read_log(landmark_ablations.LOG), landmarks.runs_of("DistilBERT").query("phase == 'result'")
     at_rate = {5e-4: whole, 1.2e-3: log.query("phase == 'other rate'")}
     assert set(whole["learning_rate"]) == {5e-4}
@@ -132,8 +132,9 @@ def test_an_ablation_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed(
         gain = 100 * (runs["accuracy"] - beside.set_index("seed")["accuracy"])
         assert len(gain.dropna()) == 5
         assert float(cells[name][4]) == pytest.approx(gain.mean(), abs=0.051)
+        assert table.loc[name, "difference"] == pytest.approx(gain.mean())
         assert cells[name][6] == f"{(gain < 0).sum()} of 5"
-    assert list(cells) == list(landmark_ablations.summary().index)
+    assert list(cells) == list(table.index)
 
 
 def test_the_table_is_made_of_the_log() -> None:
