@@ -1,6 +1,5 @@
 """The drawings at the head of the notebooks: drawn from what they show, on every page, and nothing leaves its card."""
 
-import itertools
 import re
 from functools import cache
 from xml.etree import ElementTree
@@ -58,11 +57,11 @@ def test_a_drawing_is_whole_and_readable(name: str) -> None:
 
 def test_the_arrows_of_the_gradient_are_the_gradient() -> None:
     logits = t_squared.teacher_logits()
-    for temperature, shorter in itertools.product((1.0, 4.0), (2.0,)):
+    for temperature in (1.0, 4.0):
         p = (logits / temperature).softmax(-1)
         expected = float((1 / len(logits) - p).norm()) / temperature
         assert t_squared.gradient_length(temperature) == pytest.approx(expected, rel=1e-4)
-        assert t_squared.gradient_length(shorter * temperature) < t_squared.gradient_length(temperature)
+        assert t_squared.gradient_length(2 * temperature) < t_squared.gradient_length(temperature)
 
 
 @pytest.mark.parametrize(

@@ -126,13 +126,10 @@ class Canvas:
         style = f'fill="none" stroke="{colour}" stroke-width="1.5"' if outline else f'fill="{colour}"'
         return self._add(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" {style}/>')
 
-    def line(
-        self, x1: float, y1: float, x2: float, y2: float, *, colour: str = INK, width: float = 2, dashed: bool = False
-    ) -> Self:
+    def line(self, x1: float, y1: float, x2: float, y2: float, *, colour: str = INK, width: float = 2) -> Self:
         """Draw a straight line."""
-        dash = ' stroke-dasharray="6 5"' if dashed else ""
         return self._add(
-            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="{width:g}"{dash}/>'
+            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="{width:g}"/>'
         )
 
     def arrow(
@@ -145,13 +142,12 @@ class Canvas:
         *,
         colour: str = INK,
         width: float = 2,
-        dashed: bool = False,
     ) -> Self:
         """Draw an arrow, with a label above its middle."""
         length, angle = math.hypot(x2 - x1, y2 - y1), math.atan2(y2 - y1, x2 - x1)
         head = 5 + 2 * width
         end = max(length - head, 0) / length if length else 0
-        self.line(x1, y1, x1 + end * (x2 - x1), y1 + end * (y2 - y1), colour=colour, width=width, dashed=dashed)
+        self.line(x1, y1, x1 + end * (x2 - x1), y1 + end * (y2 - y1), colour=colour, width=width)
         corners = [(x2, y2)]
         for turn in (math.pi - 0.4, math.pi + 0.4):
             corners.append((x2 + head * math.cos(angle + turn), y2 + head * math.sin(angle + turn)))

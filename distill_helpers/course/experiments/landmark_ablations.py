@@ -26,7 +26,7 @@ from distill_helpers.course.experiments.landmark_arms import (
     make_runs,
     train_arm,
 )
-from distill_helpers.course.experiments.landmarks import SYSTEMS, runs_of
+from distill_helpers.course.experiments.landmarks import runs_of, train_student as train_system
 from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.landmarks.distilbert_recipe import distilbert
 from distill_helpers.landmarks.tinybert_recipe import tinybert
@@ -66,13 +66,18 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
 
 
 def _at_the_other_rate(phase: str, seed: int) -> dict[str, Any]:
-    trained = train_arm(f"{LOG} {AT_THE_OTHER}", SYSTEMS["DistilBERT"], OTHER_RATE, seed)
+    trained = train_system("DistilBERT", OTHER_RATE, seed)
     return {"curve": list(trained.validation), **trained.budget, **trained.measure_test()}
+
+
+def _with_the_whole_recipe() -> pd.DataFrame:
+    """The log, and the lines of DistilBERT's whole recipe, which are in the log of `landmarks`."""
+    return pd.concat([runs_of("DistilBERT"), read_log(LOG)], ignore_index=True)
 
 
 def accuracies() -> pd.DataFrame:
     """The test accuracy (%) of every arm, of DistilBERT's whole recipe and of `AT_THE_OTHER`: a row for each seed."""
-    log = pd.concat([runs_of("DistilBERT"), read_log(LOG)], ignore_index=True)
+    log = _with_the_whole_recipe()
     log.loc[log["phase"] == "other rate", "arm"] = AT_THE_OTHER
     return 100 * log.pivot_table(index="seed", columns="arm", values="accuracy")
 
@@ -83,7 +88,7 @@ def summary() -> pd.DataFrame:
     `difference` is an ablation's accuracy minus that of the whole recipe named in `beside`, in points. DistilBERT's has
     the same learning rate, TinyBERT's the one that it chose.
     """
-    log = pd.concat([runs_of("DistilBERT"), read_log(LOG).query("phase != 'other rate'")], ignore_index=True)
+    log = _with_the_whole_recipe()  # its lines at the other rate have no arm
     tables = []
     for recipe in ("DistilBERT", "TinyBERT"):
         arms = [recipe, *(name for name in ABLATIONS if name.startswith(recipe))]
