@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOLUTIONS, SOURCES
 from distill_helpers.course.logs import replace_between_marks
+from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import WIDGET_VIEW
 
 __all__ = [
@@ -159,7 +160,7 @@ def _without_widgets(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def update_text(source: Path) -> None:
-    """Carry changed text over into the saved notebook and keep its outputs. Nothing is executed.
+    """Carry changed text and the quiz over into the saved notebook and keep its outputs. Nothing is executed.
 
     Raises:
         ValueError: the code has changed too, so that the saved outputs are not the outputs of this code.
@@ -171,6 +172,9 @@ def update_text(source: Path) -> None:
         raise ValueError(f"the code of {source.name} has changed; execute it, without --text")
     for old, cell in zip(old_code, new_code, strict=True):
         cell["outputs"], cell["execution_count"] = old["outputs"], old["execution_count"]
+        if cell.source.endswith(f'HTML(render_quiz("{source.stem}"))'):
+            (output,) = cell["outputs"]
+            output["data"]["text/html"] = render_quiz(source.stem)  # text as well, in a file of its own
     saved["cells"] = new.cells
     nbformat.validate(saved)
     nbformat.write(saved, path)

@@ -4,10 +4,11 @@ import ast
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from distill_helpers.course import quiz
-from distill_helpers.course.folders import QUIZZES, SOURCES, notebook_names
+from distill_helpers.course.folders import NOTEBOOKS as FOLDER, QUIZZES, SOURCES, notebook_names
 from distill_helpers.course.quiz import Choice, Question, load_quiz, render_quiz
 
 NOTEBOOKS = notebook_names()
@@ -46,6 +47,14 @@ def test_every_choice_unfolds_its_explanation(name: str) -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_notebook_shows_its_quiz(name: str) -> None:
     assert f'HTML(render_quiz("{name}"))' in (SOURCES / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_saved_notebook_has_the_quiz_of_today(name: str) -> None:
+    shown = f'HTML(render_quiz("{name}"))'
+    cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    ((output,),) = (cell.outputs for cell in cells if cell.cell_type == "code" and cell.source.endswith(shown))
+    assert output["data"]["text/html"] == render_quiz(name), f"python -m distill_helpers.course.notebooks --text {name}"
 
 
 def test_no_quiz_without_a_notebook() -> None:
