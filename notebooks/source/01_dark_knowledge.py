@@ -8,15 +8,14 @@
 #
 # You will be able to
 # - *compare* what a hard and a soft label do to a student's logits;
-# - *count* the bits that a label gives about the class, without mistaking entropy for information;
-# - *test* a claim about soft labels instead of repeating it;
+# - *count* the bits that a label gives about the class;
+# - *test* claims about soft labels;
 # - *explain* how a student knows a digit that it was never shown;
 # - *correct* the bias that a missing class leaves behind.
 #
-# **Time:** about 35 minutes of reading and 32 of exercises; the cells run in one to two minutes on two CPU cores. **You
-# need:** [00 · Start here](00_start_here.ipynb); next comes [02 · Temperature](02_temperature.ipynb). On
-# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# **Time:** about 35 minutes of reading and 32 of exercises; the cells run in one to two minutes on two CPU cores.
+# **You need:** [00 · Start here](00_start_here.ipynb). **Next:** [02 · Temperature](02_temperature.ipynb). On
+# [Colab](https://colab.research.google.com/): see notebook 00.
 
 # %% [markdown]
 # ## The question
@@ -24,11 +23,11 @@
 # ![A handwritten 5, 8 by 8 pixels. Its hard label puts everything on the 5. The teacher's soft label at T = 4 puts 60%
 # on the 5 and 27% on the 3.](drawings/01_dark_knowledge.svg)
 #
-# A small network learns to read handwritten digits from a teacher's probabilities. Every image of a 3 is removed first:
-# **the network never sees a 3, and no hard label names one.** Then it is tested on images that include 51 threes. How
-# many of them does it get right?
+# A small network learns to read handwritten digits from a teacher's probabilities. Every image of a 3 is removed
+# first: **the network never sees a 3, and no hard label names one.** The test images include 51 threes. How many of
+# them does the network get right?
 #
-# This page first studies a teacher's probabilities on help-desk messages. The second half answers the question.
+# The page starts with help-desk messages; the digits follow.
 
 # %%
 import itertools
@@ -72,15 +71,14 @@ right = teacher_logits.argmax(-1) == labels
 print(f"{len(texts)} test messages; the teacher was neither trained nor selected on them")
 
 # %% [markdown]
-# Why test messages? On its training messages, a teacher's probabilities mostly repeat the labels (notebook
-# [05](05_response_distillation.ipynb)).
+# We use test messages because on training messages, a teacher's probabilities mostly repeat the labels
+# ([05](05_response_distillation.ipynb)).
 #
 # ## A hard and a soft label
 #
-# The queue that a sender chose is the message's **hard label** $y$. A **logit** $v_k$ is the score that a teacher's
-# last layer gives a queue. The teacher's **soft label** consists of the probabilities $p = \mathrm{softmax}(v/T)$ at a
-# temperature $T$. Drag the message and the temperature. **Predict first:** does a higher $T$ ever change which queue
-# comes first?
+# The queue that a sender chose is the message's **hard label** $y$. A **logit** $v_k$ is the score that the teacher's
+# last layer gives queue $k$. The teacher's **soft label** is its probabilities $p = \mathrm{softmax}(v/T)$ at a
+# temperature $T$. Drag the sliders. **Predict first:** does a higher $T$ ever change which queue comes first?
 
 # %%
 controls = {
@@ -109,24 +107,23 @@ for temperature in (1.0, 4.0):
 HTML(explorer.children[-1].value)
 
 # %% [markdown]
-# Never: dividing all logits by $T$ keeps their order. Only the proportions change.
+# Never: dividing all logits by $T$ keeps their order.
 #
-# The message is about a driver for a PC's graphics card. Its hard label says *graphics*, and nothing else. At $T = 1$
-# the teacher says Windows, perhaps graphics or PC hardware, and neither Mac nor X. A soft label that disagrees with the
-# hard one may be worth learning from. It may also mislead. (On this page, *right* only means: as the sender chose.)
+# The message is about a driver for a PC's graphics card. Its hard label says only *graphics*. At $T = 1$ the teacher
+# says Windows, perhaps graphics or PC hardware, and neither Mac nor X. Such a soft label may be worth learning from,
+# or may mislead. (On this page, *right* means: as the sender chose.)
 #
 # ## What it changes in training
 #
-# In words: *each step moves the student's probability of a class towards the label's.* In symbols, for student logits
-# $z$ with $q = \mathrm{softmax}(z)$, at $T = 1$ ($[k = y]$ is 1 for the class of the hard label and 0 for every other),
+# *The gradient at the logit of a class is the student's probability of the class minus the label's.* For student
+# logits $z$ with $q = \mathrm{softmax}(z)$ at $T = 1$ ($[k = y]$ is 1 for the hard label's class, else 0),
 #
 # $$\frac{\partial\,\mathrm{CE}(z, y)}{\partial z_k} = q_k - [k = y], \qquad
 # \frac{\partial\,\mathrm{KL}(p\,\|\,q)}{\partial z_k} = q_k - p_k.$$
 #
-# Think of a student that knows nothing yet, $q = (0.2, 0.2, 0.2, 0.2, 0.2)$. The hard label pushes each of the four
-# other queues down by the same 0.2, whether it is close or not. The soft label pushes a queue up if the teacher gives
-# it more than 0.2, and down if less, even where the teacher is wrong. **Predict first:** on how many messages in a
-# hundred does the teacher give a second queue more than 0.2?
+# Take a student that knows nothing yet, $q = (0.2, 0.2, 0.2, 0.2, 0.2)$. The hard label pushes the four other queues
+# down by the same 0.2. The soft label pushes a queue up if the teacher gives it more than 0.2, and down if less.
+# **Predict first:** on how many messages in a hundred does the teacher give a second queue more than 0.2?
 
 # %%
 student = dh.load_course_model("help-desk-student")
@@ -154,17 +151,16 @@ print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages
 # %% [markdown]
 # ## How many bits?
 #
-# Soft targets of high entropy provide "much more information per training case", write Hinton, Vinyals and Dean
-# (section 1), "and much less variance in the gradient", which [04](04_distillation_loss.ipynb) measures. "Information"
-# can mean two things here.
+# Hinton, Vinyals and Dean (section 1) write that soft targets of high entropy provide "much more information per
+# training case" and "much less variance in the gradient" (measured in [04](04_distillation_loss.ipynb)).
+# "Information" can mean two things.
 #
-# 1. **Bits about the sender's queue.** The five queues are about equally frequent, so before you read a label, your
-#   doubt is $\log_2 5 = 2.32$ bits. A hard label removes all of it, and no label can tell more *about the sender's
-#   queue*. A soft label, taken at its word, leaves $-\log_2 p_y$ bits, where $p_y$ is its probability for the sender's
-#   queue.
+# 1. **Bits about the sender's queue.** The five queues are about equally frequent, so your doubt before any label is
+#    $\log_2 5 = 2.32$ bits. A hard label removes all of it. A soft label leaves $-\log_2 p_y$ bits, where $p_y$ is
+#    its probability for the sender's queue.
 # 2. **Entropy**, $-\sum_k p_k \log_2 p_k$, is the doubt that a label *states*. It is not information: a uniform label
-#   has the most entropy and tells nothing. If the teacher's percentages were right on average, it would leave, on
-#   average, as much doubt as it states.
+#    has the most entropy and tells nothing. If the teacher's percentages were right, it would leave, on average, as
+#    much doubt as it states.
 #
 # **Predict first:** which is larger, the doubt that the teacher states or the doubt that it leaves?
 
@@ -184,13 +180,13 @@ print(f"a soft label leaves {doubt_left:.2f} bits, so it removes {doubt_before -
 print(f"and it states {doubt_stated:.2f} bits of doubt")
 
 # %% [markdown]
-# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. Its label tells less about the
-# sender's queue than the hard label does. Is what it says about the *other* queues true?
+# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. Is what its label says about
+# the *other* queues true?
 #
 # ## Which queues does the teacher find alike?
 #
-# For each queue, average the soft labels of its messages. The **confusions** say how often the teacher's first choice
-# is wrong, and which queue it then names.
+# For each queue, average the soft labels of its messages. The **confusions** say how often the teacher names each
+# other queue instead.
 
 
 # %%
@@ -205,8 +201,8 @@ confused = by_queue(torch.nn.functional.one_hot(p.argmax(-1), 5).double(), every
 pd.DataFrame(100 * alike, index=queues, columns=queues).round().astype(int)
 
 # %% [markdown]
-# Rows are the senders' queues; the numbers are mean probabilities in per cent. Rank the 20 entries off the diagonal by
-# size. **Predict first:** do the confusions give the same ranking? (A rank correlation of 1 means: exactly.)
+# Rows are the senders' queues; the numbers are mean probabilities in per cent. Rank the 20 entries off the diagonal.
+# **Predict first:** do the confusions give the same ranking? (A rank correlation of 1 means: exactly.)
 
 # %%
 off_diagonal = ~np.eye(5, dtype=bool)
@@ -248,24 +244,21 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The first correlation is partly built in, since a wrong answer counts in both tables. The second is fair: **the soft
-# labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.**
-# The two tables still agree. But twenty pairs of five queues are not twenty independent figures. The last line printed
-# above the figure therefore renames the queues of one table in all $5! = 120$ ways (Mantel's test). Only the true
-# naming fits this well: a p-value of 1/120, the least that five queues allow.
+# They nearly do, but a wrong answer counts in both tables. The second correlation is fair: **the soft labels come
+# only from messages that the teacher gets right, the confusions only from messages that it gets wrong.** The two
+# tables still agree. Because twenty pairs of five queues are not independent, Mantel's test renames the queues of one
+# table in all $5! = 120$ ways. Only the true naming fits this well: a p-value of 1/120.
 #
 # ## Five lessons of a soft label, tested
 #
-# The article that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09, 0.05, 0.03) at $T =
-# 4$: (1) a large share means that a class is similar, (2) a smaller one that it overlaps, (3) a small lead that the
-# border is near, (4) the smallest share that a class is far, and (5) the top share is the teacher's confidence. It
-# reports no experiment.
+# The article that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09, 0.05, 0.03) at $T
+# = 4$. It reports no experiment, so we test them.
 #
 # ### Lessons 1, 2 and 4: the larger a class's share, the nearer it is
 #
-# Similarity must be measured without the teacher. Take the words: for each of the ten pairs of queues, the cosine
-# between the mean tf-idf vectors of their messages. **Predict first:** will word counts agree with a language model
-# about which queues are alike?
+# We measure similarity without the teacher, by words: for each pair of queues, the cosine between the mean tf-idf
+# vectors of their messages. **Predict first:** will word counts agree with a language model about which queues are
+# alike?
 
 
 # %%
@@ -285,12 +278,11 @@ for name, similarity in (("training", words), ("test", words_of_test)):
     print(f"words of the {name} messages: {agreement}, {renamings_as_good(symmetric, similarity)} of 120 namings")
 
 # %% [markdown]
-# With the words of the training messages, from which the teacher learned, only the true naming agrees so well. With
-# those of the later test messages, five wrong namings agree as well: they prove little.
+# With the words of the training messages, from which the teacher learned, only the true naming agrees so well. The
+# words of the test messages prove little.
 #
-# There is a sharper test. If the second class is a real alternative, it should be right more often than by chance *when
-# the first is wrong*; and so should the third when both are wrong. **Predict first:** how often is the least likely
-# class the true one after all?
+# A sharper test asks: is the second class right more often than by chance *when the first is wrong*, and the third
+# when both are wrong? **Predict first:** how often is the least likely class the true one?
 
 # %%
 given, order = p.sort(dim=-1, descending=True)
@@ -323,15 +315,15 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The teacher's *order* is right, **on average over messages**: the lower a class ranks, the less often it is the true
-# one. That is what lessons 1, 2 and 4 need. A single label may be wrong in each of them.
+# Lessons 1, 2 and 4 hold **on average over messages**: the lower a class ranks, the less often it is the true one. A
+# single label may still be wrong.
 #
 # ### Lesson 3: a small lead means that the border is near
 #
-# The **margin** of a message is the lead of the first class over the second. If a small margin means "near the border",
-# the teacher must be wrong more often there, and a small change must be able to carry a message across. Take every
-# second message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the quarter with
-# the smallest margins, how many in a hundred change sides? And in the other three?
+# The **margin** of a message is the lead of the first class over the second. If a small margin means "near the
+# border", the teacher must be wrong more often there, and a small change must carry more messages across. We take
+# every second message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the
+# quarter with the smallest margins, how many in a hundred change sides? And in the other three?
 
 # %%
 top_two, _ = p.topk(2)
@@ -375,14 +367,13 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The third lesson holds as well, for the *teacher's* border: to a person, a message near it may be a clear case.
+# Lesson 3 holds too, for the *teacher's* border.
 #
 # ### Lesson 5: "0.62 confident"
 #
-# The article calls its example's 0.62 "not ambiguous, but not certain". But 0.62 is the probability **at $T = 4$**. The
-# logits behind it are known up to a constant, $v = 4 \log p$. **Predict first:** what does the same teacher say at $T =
-# 1$? At $T = 4$ ours gives no queue more than about a half. When it gives a queue 0.48 or more, how often is that queue
-# right?
+# The article takes 0.62 for the teacher's confidence. But 0.62 is the probability **at $T = 4$**. The logits behind
+# it are known up to a constant: $v = 4 \log p$. **Predict first:** what does the same teacher say at $T = 1$? At $T =
+# 4$ ours gives no queue more than about a half. Where it gives 0.48 or more, how often is it right?
 
 # %%
 soft = torch.tensor([0.62, 0.21, 0.09, 0.05, 0.03], dtype=torch.float64)
@@ -400,17 +391,17 @@ print(f"of the messages with 0.48 and more it gets {100 * right[half].double().m
 print(f"and at T = 1 it gives that queue {100 * p.amax(-1)[half].mean():.0f}%")
 
 # %% [markdown]
-# At $T = 1$ the article's teacher is all but certain. Where ours says "a half" at $T = 4$, it is almost always right.
-# In distillation, $T$ is chosen to soften labels, not to make them agree with the accuracy. Notebook
-# [02](02_temperature.ipynb) measures which $T$ does that.
+# So the top share at $T = 4$ is not the teacher's confidence: where ours says "a half", it is almost always right.
+# Distillation chooses $T$ to soften labels, not to make them match the accuracy. ([02](02_temperature.ipynb) measures
+# which $T$ makes them match.)
 #
 # ## A digit that the student has never seen
 #
-# The strongest test of dark knowledge is in section 3 of Hinton, Vinyals and Dean's paper. A teacher learns all ten
-# digits, and a student learns from its probabilities on images without any 3. What can such labels say about a 3?
+# The strongest test of dark knowledge is in section 3 of Hinton, Vinyals and Dean's paper: a teacher learns all ten
+# digits, and a student learns from its probabilities on images without any 3.
 #
-# Ours are scikit-learn's digits, of 8×8 pixels: 1,097 for training, 200 for validation, 500 for the test. **Predict
-# first:** on images of which digits does the teacher make the 3 its second choice?
+# We use scikit-learn's 8×8 digits: 1,097 for training, 200 for validation, 500 for the test. **Predict first:** on
+# images of which digits does the teacher make the 3 its second choice?
 
 # %%
 seed, log = 0, withheld_digit.results()
@@ -449,18 +440,16 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Above all on 2s and 5s, then on 9s. If a student that never saw a 3 recognises 3s afterwards, it learned them from
-# **how much such images resemble one**.
+# Above all on 2s and 5s, then on 9s. A student that never saw a 3 may learn to recognise 3s from **how much such
+# images resemble one**.
 #
-# The students have two layers of 128 units. Soft labels are made at $T = 20$. The log of `withheld_digit`, the saved
-# results of an earlier run, has ten seeds. The next cell trains three of its students again, with seed 0: the one in
-# question, and two that come up below. For each seed, every student takes the learning rate, number of epochs and best
-# epoch with the fewest validation errors, from one grid (why: *Tune both arms*, notebook
-# [05](05_response_distillation.ipynb)). Validation images of 3s have no say in this: they would favour students that
-# know the 3.
+# The students have two layers of 128 units, and their soft labels are made at $T = 20$. The results of ten seeds are
+# saved; the next cell trains three students of seed 0 again. Each student chooses its learning rate, number of epochs
+# and best epoch by validation errors (*Tune both arms*, [05](05_response_distillation.ipynb)). Validation images of
+# 3s have no say, since they would favour students that know the 3.
 #
-# **Predict first:** train a student on hard labels, with every 3 removed. How many of the 51 threes in the test set will
-# it miss? And a student on soft labels?
+# **Predict first:** train a student on hard labels, with every 3 removed. How many of the 51 test threes will it
+# miss? And a student on soft labels?
 
 # %%
 soft_no_3s, even_no_3s, hard_no_3s = (
@@ -510,9 +499,9 @@ with_alt_text(
 # ### Is it the order of the wrong digits, or just the softness?
 #
 # A soft label differs from a hard one in two ways: it is less extreme, and it says how likely each wrong class is. To
-# tell the two apart, keep the teacher's highest probability and **share the rest evenly** among the other nine digits.
-# Such a label says what the teacher answers and how sure it is, and nothing else. (Furlanello et al. 2018 shuffle the
-# wrong classes, to a similar end.) **Predict first:** how many threes does a student of such labels miss?
+# tell the two apart, keep the teacher's highest probability and **share the rest evenly** among the other nine
+# digits. Such a label says only what the teacher answers and how sure it is. **Predict first:** how many threes does
+# a student of such labels miss?
 
 # %%
 T = withheld_digit.TEMPERATURE
@@ -529,15 +518,14 @@ for arm in (soft_no_3s, even_no_3s):
     print(f"{arm}: misses {spread_of(on_3s[arm])} of 51")
 
 # %% [markdown]
-# All of them, in every seed. With even shares, a label says nothing about a 3 that it does not say about every other
-# wrong digit. The student above knew its threes from the **ranking** of the wrong digits. This is what Hinton calls
-# *dark knowledge*: what the probabilities of the wrong classes say.
+# All of them, in every seed. So the student above knew its threes from the **ranking** of the wrong digits. This is
+# what Hinton calls *dark knowledge*: what the probabilities of the wrong classes say.
 #
 # ### The bias of a missing class
 #
-# The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is a
-# **bias** added to this logit: the one that leaves the fewest errors on the validation images. Only this step needs
-# labelled 3s. **Predict first:** each student gets its own best bias. Will that make up for the missing ranking?
+# The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is
+# to add a **bias** to this logit: the one that leaves the fewest validation errors. Only this step needs labelled 3s.
+# **Predict first:** each student gets its own best bias. Will that make up for the missing ranking?
 
 # %%
 for arm in (soft_no_3s, even_no_3s):
@@ -552,14 +540,12 @@ for arm in (hard_no_3s, soft_no_3s, even_no_3s):
     print(f"{arm}, bias corrected: misses {spread_of(on_3s_corrected[arm])} of 51, from {low:.0f} to {high:.0f}")
 
 # %% [markdown]
-# It does not. Without the ranking, the student now finds half of the threes: an image that fits no digit well may be
-# one. From hard labels, which do not say how sure the teacher is, a student finds one in five. The student with the
-# ranking finds all but a few, and in every seed more than the one without.
+# It does not: in every seed, the student with the ranking finds more threes. The student without now finds half of
+# them: an image that fits no digit well may be a 3.
 #
-# Drag the bias: the larger it is, the more images are taken for the missing digits. The second student in the menu
-# learned from 7s and 8s alone. On validation images of 7s and 8s alone, its best epoch would be one of the first,
-# before it has learned about the other digits. So validation images of *all* digits chose its epoch. One bias is added
-# to all eight missing digits. **Predict first:** what happens to the other digits at a bias of 10?
+# Drag the bias. The second student in the menu learned from 7s and 8s alone, and one bias is added to all eight
+# missing digits. Validation images of *all* digits chose its epoch; those of 7s and 8s would stop it too early.
+# **Predict first:** what happens to the other digits at a bias of 10?
 
 # %%
 sliders = {
@@ -593,12 +579,12 @@ for name in sliders["student"].options:
 
 # %% [markdown]
 # A bias adds no knowledge. It moves a border, and 10 moves it too far. The paper chose its bias, 3.5, on the *test*
-# set, and says so.
+# set.
 #
 # ### Beside the paper
 #
-# The paper used MNIST: 60,000 training images of 28×28 pixels, and students of 2 × 800 units. So compare the direction
-# of each effect, not the size of the errors. The effect of hard labels is not in the paper.
+# The paper used MNIST, with 60,000 training images. So compare the direction of each effect, not the size of the
+# errors. Hard labels without 3s are not in the paper.
 
 # %%
 per_cent = {"errors": 5, "errors_corrected": 5, "errors_on_3s": 0.51, "errors_on_3s_corrected": 0.51}  # of images
@@ -625,15 +611,15 @@ lines = [(arm, name.replace("_", " "), theirs, f"{v.mean():.1f} ± {v.std():.1f}
 pd.DataFrame(lines, columns=["network", "figure", "Hinton et al. (%)", "here, ten seeds ± sd (%)"]).set_index("network")
 
 # %% [markdown]
-# **Four effects hold in every seed, and one in 8 of 10.** From 7s and 8s alone, a student with its bias corrected reads
+# **Four effects hold in every seed, one in 8 of 10.** From 7s and 8s alone, a student with a corrected bias reads
 # three images in four.
 #
 # ## With all ten digits: does a soft label beat a hard one?
 #
-# The labels are now hard, *smoothed* (nine tenths on the class and a tenth spread over all ten, without a teacher), or
-# the teacher's at two temperatures. For 15, 60 and 240 epochs, each kind and seed chooses its learning rate and best
+# The labels are now hard, *smoothed* (nine tenths on the class and a tenth spread over all ten, no teacher), or the
+# teacher's at two temperatures. For 15, 60 and 240 epochs, each kind and seed chooses its learning rate and best
 # epoch. **Predict first:** the paper's student makes half as many errors with soft labels as without (74 and 146 of
-# 10,000). Does ours? And does the answer depend on how long the students train?
+# 10,000). Does ours, whatever the number of epochs?
 
 # %%
 budget = label_budget.results()
@@ -687,21 +673,20 @@ with_alt_text(
 # **At every budget, soft labels lead to about three to six more errors of 500 than hard ones, and smoothed labels to
 # three to four fewer.** With hard labels, validation errors soon reach their minimum and then rise. With soft labels
 # they are flat from epoch 150 of 240 on, so more time would not help. A comparison after the last epoch would set a
-# student past its best against one near its best. (Only the test images rank the two. On the 200 validation images,
-# which also chose the epochs, they are less than one image apart at their best.)
+# student past its best against one near its best. (At their best epochs, only the test images tell the two apart.)
 #
-# Why do soft labels not help? These runs do not tell. The teacher has little to give: it makes 10.5 errors, students of
-# hard labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003
-# and 0.01 were tried.
+# These runs do not tell why soft labels lose. The teacher has little to give: it makes 10.5 errors, students of hard
+# labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003 and
+# 0.01 were tried.
 #
 # ## The sender's label, the teacher's choice, the teacher's doubts
 #
-# Back to the help desk, with a committed log of tuned students. They read the first 26 words of the 2,517 training
-# messages, or also 20,388 **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its
-# sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's
-# distribution at $T = 2$. The teacher is this page's, right on 80.3% of the test messages. Every kind of student chose
-# its learning rate, length and best epoch on validation messages ([05](05_response_distillation.ipynb)). **Predict
-# first:** which is worth more, the teacher's choice or its doubts?
+# Back to the help desk, with a saved log of students tuned on validation messages
+# ([05](05_response_distillation.ipynb)). They read the first 26 words of the 2,517 training messages, or also 20,388
+# **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its sender's queue. The labels
+# are the sender's queue, the teacher's choice (again a hard label), or the teacher's distribution at $T = 2$. This
+# page's teacher is right on 80.3% of the test messages. **Predict first:** which is worth more, the teacher's choice
+# or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")
@@ -717,20 +702,19 @@ print(f"a window that inherits {queues[desk.transfer_labels[7678]]}: {desk.trans
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Means of five seeds, in points of accuracy; ± is a gain's 95% interval, and the brackets say in how many seeds it is
-# positive.
+# Means of five seeds, in points of accuracy; ± is a gain's 95% interval, and the brackets count the seeds with a
+# gain.
 #
 # - **With the windows the teacher's labels bring 6.9 ± 1.1 points**, in every seed, nearly all of them by its choice:
 #   6.3 ± 1.0. Its doubts add 0.6 ± 0.3. The window above says nothing about the queue that it inherits; the teacher
 #   judges the window itself.
-# - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from −0.1
-#   to 5.8 points: a single seed could have shown nearly anything.
-# - Students of the teacher's labels chose the lowest learning rate tried, so a still lower one, with more steps, might
-#   help them.
+# - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from
+#   −0.1 to 5.8 points.
+# - Students of the teacher's labels chose the lowest learning rate tried; a lower one might help them.
 #
 # ## Exercises
 #
-# Each checks itself: run the cell, write the body, run it again.
+# Each exercise checks itself.
 #
 # ### Exercise 01.1 · The runner-up, where the teacher is unsure (★★, 8 min)
 #
@@ -747,8 +731,7 @@ pd.DataFrame.from_dict(rows, orient="index")
 #
 # <details><summary>Hint 2</summary>
 #
-# `softmax`, `amax` and `argsort` of these rows put them in the order of certainty. One logit does not say how sure the
-# teacher is: the other logits count, too.
+# `softmax`, `amax` and `argsort` of these rows put them in the order of certainty.
 #
 # </details>
 #
@@ -766,8 +749,8 @@ check("01.1", runner_up_rates)
 # %% [markdown]
 # ### Exercise 01.2 · Labels of an unknown temperature (★★, 8 min)
 #
-# A colleague left two files of soft labels, by the same teacher for the same messages in the same order. `known` was
-# made at `temperature`; `soft` does not say. Write `made_at(soft, known, temperature)`: the temperature at which `soft`
+# A colleague left two files of soft labels, `soft` and `known`, by the same teacher for the same messages in the same
+# order. `known` was made at `temperature`. Write `made_at(soft, known, temperature)`: the temperature at which `soft`
 # was made. No probability is 0.
 #
 # <details><summary>Hint 1</summary>
@@ -779,8 +762,8 @@ check("01.1", runner_up_rates)
 #
 # <details><summary>Hint 2</summary>
 #
-# What is left of one file equals what is left of the other, times one number. Which number? (A sum of products divided
-# by a sum of squares finds it, and entries near zero do no harm.)
+# What is left of one file equals what is left of the other, times one number. A sum of products divided by a sum of
+# squares finds this number.
 #
 # </details>
 #
@@ -798,9 +781,8 @@ check("01.2", made_at)
 # %% [markdown]
 # ### Exercise 01.3 · Which labels tell most? (★, 6 min)
 #
-# Does a soft label leave less doubt at another T than at $T = 1$? Write `most_telling(logits, labels, temperatures)`:
-# return the T whose labels leave the least doubt, on average over the messages, and how many bits they remove. All
-# classes are equally frequent, but there need not be five.
+# Write `most_telling(logits, labels, temperatures)`: return the T whose labels leave the least doubt, on average over
+# the messages, and how many bits they remove. All classes are equally frequent, but there need not be five.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -840,8 +822,8 @@ check("01.3", most_telling)
 #
 # <details><summary>Hint 2</summary>
 #
-# A function `errors(logits, labels, bias)` serves both: raise the digit's column of `logits.clone()`, and count where the
-# argmax is not the label. `min(biases, key=...)` takes the first of equals.
+# A function `errors(logits, labels, bias)` serves validation and test: raise the digit's column of `logits.clone()`,
+# and count where the argmax is not the label. `min(biases, key=...)` takes the first of equals.
 #
 # </details>
 #
@@ -867,8 +849,8 @@ HTML(render_quiz("01_dark_knowledge"))
 # %% [markdown]
 # ## The answer
 #
-# How many of the 51 threes does the student get right? On average 42, without having seen one. The figure shows how
-# many each student *misses*, over ten seeds:
+# On average, the student gets 42 of the 51 threes right without having seen one. The figure shows how many each
+# student *misses*:
 
 # %%
 parts = {}
@@ -894,17 +876,13 @@ with_alt_text(fig, f"Missed threes of 51 by students that learned without threes
 # - The order of a soft label is right on average, and a small lead means a near border. Do not trust the percentages
 #   unchecked.
 # - A student can learn a digit that it never saw from the ranking of the wrong digits: it misses 9 ± 4 of 51 threes,
-#   and 4 ± 2 with a bias that labelled threes helped to choose. Without the ranking it misses all of them, and 26 ± 6
-#   with such a bias (mean ± standard deviation, ten seeds).
+#   or 4 ± 2 with its bias corrected. Without the ranking it misses all of them, or 26 ± 6 with the bias corrected
+#   (mean ± sd, ten seeds).
 # - On the help desk the teacher's labels beat the senders' by 6.9 points where windows are read, and by 6.3 if they are
 #   made hard. On all ten digits, soft labels lose to hard ones at every budget; smoothed ones, which need no teacher,
 #   beat both.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The article's claims, checked: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), sections 1 and 3 ·
-# Furlanello et al. 2018, *Born-Again Neural Networks*, [arXiv 1805.04770](https://arxiv.org/abs/1805.04770) ·
-# Cho & Hariharan 2019, *On the Efficacy of Knowledge Distillation*, [arXiv 1910.01348](https://arxiv.org/abs/1910.01348) ·
-# Busbridge et al. 2025, *Distillation Scaling Laws*, [arXiv 2502.08606](https://arxiv.org/abs/2502.08606) ·
-# Mantel 1967, *The detection of disease clustering and a generalized regression approach*, Cancer Research 27.
+# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, [arXiv
+# 1503.02531](https://arxiv.org/abs/1503.02531), sections 1 and 3 · Mantel 1967, Cancer Research 27.

@@ -3,20 +3,19 @@
 #
 # <!-- teaches: what T reveals, which T for which student, and temperature as calibration -->
 #
-# **One number decides how sure a teacher looks. See what it changes, which T suits which student, and how far the same
-# number makes a probability trustworthy.**
+# **One number, the temperature T, decides how sure a teacher looks. See what T changes, which T suits which student,
+# and how far T makes a probability trustworthy.**
 #
 # You will be able to
 # - *write* softmax with a temperature, and *predict* what it does to probabilities, ratios and entropy;
 # - *find* the temperature at which a file of soft labels was made;
-# - *judge* a claim about "the best temperature" against students of four sizes and three budgets;
+# - *judge* a claim about "the best temperature" by students of four sizes and three budgets;
 # - *calibrate* a classifier with one number, and *measure* how well that number holds on later messages.
 #
 # **Time:** about 30 minutes of reading and 21 of exercises; the cells run in about a minute on two CPU cores. **You
-# need:** [00 · Start here](00_start_here.ipynb) and [01 · Dark knowledge](01_dark_knowledge.ipynb). **Next:** [03 · The
-# T² factor](03_t_squared.ipynb), what T does to the size of the gradient. On
-# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# need:** [00 · Start here](00_start_here.ipynb) and [01 · Dark knowledge](01_dark_knowledge.ipynb). **Next:** [03 ·
+# The T² factor](03_t_squared.ipynb). [Colab](https://colab.research.google.com/): see notebook 00, and use the
+# plain-pip lines of the [README](../README.md).
 
 # %% [markdown]
 # ## The question
@@ -24,14 +23,14 @@
 # ![The teacher's probabilities of five queues for one message, at four temperatures. The likeliest queue has 96% at T =
 # 0.5, 83% at T = 1, 40% at T = 4 and 25% at T = 16. The order never changes.](drawings/02_temperature.svg)
 #
-# *"why is my mouse so jumpy ms mouse i have a microsoft serial mouse …"*, writes a customer. The teacher of the help
-# desk gives the Windows queue 83% and PC hardware 16%. Three people use such probabilities:
+# *"why is my mouse so jumpy …"*, writes a customer. The teacher of the help desk gives the Windows queue 83% and PC
+# hardware 16%. Three people use such probabilities:
 #
 # - an engineer trains a small student on them, and softens them first;
 # - a person at the desk sees 83% on a screen, and asks whether 83% of such messages really belong in that queue;
 # - a third person receives a file of the teacher's soft labels, made at a temperature that nobody remembers.
 #
-# **Which temperature does each of them need?** Make a guess for each.
+# **Which temperature does each of them need?** Make a guess.
 
 # %%
 import math
@@ -81,9 +80,9 @@ print({name: len(part) for name, part in parts.items()})
 #
 # $$p_i(T) = \frac{e^{z_i/T}}{\sum_k e^{z_k/T}}.$$
 #
-# $T = 1$ is the plain softmax. How evenly a distribution is spread is measured by its **entropy**, $H = -\sum_i p_i
-# \log_2 p_i$ bits: 0 when one class has everything, and $\log_2 5 = 2.32$ when five classes have a fifth each. Written
-# out:
+# $T = 1$ is the plain softmax. The **entropy** $H = -\sum_i p_i \log_2 p_i$, in bits, measures how evenly a
+# distribution is spread: 0 when one class has everything, and $\log_2 5 = 2.32$ when five classes have a fifth each.
+# Written out:
 
 # %%
 row = 135  # the message of the question, among the validation messages
@@ -97,12 +96,12 @@ entropy = -(p * p.log2()).sum()
 from_uniform = dh.soft_target_divergence(torch.zeros_like(z), z, temperature=T, t_squared=False)
 torch.testing.assert_close(math.log(5) - from_uniform, entropy * math.log(2))
 torch.testing.assert_close(p, torch.softmax(z / T, dim=-1))
-print("ten lines, PyTorch and the package give the same distribution")
+print("the lines above give PyTorch's distribution, and the entropy that follows from the package's KL")
 
 # %% [markdown]
-# Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's 83%?
-# Does any message change its first queue if you drag far enough? And if the first queue is five times as probable as
-# the second at T = 1, how many times as probable is it at T = 4?
+# Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's
+# 83%? Does any message ever change its first queue? If the first queue is five times as probable as the second at T =
+# 1, how many times as probable is it at T = 4?
 
 # %%
 controls = {
@@ -141,19 +140,18 @@ for temperature in (0.5, 1.0, 4.0, 16.0):
     print(f"T = {temperature:4}: first queue {p.max():.2f}, {ratio:5.2f} times the second, {bits:.2f} bits")
 
 # %% [markdown]
-# - A higher T takes probability from the first queue and gives it to the last, until each queue has a fifth in the
-#   limit. A lower T does the opposite.
-# - **The order never changes.** Dividing by a positive number keeps the largest logit the largest, so accuracy is the
-#   same at every T.
+# - A higher T moves probability from the first queue to the last; in the limit each queue has a fifth.
+# - **The order never changes.** Dividing by a positive number keeps the largest logit the largest, so accuracy stays
+#   the same.
 # - The ratio of two probabilities is $p_i/p_j = e^{(z_i - z_j)/T}$, because the sum in the denominator cancels. Five
 #   times at T = 1 becomes $\sqrt[4]{5} \approx 1.5$ times at T = 4.
 #
 # ## What T does not do: add information
 #
-# It is often said that a distribution at a high T *carries more information* about the similarity of the classes. Take
-# logarithms: $\log p_i(T) = z_i/T - c$, with the same $c$ for every class. If you know the distribution and its T, you
-# know all differences of the logits, and so the distribution at every other T. **Predict first:** how well can the
-# sharp distributions at T = 0.5 be restored from nearly uniform ones at T = 16?
+# It is often said that a distribution at a high T *carries more information* about which classes are alike. Take
+# logarithms: $\log p_i(T) = z_i/T - c$, with the same $c$ for every class. If you know the distribution and its T,
+# you know all differences of the logits, and so the distribution at every other T. **Predict first:** how well can
+# the sharp distributions at T = 0.5 be restored from nearly uniform ones at T = 16?
 
 # %%
 all_z = logits["teacher", "validation"].double()
@@ -206,19 +204,18 @@ assert max(spread, key=spread.get) in [t for t in spread if 1 <= t <= 2]
 assert spread[16.0] < 0.05
 assert spread[2.0] > 0.15 > 3 * spread[4.0]
 for temperature in (1.0, 2.0, 4.0, 16.0):
-    print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.1f}")
+    print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.2f}")
 
 # %% [markdown]
 # The labels with the most bits, at the highest T, are nearly uniform and all alike. The bits differ most between
-# messages near T = 1. Neither number looks at the student, so neither tells you which T is best. At T = 1
-# most labels look like hard labels, because the teacher knows its training messages almost by heart. What the *student*
-# learns from them depends on the gradient.
+# messages near T = 1. Neither number tells you which T is best, because neither looks at the student. What the
+# *student* learns depends on the gradient.
 #
 # ## What the loss looks at
 #
-# Sort the five queues of each validation message from the teacher's first to its last. How much of the gradient of the
-# loss arrives at the shipped student's logit for each? **Predict first:** what share goes to the teacher's two *least*
-# likely queues at T = 1, and at T = 16?
+# Sort the five queues of each validation message from the teacher's first to its last. How much of the loss's
+# gradient arrives at the student's logit for each queue? **Predict first:** what share goes to the teacher's two
+# *least* likely queues at T = 1, and at T = 16?
 
 # %%
 order = logits["teacher", "validation"].argsort(-1, descending=True)
@@ -254,20 +251,20 @@ for temperature in (1.0, 16.0):
 
 # %% [markdown]
 # At a low T the loss says: *get the likely queues right.* At a high T it says: *get every logit right, even those of
-# unlikely queues.* In the limit of a high T the loss is, up to a factor, the squared difference of the logits, after
-# each side's mean is subtracted (Hinton, Vinyals and Dean, section 2.1).
+# unlikely queues.* In the limit of a high T the loss is, up to a factor, the squared difference of the logits after
+# each side's mean is subtracted (Hinton et al. 2015, section 2.1).
 #
 # ## Which temperature for which student?
 #
-# Hinton, Vinyals and Dean (section 3) report on MNIST: with 300 or more units in each of two layers, all temperatures
-# above 8 gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower
-# ones.
+# Hinton et al. (section 3) report on MNIST: with 300 or more units in each of two layers, all temperatures above 8
+# gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower ones.
 #
-# Here is a small experiment of that kind: scikit-learn's 8×8 digits, a teacher of 2 × 400 units, and students with one
-# hidden layer of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone at T = 1 or
-# 20; 16 and 128 units also at 2, 4 and 8. Each of the ten seeds splits the images anew and trains its own teacher.
-# Every student's learning rate (one of two) and best epoch are chosen on its 200 validation images. **Predict first:**
-# after 240 epochs, which width suffers most from T = 20? Which T is best for 128 units?
+# Here is a small experiment of that kind: scikit-learn's 8×8 digits, a teacher with two layers of 400 units, and
+# students with one layer of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone
+# at T = 1 or 20; students of 16 and 128 units also at T = 2, 4 and 8. Each of the ten seeds splits the images anew
+# and trains its own teacher. Each student's learning rate (one of two) and best epoch are chosen on its 200
+# validation images. **Predict first:** after 240 epochs, which width suffers most from T = 20? Which T is best for
+# 128 units?
 
 # %%
 table, errors = capacity.summary(), capacity.by_seed()
@@ -295,8 +292,8 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The seeds differ a lot, so compare the two temperatures *within* each seed. And 240 epochs are one choice among many.
-# **Predict first:** if the students train four times as long, does T = 20 still cost as much?
+# The seeds differ a lot, so compare the two temperatures *within* each seed. **Predict first:** if the students train
+# four times as long, does T = 20 still cost as much?
 
 
 # %%
@@ -339,10 +336,10 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Is a narrow student *unable* to do what T = 20 asks for (capacity), or has its training not got there (optimisation)?
-# Optimisation alone can keep a student from matching its teacher, even on the training images (Stanton et al. 2021,
-# section 6). So look at these images, where nothing has to generalise. The last column is the loss at T = 20, the
-# divergence from the teacher times T²; only the students of T = 20 minimised it. **Predict first:** is theirs lower?
+# Is a narrow student *unable* to do what T = 20 asks for (capacity), or has its training not got there
+# (optimisation)? Look at the training images, where nothing has to generalise. The last column is the loss at T = 20,
+# the divergence from the teacher times T²; only the students of T = 20 minimised it. **Predict first:** is theirs
+# lower?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -371,60 +368,58 @@ for temperature in ProgressWidget("students of the digits").over((1, 20)):
     assert known.min() - 8 <= student["errors"] <= known.max() + 8
 assert found["T = 20"] > 2 * found["T = 1"]
 known = capacity.by_seed("train_errors")[16, 60].loc[seed]
-print(f"T = 20 gets more than twice as many wrong; in the log, {known['T = 20']:.0f} beside {known['T = 1']:.0f}")
+print(f"wrong at T = 1 and at T = 20: {found['T = 1']:.0f} and {found['T = 20']:.0f} in this run")
+print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 
 # %% [markdown]
 # The log says:
 #
-# - **The narrower the student, the more T = 20 costs.** The means of the four widths stand in this order after 60 and
-#   after 240 epochs. After 960, T = 20 still costs 16 units about six errors, and 128 units none that ten seeds can
-#   show.
-# - **The training is not finished.** At T = 20, students of 16 units make fewer errors after 960 epochs than after 60
-#   (on the training images, in every seed), and their loss is still falling. At T = 1 the gain is smaller than its
-#   interval. So a comparison after one short training measures in part how *fast* students learn at each T:
-#   optimisation, not capacity.
-# - **The rest looks like a trade-off.** The students of T = 20 have by far the lower loss at T = 20. Yet with 16 units
-#   they get several times as many training images wrong. A narrow student that also fits the unlikely digits seems to
-#   pay for it on the likely ones; after 960 epochs, 128 units can do both. This is not proven: even longer training
-#   might close more of the gap.
-# - **No T above 1 beats T = 1 beyond chance**, and no lower T was tried. The direction is Hinton's: small students
-#   suffer from a high T. But Hinton's 2.5 to 4 is not clearly best here.
-# - **T = 1 does not beat hard labels here.** For students with two layers, T = 4 and T = 20 and other budgets, see
-#   [01](01_dark_knowledge.ipynb). No mixture of both labels was tried.
+# - **The narrower the student, the more T = 20 costs**, on average, after 60 and after 240 epochs. After 960 epochs
+#   it still costs 16 units about six errors, and 128 units none that ten seeds can show.
+# - **The training is not finished.** At T = 20, students of 16 units make fewer errors after 960 epochs than after
+#   60, and their loss is still falling. At T = 1 the gain is smaller than its interval. So a comparison after one
+#   short training partly measures how *fast* students learn at each T: optimisation, not capacity.
+# - **The rest looks like a trade-off.** With 16 units, the students of T = 20 reach by far the lower loss at T = 20,
+#   but get several times as many training images wrong: fitting the unlikely digits seems to cost them some of the
+#   likely ones. After 960 epochs, 128 units can do both. This is not proven: longer training might close more of the
+#   gap.
+# - **No T above 1 beats T = 1 beyond chance.** As in Hinton's experiments, small students suffer from a high T, but
+#   2.5 to 4 is not clearly best here.
+# - **T = 1 does not beat hard labels here.** For students with two layers at T = 4 and T = 20, see
+#   [01](01_dark_knowledge.ipynb).
 #
 # ### And on messages?
 #
-# Back to the help desk. The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the 2,517
-# training messages: from their true queues alone, or from its teacher's labels alone (alpha, their weight in the loss,
-# is 1) at T = 1, 2, 4 or 8. Each of these five arms chose its learning rate and best epoch on validation, then ran with
-# five seeds. *mean* is the accuracy in per cent; *difference* is the gain over true queues, in points, with its 95%
-# interval. **Predict first:** how many points lie between the best T and the worst?
+# The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the help desk's 2,517 training
+# messages: from their true queues alone, or from its teacher's labels alone (alpha, their weight in the loss, is 1)
+# at T = 1, 2, 4 or 8. Each of these five arms chose its learning rate and best epoch on validation, then ran with
+# five seeds. *mean* is the accuracy in per cent; *difference* is the gain over true queues in points. **Predict
+# first:** how many points lie between the best T and the worst?
 
 # %%
 messages = temperature_and_alpha.summary()
 messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning rate", "best epoch"]].round(2)
 
 # %% [markdown]
-# - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every seed. But T = 4,
-#   the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond chance.
+# - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every
+#   seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond
+#   chance.
 # - **The probabilities differ more than the decisions do, but T need not be the cause.** NLL (defined below) is 0.87
 #   and 0.90 at T = 1 and 4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as
 #   high.
-# - Some arms, true queues among them, chose the highest of their three learning rates. No alpha between 0 and 1 was
-#   tried.
+# - Some arms, true queues among them, chose the highest of their three learning rates.
 #
 # ## The same knob, another use: calibration
 #
-# A T chosen for *training* does not tell how sure a model should be: at T = 4 every teacher looks unsure. A T fitted to
-# *labels* can. A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it
-# gives 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose
-# the T at which held-out labels are most probable.* In symbols, with messages $n$ and their labels $y_n$,
+# A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it gives 80%.
+# Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the T at
+# which held-out labels are most probable.* For messages $n$ with labels $y_n$,
 #
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
-# The quantity minimised is the *negative log-likelihood*, NLL, in nats. As a function of $\beta = 1/T$ it is convex,
-# and its slope is zero where the mean logit of the labels equals the mean logit that the model expects. So halve an
-# interval until the two agree:
+# This quantity is the *negative log-likelihood*, NLL, in nats. As a function of $\beta = 1/T$ it is convex, and its
+# slope is zero where the mean logit of the labels equals the mean logit that the model expects. So halve an interval
+# until the two agree:
 
 # %%
 z_val, y_val = logits["teacher", "validation"].double(), torch.tensor(desk.validation.labels)
@@ -441,11 +436,11 @@ assert 1.2 < fitted < 1.4
 print(f"ten lines and the package find the same temperature, about {fitted:.1f}")
 
 # %% [markdown]
-# This T is above 1: the teacher is too sure of itself. Find it by hand: drag until the NLL is lowest. The picture is a
-# **reliability diagram**: it bins messages by their confidence (the largest probability) and plots each bin's share of
-# right answers against its mean confidence. *ECE*, the expected calibration error, is the mean gap to the diagonal,
-# weighted by messages. **Predict first:** on which side of the diagonal are the dots at T = 1, and at T = 8? Which of
-# NLL, ECE and accuracy will not move?
+# This T is above 1: the teacher is too sure of itself. Find it by hand: drag T until the NLL is lowest. The picture
+# is a **reliability diagram**: it bins messages by their confidence (the largest probability) and plots each bin's
+# share of right answers against its mean confidence. *ECE*, the expected calibration error, is the mean gap to the
+# diagonal, weighted by messages. **Predict first:** on which side of the diagonal are the dots at T = 1, and at T =
+# 8? Which of NLL, ECE and accuracy will not move?
 
 # %%
 T_slider = ipywidgets.FloatSlider(1.0, min=0.5, max=8.0, step=0.05, description="T", readout_format=".2f")
@@ -476,10 +471,8 @@ assert eces[1.3] < eces[1.0] < eces[8.0]
 #
 # ### Fitted on what, tested on what?
 #
-# T is fitted on the 400 validation messages and judged on the test messages. Two things may spoil the fit there: test
-# messages are *later* and harder, and the teacher's best epoch was chosen on these validation messages, so the teacher
-# looks better on them than it is. And why not fit T on the 630 training messages? **Predict first:** will the training
-# messages ask for a higher or a lower T than validation? Will the test messages?
+# T is fitted on the 400 validation messages and judged on the test messages, which are *later* and harder. **Predict
+# first:** will the 630 training messages ask for a higher or a lower T than validation? Will the test messages?
 
 # %%
 fits = {
@@ -502,8 +495,8 @@ print(f"by chance, the T of {len(y_val)} validation messages moves by ± {by_cha
 # **Training messages point the wrong way**: the teacher is right on nearly all of them, so they ask it to be *surer*.
 # The fit needs errors like those to come.
 #
-# We expected the earlier, easier validation messages to give too low a T for the test. But the two temperatures differ
-# by no more than chance explains. (Do not use the T of the test messages: you would have no test set left.)
+# We expected the earlier, easier validation messages to give too low a T for the test. But the two temperatures
+# differ by no more than chance explains.
 #
 # ### Before and after
 
@@ -547,7 +540,7 @@ with_alt_text(
 # ### How small an ECE is small?
 #
 # Even a perfectly calibrated model has an ECE above 0, because each bin holds only so many messages. To see how far
-# above, draw the labels from the model's own probabilities: for these labels it *is* calibrated. **Predict first:** is
+# above, draw labels from the model's own probabilities: for these labels it *is* calibrated. **Predict first:** is
 # the ECE that remains on the test messages chance?
 
 
@@ -568,16 +561,15 @@ for part, ece in left.items():
     print(f"{part}: ECE {100 * ece:.1f}%; of 50 calibrated draws, 95% stay below {100 * chance[part]:.0f}% in this run")
 
 # %% [markdown]
-# No: 4.8% is clearly more than the 3% that chance explains. On the validation messages, too, the ECE is above chance,
-# but only a little. Where the teacher says 0.4 to 0.85, it is still too sure of the test messages, while its surest
-# answers are right more often than it says. A higher T would correct the first error and worsen the second.
+# No: 4.8% is clearly more than the 3% that chance explains. Where the teacher says 0.4 to 0.85, it is still too sure
+# of the test messages, while its surest answers are right more often than it says. A higher T would correct the first
+# error and worsen the second.
 #
 # ### Not the temperature of distillation
 #
 # In distillation, the logits of *both* models are divided by T during training, and the student answers at T = 1
-# afterwards. A perfect student would have its teacher's logits, up to a constant per message, and so its teacher's
-# overconfidence. In calibration, only the finished model's logits are divided, and this division stays. **Predict
-# first:** the shipped student was distilled at T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
+# afterwards. In calibration, only the finished model's logits are divided, and this division stays. **Predict
+# first:** the course's student was distilled at T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
 
 # %%
 student_t = dh.fit_temperature(logits["student", "validation"], desk.validation.labels)
@@ -592,13 +584,13 @@ print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece'
 # The student is overconfident too. So calibrate last, and calibrate the model whose probabilities people read: the
 # student.
 #
-# **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing (a little of each
-# hard label spread over all classes) can be better calibrated (Müller et al. 2019, section 3) and yet teach *worse*
-# students (section 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better
-# student. Ask the digits: ten seeds, students of 128 units, the teacher's labels alone, 240 epochs. Each row names the
-# labels that the *teacher* learned from and the T of its students' soft labels; *difference* is in errors, from the
-# teacher of hard labels at the same T. **Predict first:** smoothing makes this teacher *worse* calibrated, because it
-# becomes too unsure. And its students?
+# **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing ([notebook
+# 01](01_dark_knowledge.ipynb)) can be better calibrated and yet teach *worse* students (Müller et al. 2019, sections
+# 3 and 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better student.
+# Ask the digits: students of 128 units, the teacher's labels alone, 240 epochs, ten seeds. Each row names the labels
+# that the *teacher* learned from and the T of its students' soft labels; *difference* compares the students with
+# those of the hard-label teacher at the same T. **Predict first:** smoothing makes this teacher *worse* calibrated,
+# because it becomes too unsure. And its students?
 
 # %%
 taught = teacher_label_smoothing.summary()
@@ -609,10 +601,10 @@ taught = taught.loc[wide, list(figures_of)].rename(columns=figures_of).round(1)
 taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128", "").replace(", 240 epochs", ""))
 
 # %% [markdown]
-# **Here smoothing makes the teacher worse calibrated and its students better**: the reverse of Müller's on both counts,
-# and against the trend of Kim's, on one small data set. It also makes fewer errors itself, which may be the reason;
-# nothing here separates the two. The lower ECE would have picked the wrong teacher. Choose a teacher by its students'
-# accuracy on validation.
+# **Here smoothing makes the teacher worse calibrated and its students better**: the reverse of Müller's on both
+# counts, and against Kim's trend, on one small data set. The smoothed teacher also makes fewer errors itself, which
+# may be the reason. The lower ECE would have picked the wrong teacher. Choose a teacher by its students' accuracy on
+# validation.
 #
 # ## Exercises
 #
@@ -621,9 +613,8 @@ taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128
 # %% [markdown]
 # ### Exercise 02.1 · A softmax that survives (★★, 5 min)
 #
-# The softmax at the top of this notebook fails for logits of 10,000 at T = 0.01: `exp(1e6)` is infinite, and infinity
-# divided by infinity is NaN. Write a softmax that survives such logits, without `torch.softmax`, `log_softmax` or
-# `logsumexp`.
+# The softmax at the top of this notebook fails for logits of 10,000 at T = 0.01: `exp(1e6)` is infinite, and ∞/∞ is
+# NaN. Write a softmax that survives such logits, without `torch.softmax`, `log_softmax` or `logsumexp`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -724,8 +715,8 @@ HTML(render_quiz("02_temperature"))
 # ## The answer
 #
 # - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it
-#   will get. No rule replaces that measurement. On our digits no T was better than 1 beyond chance, and on messages 1
-#   to 8 came out alike. On the digits as in Hinton's experiments, the smaller the student, the more a high T costs.
+#   will get. No rule replaces that measurement. On our digits no higher T beat T = 1 beyond chance; on messages, T
+#   from 1 to 8 made no difference that five seeds can show.
 # - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher. The
 #   83% shrinks:
 
@@ -740,7 +731,7 @@ print(f"Windows queue: {100 * z.softmax(-1).max():.0f}% at T = 1, {100 * p_desk:
 print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% right")
 
 # %% [markdown]
-# 75% is nearer the truth than 83%, but still too high: the last line says that of such messages fewer are right.
+# 75% is nearer the truth than 83%, but still too high, as the last line shows.
 #
 # - **The person with the file** can find its temperature if the teacher is at hand (exercise 02.2). The labels at every
 #   other temperature then follow.
@@ -749,20 +740,16 @@ print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% r
 #
 # - T divides the logits. Order and accuracy stay; the ratio of two probabilities is $e^{(z_i - z_j)/T}$.
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
-# - The best T depends on the student, its data and its budget. On the digits, the narrower the student, the more T = 20
-#   costs; longer training wins part of it back. On messages, T from 1 to 8 made no difference that five seeds can show.
-# - A T fitted on held-out messages brings confidence closer to accuracy: here it nearly halves the ECE on later messages,
-#   though not down to chance, and changes no answer.
-#   Fitted on training messages, it points the wrong way.
+# - The best T depends on the student, its data and its budget. On the digits, the narrower the student, the more T =
+#   20 costs; longer training wins part of it back.
+# - A T fitted on held-out messages changes no answer, but brings confidence closer to accuracy: here it nearly halves
+#   the ECE on later messages, though not down to chance. Fitted on training messages, T points the wrong way.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, sections 2.1 and 3, [arXiv
-# 1503.02531](https://arxiv.org/abs/1503.02531) · Guo, Pleiss, Sun, Weinberger 2017, *On Calibration of Modern Neural
-# Networks*, section 4.2, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599) · Müller, Kornblith, Hinton 2019, *When
-# Does Label Smoothing Help?*, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of
-# Teacher Calibration in Knowledge Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224) · Stanton et al.
-# 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) · Sanh et al.
-# 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Jiao et al. 2019, *TinyBERT*, [arXiv
-# 1909.10351](https://arxiv.org/abs/1909.10351).
+# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, sections 2.1 and 3,
+# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) · Guo et al. 2017, *On Calibration of Modern Neural Networks*,
+# section 4.2, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599) · Müller et al. 2019, *When Does Label Smoothing
+# Help?*, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of Teacher Calibration in
+# Knowledge Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224).

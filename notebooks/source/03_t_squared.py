@@ -3,15 +3,14 @@
 #
 # <!-- teaches: the derivation, every line checked by autograd; where it holds and where not; SGD and AdamW -->
 #
-# **Why a distillation loss is multiplied by T², derived line by line and checked by autograd as it is written; where the
-# reason holds, and what the factor does to a training run.**
+# **See why a distillation loss is multiplied by T², where the reason holds, and what the factor does to training.**
 #
 # You will be able to
-# - *derive* the gradient of the soft loss, exact at every temperature, and its high-temperature limit;
-# - *tell* when a temperature is high, and refute "KL(T) ≈ KL(1)/T²" with five numbers;
-# - *translate* a loss without T² into one with it: another alpha, another scale;
+# - *derive* the exact gradient of the soft loss and its high-temperature limit, checked by autograd;
+# - *tell* when a temperature is high, and refute "KL(T) ≈ KL(1)/T²";
+# - *translate* a loss without T² into one with T²;
 # - *predict* what the factor does under SGD and under AdamW;
-# - *spot* a missing T² in somebody's code.
+# - *spot* a missing T² in someone else's code.
 #
 # **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about a minute on two CPU cores. **You need:**
 # [00 · Start here](00_start_here.ipynb) and [02 · Temperature](02_temperature.ipynb). **Next:**
@@ -24,9 +23,9 @@
 # ![Arrows show the length of the soft loss's gradient for T from 1 to 16. Without T², the arrow at T = 16 is 1/182 as
 # long as at T = 1. With T², it is 1.4 times as long.](drawings/03_t_squared.svg)
 #
-# Two engineers distil the same teacher into the same student at T = 16, from its soft labels alone. Both delete the
-# factor T² from the loss and change nothing else. One trains with SGD: her student no longer learns, and guesses. The
-# other trains with AdamW: his student makes as many errors as before. **What does T² do, and when does it matter?**
+# Two engineers distil the same teacher into the same student at T = 16, from soft labels alone. Both delete the
+# factor T² from the loss and change nothing else. One trains with SGD, and her student now only guesses. The other
+# trains with AdamW, and his student makes as many errors as before. **What does T² do, and when does it matter?**
 
 # %%
 import inspect
@@ -53,13 +52,13 @@ near = torch.testing.assert_close  # raises where two tensors differ
 # %% [markdown]
 # ## The derivation
 #
-# One input, $N$ classes. Student logits $z$, teacher logits $v$, and their softmaxes at temperature $T$:
-# $q = \mathrm{softmax}(z/T)$, $p = \mathrm{softmax}(v/T)$. The cost is the KL divergence, **without any factor**:
+# Take one input with $N$ classes, student logits $z$ and teacher logits $v$. At temperature $T$ their softmaxes are
+# $q = \mathrm{softmax}(z/T)$ and $p = \mathrm{softmax}(v/T)$. The cost is the KL divergence, **without any factor**:
 #
 # $$C = \mathrm{KL}(p\,\|\,q) = \sum_j p_j \log p_j - \sum_j p_j \log q_j.$$
 #
-# **Line 1.** The first sum does not contain $z$: the gradient of $C$ is that of the cross-entropy $-\sum_j p_j \log q_j$.
-# Everything here is in double precision, so that a difference is one of mathematics.
+# **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient as the cross-entropy $-\sum_j p_j \log
+# q_j$. The derivation is checked in double precision.
 
 # %%
 z = torch.tensor([2.0, 1.0, 0.5, -1.0, -0.5], dtype=torch.float64)
@@ -85,12 +84,12 @@ near(by_autograd(cost, z, v, 3), by_autograd(cross_entropy_of, z, p, 3))
 print("line 1: KL and cross-entropy with p have the same gradient")
 
 # %% [markdown]
-# **Line 2.** How does a log-probability move with a logit? With $\log q_j = z_j/T - \log\sum_k e^{z_k/T}$,
+# **Line 2.** How does a log-probability change with a logit? With $\log q_j = z_j/T - \log\sum_k e^{z_k/T}$,
 #
 # $$\frac{\partial \log q_j}{\partial z_i} = \frac{\delta_{ij} - q_i}{T}, \qquad \delta_{ij} = 1 \text{ if } i = j,
 # \text{ else } 0.$$
 #
-# The $1/T$ is the inner derivative of $z/T$. It is the only place where $T$ enters openly.
+# The $1/T$ is the inner derivative of $z/T$. Everywhere else, $T$ is hidden inside the softmaxes.
 
 # %%
 for T in (0.25, 1.0, 4.0, 100.0):
@@ -115,17 +114,17 @@ for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
 print("line 3: (q − p)/T, and T² times it in the package, at every T from 0.1 to 1000")
 
 # %% [markdown]
-# At all of them: nothing was approximated. So the factor $1/T$ is **exact**. Where does the second one come from? From $q - p$, which shrinks too,
-# since both become flat.
+# At all of them, because nothing was approximated: this $1/T$ is **exact**. The second $1/T$ that T² undoes comes
+# from $q - p$, which also shrinks as $T$ grows, because both distributions become flat.
 #
 # **Line 4.** For small $x$, $e^x \approx 1 + x$. With $\bar z$ the mean of the logits,
 #
 # $$q_i = \frac{e^{(z_i - \bar z)/T}}{\sum_k e^{(z_k - \bar z)/T}} \approx \frac{1 + (z_i - \bar z)/T}{N}.$$
 #
-# Why may the mean be subtracted? A softmax does not change when a number is added to all logits (**shift invariance**).
-# Hinton et al. *assume* logits of zero mean at this point (section 2.1, before equation 4); shift invariance gives it for
-# nothing. The centred logits sum to 0, therefore the denominator is $N$. What is neglected is of order $1/T^2$: ten times
-# the temperature must leave a hundredth of it.
+# A softmax does not change when a number is added to all logits (**shift invariance**), so we may subtract the mean.
+# Hinton et al. *assume* zero-mean logits here (section 2.1, before equation 4); shift invariance makes this
+# unnecessary. The centred logits sum to 0, so the denominator is $N$. The error is of order $1/T^2$: ten times the
+# temperature must leave a hundredth of it.
 
 # %%
 near((z / 3).softmax(-1), ((z + 7) / 3).softmax(-1))  # shift invariance
@@ -138,14 +137,13 @@ assert 90 < errors[20] / errors[200] < 110
 assert 90 < errors[200] / errors[2000] < 110
 
 # %% [markdown]
-# **Line 5.** Line 4 for $q$ and for $p$, put into line 3, gives the limit of T² times the gradient; **line 6**, the second-order
-# term of the KL divergence about $p = q$, gives the limit of T² times the cost:
+# **Line 5.** Line 4, put into line 3 for $q$ and $p$, gives the limit of T² times the gradient. **Line 6.** The
+# second-order term of the KL divergence about $p = q$ gives the limit of T² times the cost:
 #
 # $$T^2\,\frac{\partial C}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N}, \qquad
 # T^2\,C \to \frac{\lVert (z - \bar z) - (v - \bar v) \rVert^2}{2\,N}.$$
 #
-# The second is also what you get by integrating the first. At high temperature the student's centred logits are simply
-# pulled to the teacher's.
+# At high temperature the student's centred logits are simply pulled towards the teacher's.
 
 # %%
 difference = (z - z.mean()) - (v - v.mean())
@@ -160,12 +158,12 @@ near(by_autograd(lambda z: ((z - z.mean() - v + v.mean()) ** 2).sum() / 10, z), 
 print("lines 5 and 6: both limits, and the first is the gradient of the second")
 
 # %% [markdown]
-# That is the whole reason for T². In the limit the gradient falls like $1/T^2$, and T² makes it independent of T.
+# This is the whole reason for T²: in the limit the gradient falls like $1/T^2$, and T² cancels that.
 #
 # ## The same in numbers
 #
-# **Predict first:** by which factor does the gradient's norm $\lVert g \rVert$ fall from T = 1 to T = 2, and from 16 to
-# 32? A factor of 4 each time?
+# **Predict first:** by which factor does the gradient's norm $\lVert g \rVert$ fall from T = 1 to T = 2, and from 16
+# to 32?
 
 # %%
 temperatures = [1, 2, 4, 8, 16, 32]
@@ -186,14 +184,14 @@ for low, high in ((1, 2), (2, 4), (16, 32)):
     print(f"from T = {low} to {high}: ‖g‖ falls {ratio:.1f}-fold, KL {kl_ratio:.1f}-fold")
 
 # %% [markdown]
-# From 1 to 2 the gradient falls by 2.1 and the KL by 1.2; only at high temperature does each doubling give 4. T²‖g‖ grows
-# from 0.26 to 0.71: with the factor the gradient is **not** the same at every T. And KL(1)/T², the last column, is not an
-# approximation of the KL. At T = 4 it is less than a fifth of it.
+# From T = 1 to 2 the gradient falls 2.1-fold and the KL 1.2-fold; only at high temperature does each doubling give a
+# factor of 4. Even with the factor, the gradient is **not** the same at every T: T²‖g‖ grows from 0.26 to 0.71. And
+# KL(1)/T² does not approximate the KL: at T = 4 it is less than a fifth of the KL.
 #
 # ## When is a temperature high?
 #
-# Multiply $z$, $v$ *and* $T$ by the same number and both softmaxes stay as they are. So no temperature is high by itself:
-# what counts is $T$ against the **spread** of the logits over the classes of one input.
+# No temperature is high by itself. What counts is $T$ relative to the **spread** of the logits over the classes of
+# one input: multiply $z$, $v$ *and* $T$ by the same number, and both softmaxes stay the same.
 
 # %%
 for c in (0.1, 3.0, 20.0):
@@ -203,10 +201,9 @@ for c in (0.1, 3.0, 20.0):
 print("logits and T times c: the same KL, and the gradient divided by c")
 
 # %% [markdown]
-# What is the spread of real logits? The bench of this notebook: scikit-learn's 1,797 digits of 8 × 8 pixels, a teacher
-# with two layers of 400 units, a student with one of 128. Here the student has trained on hard labels for three epochs, so
-# that its logits are those of a student on its way. **Predict first:** at T = 4, a common choice, what share of its limit
-# has T²‖g‖ reached?
+# For real logits, this notebook uses scikit-learn's 1,797 digits of 8 × 8 pixels, a teacher with two layers of 400
+# units and a student with one layer of 128, here trained on hard labels for three epochs. **Predict first:** at T =
+# 4, a common choice, what share of its limit does T²‖g‖ reach?
 
 # %%
 bar = ProgressWidget("teacher and student")
@@ -249,13 +246,14 @@ shown = ", ".join(f"{at[T]:.0f}% at T = {T}" for T in (1, 4, 64))
 print(f"the median image has reached {shown} in this run")
 
 # %% [markdown]
-# The temperatures that people use, from 1 to 8, are *not* high against this teacher's logits, whose standard deviation is
-# about 5. Nor does T²‖g‖ always climb to the limit from below, as it did in the table: here it overshoots.
+# The usual temperatures, from 1 to 8, are *not* high for this teacher, whose logits have a standard deviation of
+# about 5. Nor does T²‖g‖ always climb to its limit from below, as in the table: here it overshoots.
 #
 # ## A KL that rises with T
 #
-# "KL(T) ≈ KL(1)/T²" says that the KL falls to a quarter at T = 2. Five numbers are enough to refute it. **Predict
-# first:** student (10, 0, 0, −1, −2), teacher (10, 5, 2, −3, −4). What happens to the KL between T = 1 and T = 2?
+# "KL(T) ≈ KL(1)/T²" says that the KL falls to a quarter at T = 2. One example refutes it. **Predict first:** the
+# student's logits are (10, 0, 0, −1, −2), the teacher's (10, 5, 2, −3, −4). What happens to the KL between T = 1 and
+# T = 2?
 
 # %%
 z_sure, v_sure = (torch.tensor(values, dtype=torch.float64) for values in PAIRS["both sure of one class"])
@@ -266,11 +264,10 @@ for T in (1, 2, 4, 8):
 assert cost(z_sure, v_sure, 2) > 4 * cost(z_sure, v_sure, 1)
 
 # %% [markdown]
-# It rises, more than four-fold. At T = 1 both put nearly everything on the first class, and the KL hardly sees that they
-# differ about the second. Temperature lifts the second class into view, in $p$ and not in $q$.
+# The KL rises more than four-fold. At T = 1 both models give nearly all probability to the first class, and the KL
+# hardly sees that they differ about the second. At T = 2 the second class is visible in $p$, but not in $q$.
 #
-# Is this pair exotic? **Predict first:** on how many of the training images does the KL rise from T = 1 to T = 2, for the
-# student above?
+# **Predict first:** for the three-epoch student, on how many training images does the KL rise from T = 1 to T = 2?
 
 
 # %%
@@ -285,13 +282,13 @@ of_ten_seeds = rising_kl.summary()  # of the log: ten seeds, and other students
 of_ten_seeds.round(1)
 
 # %% [markdown]
-# It is the rule here: before training the KL nearly always falls, and after three epochs it rises on four images in five
-# or more. The table has the share in %, as mean, least and largest of ten seeds; "T = 4" students learn from the teacher.
+# A rising KL is the rule here. Before training the KL nearly always falls; after three epochs it rises on four images
+# in five or more. The table gives this share in % for ten seeds, and KL(2) / KL(1) of the *mean* KLs; "T = 4"
+# students learn from the teacher.
 #
 # ### Drag the temperature
 #
-# Left: T²‖g‖ and its limit. Right: the KL, its high-temperature limit and KL(1)/T². The pairs differ in spread.
-# **Predict first:** for which of the four pairs does KL(1)/T² come close?
+# The four pairs of logits differ in spread. **Predict first:** for which pairs is KL(1)/T² close to the KL?
 
 # %%
 controls = {
@@ -316,16 +313,16 @@ for pair in PAIRS:
     print(f"{pair}: {'; '.join(shown)}")
 
 # %% [markdown]
-# Each line: the share of its limit that T²‖g‖ has, and the ratio of the exact KL to KL(1)/T². At T = 1 the ratio is 1 by
-# definition. Beyond it KL(1)/T² comes close (within 6%) only for the logits divided by ten: there T = 1 is a high
-# temperature already.
+# Each line gives T²‖g‖ as a share of its limit, and the ratio of the exact KL to KL(1)/T², which is 1 at T = 1. Above
+# T = 1 the ratio stays within 6% of 1 only for the logits divided by ten: for them, T = 1 is already high.
 #
 # ## What T² is for: the balance with hard labels
 #
-# A student often learns from hard labels too, $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$, the cross-entropy at T = 1; alpha is the teacher's weight. If
-# T changes the size of the first gradient, it changes what alpha means. Hinton et al. claim that with T² the two keep
-# *roughly* their relative weight when T is changed (section 2). **Predict first:** how much does the ratio of the two
-# gradients change from T = 1 to T = 32, with T² and without?
+# Students often learn from hard labels too, with the loss $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$. Alpha is the
+# teacher's weight, and CE is the cross-entropy at T = 1. If T changes the size of the first term's gradient, T
+# changes what alpha means. Hinton et al. claim that with T² the two terms *roughly* keep their relative weight when T
+# changes (section 2). **Predict first:** how much does the ratio of the two gradients change from T = 1 to T = 32,
+# with T² and without?
 
 # %%
 hard = (Z.softmax(-1) - torch.nn.functional.one_hot(data.train_labels, 10)).norm(dim=-1).mean()
@@ -353,18 +350,18 @@ assert change["without"] > 150
 print(f"the balance moves {change['with']:.1f}-fold with T², {change['without']:.0f}-fold without it in this run")
 
 # %% [markdown]
-# "Roughly" is the right word. The factor does the bulk of the job, and a change of T from 1 to 4 still makes the teacher
-# weigh several times as much at the same alpha. So when you change T, look at alpha again.
+# "Roughly" is the right word. T² does most of the job, but at the same alpha the teacher still weighs several times
+# as much at T = 4 as at T = 1. When you change T, reconsider alpha.
 #
 # ## Leaving T² out is another alpha and another scale
 #
-# A loss without T² is not wrong, it is a loss with other settings. Write $\alpha C + (1-\alpha)\mathrm{CE}$ as a multiple
-# $s$ of a loss *with* T² and another $\alpha'$, and compare the two terms:
+# Write $\alpha C + (1-\alpha)\mathrm{CE}$ as $s$ times a loss *with* T² and another $\alpha'$, and compare the two
+# terms:
 #
 # $$\alpha\,C + (1-\alpha)\,\mathrm{CE} = s\,\big(\alpha'\,T^2 C + (1-\alpha')\,\mathrm{CE}\big)
 # \;\Rightarrow\; s\,\alpha'\,T^2 = \alpha,\quad s\,(1-\alpha') = 1-\alpha.$$
 #
-# Add the first, divided by T², to the second: $s = \alpha/T^2 + 1 - \alpha$, and then $\alpha' = \alpha/(T^2 s)$.
+# Divide the first equation by T² and add it to the second: $s = \alpha/T^2 + 1 - \alpha$. Then $\alpha' = \alpha/(T^2 s)$.
 
 # %%
 T, alpha = 4.0, 0.5
@@ -392,23 +389,22 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# - **Below alpha = 1** the teacher all but disappears as T grows: "alpha = 0.5" at T = 16 is alpha = 0.004. The scale
-#   tends to 1 − alpha, which is the hard labels' share.
-# - **At alpha = 1** there is nothing to balance. Alpha stays 1, and the whole loss is divided by T². What does a factor of
-#   the whole loss do? That is the optimiser's business.
+# - **Below alpha = 1** the teacher all but disappears as T grows: at T = 16, alpha = 0.5 without T² is alpha = 0.004
+#   with T². The scale tends to 1 − alpha, the hard labels' weight.
+# - **At alpha = 1** alpha stays 1, and the whole loss is divided by T². What that does depends on the optimiser.
 #
 # ## What the optimiser makes of it
 #
-# **SGD** steps by the learning rate times the gradient: a loss divided by 256 is a learning rate divided by 256.
-# **Adam** divides a running mean $m$ of the gradient by the root of a running mean $u$ of its square. A factor $c$ of the
-# loss gives $c\,m$ and $c^2 u$:
+# **SGD** steps by the learning rate times the gradient, so a loss divided by 256 acts like a learning rate divided by
+# 256. **Adam** divides a running mean $m$ of the gradient by the root of a running mean $u$ of its square.
+# Multiplying the loss by $c$ gives $c\,m$ and $c^2 u$:
 #
 # $$\frac{c\,m}{\sqrt{c^2 u} + \varepsilon} = \frac{m}{\sqrt{u} + \varepsilon/c}.$$
 #
-# The factor is gone but for $\varepsilon$ (10⁻⁸ by default), which keeps the denominator from being 0. And AdamW's weight
-# decay acts on the weights, beside the gradient, so it does not see the factor. **Predict first:** one student trained with
-# T² and one without, alpha = 1, T = 16: how far apart do their weights end under AdamW? At rounding error, in the third
-# digit, or visibly?
+# The factor survives only beside $\varepsilon$ (10⁻⁸ by default), which keeps the denominator above 0. AdamW's weight
+# decay acts directly on the weights, so it does not see the factor. **Predict first:** AdamW trains one student with
+# T² and one without, at alpha = 1 and T = 16. Do their final weights differ by rounding error, in the third digit, or
+# visibly?
 
 # %%
 x, v_all = data.train_images.double(), V
@@ -489,10 +485,10 @@ for name, result in results.items():
 print(f"AdamW: the typical weight differs by {100 * plain['typical']:.0f}% of the way that it went")
 
 # %% [markdown]
-# Without T², SGD hardly moves from its start. Under AdamW hardly an answer changes, but some weights end visibly apart, and
-# that is *not* rounding error. Leaving T² out, $c = 1/T^2$, turns $\varepsilon$ into $T^2\varepsilon$, here a 256 times
-# larger one, and weights with tiny gradients notice that. The test: shrink $\varepsilon$ to 10⁻¹⁶, and the difference
-# vanishes. The exact statement can be asserted:
+# Without T², SGD hardly moves from its start. Under AdamW hardly any answer changes, but some weights end visibly
+# apart. That is *not* rounding error: leaving T² out sets $c = 1/T^2$ and turns $\varepsilon$ into $T^2\varepsilon$,
+# here 256 times as large, and weights with tiny gradients notice that. With $\varepsilon$ shrunk to 10⁻¹⁶, the
+# difference vanishes. The next cell asserts the exact relation:
 
 # %%
 bare = train_by_hand(1.0, AdamW, lr=3e-3, eps=1e-8)
@@ -505,20 +501,20 @@ print("AdamW without T² at eps is AdamW with T² at T²·eps")
 print("SGD without T² at T² times the learning rate is SGD with T²")
 
 # %% [markdown]
-# The same for SGD: multiply its learning rate by T², and the factor is not missed. (Torch's SGD adds `weight_decay` to the
-# gradient: divide that by T² as well.)
+# To replace T² under SGD, multiply the learning rate by T² and divide `weight_decay` by T²: torch's SGD adds the
+# decay to the gradient.
 #
-# Two things bring the factor back to Adam. **Clipping** compares the gradient's norm with a fixed number, so the factor
-# decides how often it acts. The package's own trainer clips at 1.0: from notebook 05 on, "AdamW, clipped" is the row that
-# applies. And **Adam with `weight_decay`** (not AdamW) adds the decay to the gradient, as an L2 term of the loss would.
-# Against a gradient 256 times smaller the decay wins: the weights shrink to nothing, and the student gives the same
-# answer to every image.
+# Two things make the factor matter to Adam again. **Clipping** compares the gradient's norm with a fixed number, so
+# the factor decides how often clipping acts. The package's trainer clips at 1.0: from notebook 05 on, the row "AdamW,
+# clipped" applies. **Adam with `weight_decay`** (not AdamW) adds the decay to the gradient, as an L2 term would. A
+# gradient 256 times smaller loses against the decay: the weights shrink to nothing, and the student gives every image
+# the same answer.
 #
 # ## Ten seeds, each with its learning rate
 #
-# To leave T² out at the *same* learning rate only shows that the rate was chosen for the loss with it. So each student of
-# the log (128 units, 60 epochs, ten seeds) chooses its own by its validation images, from one grid for each optimiser.
-# **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And AdamW?
+# Leaving T² out at the *same* learning rate is unfair: that rate was chosen for the loss with T². So each student of
+# the log (128 units, 60 epochs, ten seeds) chooses its rate on its validation images, from one grid for each
+# optimiser. **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And AdamW?
 
 # %%
 wrong = t_squared.by_learning_rate() / 2  # of 200 validation images, in %
@@ -545,23 +541,25 @@ figures = table[["mean", "sd", "more than with T²", "± 95%"]].astype(float).ro
 figures.where(figures.notna(), "").join(table["learning rate"])
 
 # %% [markdown]
-# The differences pair runs of the same seed, in errors of 500 test images.
+# The table counts errors on 500 test images and compares runs of the same seed.
 #
-# - **Alpha 1, SGD.** Without T², validation chooses 16 times the rate at T = 4 and 256 times at T = 16, and each of these
-#   twenty students makes exactly as many errors as its pair. The factor is a learning rate, nothing else. At the rate of
-#   0.32, which suits the loss with T², more than 80% of the validation images are wrong without it at T = 16.
-# - **Alpha 1, AdamW**, clipped or not: the same rates, and no difference that ten seeds can show.
-# - **Alpha 0.5** without T² means little teacher: alpha 0.06 at T = 4, 0.004 at T = 16. Here less
-#   teacher costs nothing: SGD shows no difference, AdamW even makes 2.8 ± 1.7 errors fewer at T = 16 (0.6 ± 1.6 if
-#   clipped).
+# - **Alpha 1, SGD:** the factor is a learning rate, nothing else. Without T², validation chooses 16 times the rate at
+#   T = 4 and 256 times at T = 16. Each of these twenty students makes exactly as many errors as its partner with T².
+#   At T = 16 without T², more than 80% of the validation images are wrong at the rate of 0.32, which suits the loss
+#   with T².
+# - **Alpha 1, AdamW**, clipped or not: mostly the same rates, and no difference that ten seeds can show.
+# - **Alpha 0.5:** without T² the teacher has little weight, alpha 0.06 at T = 4 and 0.004 at T = 16. Here that costs
+#   nothing: SGD shows no difference, and AdamW even makes fewer errors, by 2.8 ± 2.0 at T = 4 (1.7 ± 1.2 if clipped)
+#   and 2.8 ± 1.7 at T = 16 (0.6 ± 1.6).
 #
-# What T² *does* is certain. Whether it *pays* depends on whether the teacher says more than the hard labels do, which are
-# all right here (notebook 04). AdamW mostly chose the highest rate of its grid, with T² and without: a higher one might be
-# better still.
+# What T² *does* is certain. Whether T² *pays* depends on what the teacher adds to the hard labels, which are all
+# correct here (notebook 04). AdamW mostly chose the highest rate of its grid, with and without T²; a higher one might
+# be better still.
 #
 # ### A slice of it, live
 #
-# The first seed, SGD, T = 16, alpha 1: with T² at a rate of 0.32, without it at the same rate and at 256 times as much.
+# SGD trains the first seed's student at T = 16 and alpha 1: with T² at a rate of 0.32, without T² at 0.32 and at 256
+# times 0.32.
 
 # %%
 live_runs = {}
@@ -581,24 +579,23 @@ print("without T² at 256 times the rate: the validation curve that it has with 
 # %% [markdown]
 # ## Exercises
 #
-# Each cell ends with a check that says *not attempted*, *wrong* with a hint, or *right* with the reason.
+# Write the body and run the cell, which checks it.
 #
 # ### Exercise 03.1 · One step of training (★★, 8 min)
 #
-# A student without a hidden layer has the logits `x @ weights`. Write one step of SGD on $T^2 \cdot
-# \mathrm{KL}(p\,\|\,q)$, averaged over the images, without autograd: return the new weights. `x` is (images, pixels),
-# `weights` (pixels, classes), and the teacher's logits `v` are (images, classes).
+# A student without a hidden layer has the logits `x @ weights`. Without autograd, take one step of SGD on $T^2 \cdot
+# \mathrm{KL}(p\,\|\,q)$, averaged over the images, and return the new weights. Shapes: `x` (images, pixels),
+# `weights` (pixels, classes), teacher logits `v` (images, classes).
 #
 # <details><summary>Hint 1</summary>
 #
-# Line 3 of the derivation is the gradient for one image's logits, without the factor. T²/T = T, and the mean gives each
-# image one over the number of images.
+# Line 3 is the gradient for one image's logits, without T². T²/T = T, and the mean divides by the number of images.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `x.T @ gradient_of_the_logits` is the gradient of the weights: (pixels, images) times (images, classes).
+# `x.T @ gradient_of_the_logits` is the gradient of the weights.
 #
 # </details>
 #
@@ -616,20 +613,20 @@ check("03.1", soft_step)
 # %% [markdown]
 # ### Exercise 03.2 · From which temperature on? (★★★, 12 min)
 #
-# Before you rely on a high temperature, measure whether it is one. Write a function that returns for each row of logits the
-# lowest of the `temperatures`, which ascend, *from which on* T²‖g‖ is within `tolerance` of its limit (0.1 is 10% of the
-# limit); infinity if it is not even at the highest. Here g is the gradient of one row's bare KL, (q − p)/T.
+# For each row of logits, return the lowest of the ascending `temperatures` *from which on* T²‖g‖ stays within
+# `tolerance` of its limit (0.1 is 10% of the limit), or infinity if even the highest is too far off. Here g = (q −
+# p)/T is one row's gradient without T².
 #
 # <details><summary>Hint 1</summary>
 #
-# The limit is line 5: the norm of the difference of the *centred* logits, divided by the number of classes. The figure of
-# the digits shows what "from which on" excludes.
+# Line 5 gives the limit: the norm of the difference of the *centred* logits, divided by the number of classes. The
+# figure of the digits shows what "from which on" excludes.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Go through the temperatures from the highest down, and keep for each row whether all so far were near.
+# Go down from the highest temperature, and track for each row whether all so far were near the limit.
 #
 # </details>
 #
@@ -647,19 +644,19 @@ check("03.2", high_from)
 # %% [markdown]
 # ### Exercise 03.3 · Spot the missing T² (★★, 10 min)
 #
-# Three colleagues wrote the soft loss, the mean over the rows of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$. Read them, write down
-# which ones are right, and then write `is_right`, which takes such a function and *measures* whether it trains a student
-# as that loss does: True or False. The check tries it on these three and on six more that you have not seen.
+# Three colleagues wrote the soft loss, the mean over the rows of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$. Read their code
+# and note which versions are right. Then write `is_right`, which *measures* whether such a function trains a student
+# as that loss does. The check tries these three functions and six that you have not seen.
 #
 # <details><summary>Hint 1</summary>
 #
-# You know what the gradient must be: line 3, times T², over the rows. Ask autograd for that of the function you were given.
+# The gradient must be line 3, times T², divided by the number of rows. Ask autograd for the function's gradient.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Choose T, z and v so that 1, T and T² differ, z and v differ, and there is more than one row. Compare with a tolerance.
+# Choose T ≠ 1, z ≠ v and more than one row. Compare with a tolerance.
 #
 # </details>
 #
@@ -680,19 +677,19 @@ check("03.3", is_right)
 # %% [markdown]
 # ### Exercise 03.4 · Settings from another library (★★★, 10 min)
 #
-# A library trains with SGD (no weight decay, no clipping) on `hard_weight · CE + (1 − hard_weight) · KL`, the KL at temperature T **without** T². You
-# have its `hard_weight`, T and learning rate. Return the pair (alpha, learning rate) with which SGD makes the same steps
-# on our loss, $\alpha\,T^2\,\mathrm{KL} + (1-\alpha)\,\mathrm{CE}$.
+# A library trains with SGD (no weight decay, no clipping) on `hard_weight · CE + (1 − hard_weight) · KL`, with the KL
+# at temperature T **without** T². From its `hard_weight`, T and learning rate, return the pair (alpha, learning rate)
+# with which SGD makes the same steps on our loss, $\alpha\,T^2\,\mathrm{KL} + (1-\alpha)\,\mathrm{CE}$.
 #
 # <details><summary>Hint 1</summary>
 #
-# Their weight of the KL, in units of ours, is (1 − hard_weight)/T². The two weights have to keep their ratio.
+# As a weight of T²·KL, their KL weight is (1 − hard_weight)/T². The two weights must keep their ratio.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Divide both weights by their sum, so that they sum to 1. A loss divided by a number needs a learning rate multiplied by it.
+# Divide both weights by their sum, so that they sum to 1. Then multiply the learning rate by the same sum.
 #
 # </details>
 #
@@ -718,18 +715,19 @@ HTML(render_quiz("03_t_squared"))
 # %% [markdown]
 # ## The answer
 #
-# Both engineers told the truth. With soft labels alone, T² scales the whole loss and does nothing else. SGD's step is
-# proportional to the gradient, so at T = 16 hers were 256 times smaller: she had changed the learning rate without
-# touching it. Adam divides the scale away, but for its ε. Once hard labels are mixed in, T² decides what alpha means, under
-# any optimiser: without it, raising T silently turns the teacher down.
+# With soft labels alone, T² only scales the loss. Without it, the first engineer's SGD steps at T = 16 were 256 times
+# smaller: in effect, she had changed the learning rate. Adam divides the scale away, except beside ε. Once hard
+# labels are mixed in, T² decides what alpha means under any optimiser: without T², raising T silently turns the
+# teacher down.
 #
 # ## Summary
 #
-# - The gradient of the soft loss is (q − p)/T, exact at every temperature; with T² it is T·(q − p).
-# - The second 1/T is asymptotic: it needs T well above the spread of the logits; on the digits 1 to 8 is not.
-# - KL(T) is not KL(1)/T²: once a student has begun to learn, it rises from T = 1 to 2 on most digits, in all ten seeds.
-# - Leaving T² out is another alpha and another scale of the loss; translate settings, don't copy them.
-# - Under SGD the scale is a learning rate, under AdamW it cancels but for ε; clipping brings it back.
+# - The gradient of the KL is exactly (q − p)/T at every temperature; with T² it is T·(q − p).
+# - The second 1/T needs T well above the spread of the logits; on the digits, T from 1 to 8 is not.
+# - KL(T) is not KL(1)/T²: once a student has begun to learn, the KL rises from T = 1 to 2 on most digits, in all ten
+#   seeds.
+# - Leaving T² out means another alpha and another scale: translate settings, don't copy them.
+# - Under SGD the scale acts as a learning rate. Under AdamW it cancels, except beside ε; clipping brings it back.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #

@@ -3,15 +3,15 @@
 #
 # <!-- teaches: from cross-entropy to the whole loss: direction of KL, masks, alpha, bugs to find -->
 #
-# **One formula, built from cross-entropy in five steps on real messages; then the four places where it goes wrong
-# without an error message: direction, padding, shift and precision.**
+# **You build the distillation loss from cross-entropy and meet four mistakes that raise no error: direction, padding,
+# shift and precision.**
 #
 # You will be able to
 # - *build* the loss from cross-entropy, and *say* what each step changes in the gradient;
 # - *choose* a direction of KL, and *tell* mode covering from mode seeking;
 # - *mask* padding, *shift* a causal model's labels, and *keep* the KL in fp32;
-# - *set* alpha, knowing what it did over ten seeds, with right and with wrong labels;
-# - *fix* three faulty losses, each of which runs on the data it is given.
+# - *set* alpha by results over ten seeds, with right and with wrong labels;
+# - *fix* three faulty losses that run without an error.
 #
 # **Time:** about 35 minutes of reading and 30 of exercises; the cells run in about half a minute on two CPU cores. **You need:**
 # [00 · Start here](00_start_here.ipynb); the factor T² is derived in [03 · The T² factor](03_t_squared.ipynb). **Next:**
@@ -25,10 +25,10 @@
 # times their KL is weighted by alpha. The cross-entropy of z and the hard label y is weighted by one minus alpha. The
 # loss is their sum.](drawings/04_distillation_loss.svg)
 #
-# Four colleagues measure the loss of the *same* student against the *same* teacher on the *same* 64 help-desk messages.
-# They report 0.40, 0.58, 0.27 and 0.26 nats, and nobody made an arithmetic error.
+# Four colleagues measure the loss of the *same* student against the *same* teacher on the *same* 64 help-desk
+# messages. They report 0.40, 0.58, 0.27 and 0.26 nats, and nobody has made an arithmetic error.
 #
-# **Which *two* of the four would train the same student?** The answer comes at the end; on the way you compute all four.
+# **Which *two* of the four would train the same student?** You compute all four on the way.
 
 # %%
 import ipywidgets
@@ -58,13 +58,13 @@ y = torch.tensor(desk.validation.labels[:64])  # hard labels: one of five queues
 v, z = (dh.predict_logits(model, texts, max_length=48) for model in (teacher, student))
 
 # %% [markdown]
-# Throughout, $v$ are the teacher's logits and $z$ the student's, both (64 messages, 5 queues), $y$ the hard labels; $p = \mathrm{softmax}(v)$ and
-# $q = \mathrm{softmax}(z)$ are their distributions.
+# Throughout, $v$ are the teacher's logits and $z$ the student's, both (64 messages, 5 queues). Their distributions
+# are $p = \mathrm{softmax}(v)$ and $q = \mathrm{softmax}(z)$. The hard labels $y$ are the right queues.
 #
 # ## Step 1: cross-entropy with a hard label
 #
 # *The student pays −log of the probability that it gives to the right queue.* Write the hard label as a distribution
-# $h$ that gives one queue everything, and the same is a sum over all queues of which one term is left:
+# $h$ that gives the right queue probability 1. The loss is then a sum over all queues, of which one term is left:
 #
 # $$\mathrm{CE}(h, q) = -\sum_k h_k \log q_k = -\log q_y.$$
 
@@ -80,7 +80,7 @@ print(f"cross-entropy with hard labels: {hard_ce:.2f} nats a message")
 # %% [markdown]
 # ## Step 2: the same with a soft label
 #
-# *Nothing in that sum needs $h$ to be one-hot.* Put the teacher's distribution in its place:
+# *The sum also works if $h$ is not one-hot.* Replace $h$ by the teacher's distribution:
 #
 # $$\mathrm{CE}(p, q) = -\sum_k p_k \log q_k.$$
 #
@@ -95,12 +95,12 @@ perfect = -(p * log_p).sum(dim=-1).mean()  # a student that gives the teacher's 
 print(f"cross-entropy with the teacher's labels: {soft_ce:.2f}; of a perfect copy of the teacher: {perfect:.2f}")
 
 # %% [markdown]
-# It stops at the teacher's own **entropy** $H(p) = -\sum_k p_k \log p_k$. So the number alone does not say how good the
-# copy is.
+# No: it stops at the teacher's own **entropy** $H(p) = -\sum_k p_k \log p_k$. So the loss alone does not say how good
+# the copy is.
 #
 # ## Step 3: subtract the teacher's entropy
 #
-# *What is left is the Kullback–Leibler divergence*, 0 exactly where the two agree:
+# *What is left is the Kullback–Leibler divergence* (KL), 0 only where the two agree:
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k} = \mathrm{CE}(p, q) - H(p).$$
 #
@@ -128,10 +128,10 @@ print(f"KL(teacher‖student): {kl:.2f}; its gradient is that of step 2, (q − 
 #
 # ## Step 4: temperature, and T²
 #
-# *Soften both distributions, and undo what that does to the size of the gradient.* Divide both logits by $T$, and
-# multiply by $T^2$. [Notebook 03](03_t_squared.ipynb) derives what the factor does and does not: the gradient becomes
-# $T\,(q - p)$, with $p$ and $q$ at temperature $T$, at every $T$; that its *size* is the same for all $T$ holds only
-# where $T$ is large against the spread of the logits.
+# *Soften both distributions, then undo what that does to the size of the gradient.* Divide both logits by the
+# temperature $T$, and multiply the KL by $T^2$. The gradient becomes $T\,(q - p)$, with $p$ and $q$ at temperature
+# $T$. Its *size* is the same for all $T$ only where $T$ is large against the spread of the logits ([notebook
+# 03](03_t_squared.ipynb)).
 
 # %%
 T = 2.0
@@ -146,8 +146,8 @@ print(f"T² · KL at T = {T:g}: {soft.mean():.2f}; its gradient is T (q − p) /
 # %% [markdown]
 # ## Step 5: both labels, weighted by alpha
 #
-# *Listen to the teacher with weight α and to the hard label with 1 − α.* The hard term stays at temperature 1: it asks
-# for the right queue from the distribution that will be used.
+# *The teacher gets the weight α, the hard label the rest.* The hard term stays at temperature 1, at which the student
+# will be used.
 #
 # $$L = \alpha\,T^2\,\mathrm{KL}\big(\mathrm{softmax}(v/T)\,\|\,\mathrm{softmax}(z/T)\big)
 # + (1-\alpha)\,\mathrm{CE}(h, \mathrm{softmax}(z)).$$
@@ -162,11 +162,11 @@ for alpha in (0.0, 0.7, 1.0):
     print(f"alpha = {alpha}: {parts}")
 
 # %% [markdown]
-# At α = 0 the teacher is not needed: ordinary training. At α = 1 the hard labels are not needed: text without
-# labels will do. What is needed and missing is an error, not a silent zero.
+# At α = 0 the loss needs no teacher: this is ordinary training. At α = 1 it needs no hard labels: unlabelled text
+# will do. A needed input that is missing raises an error.
 #
-# **Predict first:** at T = 1, is there *one* label, whatever the student, whose cross-entropy has the gradient of the
-# whole weighted sum?
+# **Predict first:** at T = 1, is there *one* label whose cross-entropy has the gradient of the whole weighted sum,
+# for every student?
 
 # %%
 alpha = 0.7
@@ -178,21 +178,21 @@ torch.testing.assert_close(whole, gradient_of(lambda s: F.cross_entropy(s, mixed
 print("at T = 1 the sum of two losses is one cross-entropy, with the label α p + (1 − α) h")
 
 # %% [markdown]
-# There is: at T = 1 alpha only **mixes the labels**. At other temperatures the two terms look at the student through
-# different softmaxes, and no fixed label does the same.
+# Yes: at T = 1 alpha only **mixes the labels**. At other temperatures the two terms use different softmaxes, and no
+# fixed label does the same.
 #
 # ## The direction of KL
 #
-# KL is not symmetric. *Forward* KL is what we built: the teacher's probabilities weigh the terms. *Reverse* KL lets the
-# student's weigh them:
+# KL is not symmetric. In *forward* KL, which we built above, the teacher's probabilities weigh the terms; in
+# *reverse* KL, the student's do:
 #
 # $$\underbrace{\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k}}_{\text{forward: teacher}\,\|\,\text{student}}
 # \qquad
 # \underbrace{\mathrm{KL}(q\,\|\,p) = \sum_k q_k \log\frac{q_k}{p_k}}_{\text{reverse: student}\,\|\,\text{teacher}}$$
 #
-# What stands *before* the bars weighs the terms. A sum $\sum p_{teacher} \log(p_{teacher}/p_{student})$ is
-# KL(teacher‖student); the source article calls it KL(student‖teacher). In PyTorch, `F.kl_div(log_q, p)` is KL(p‖q): its
-# first argument must be logarithms, and the default `reduction="mean"` divides by the classes too.
+# The distribution *before* the bars weighs the terms. The sum $\sum p_{teacher} \log(p_{teacher}/p_{student})$ is
+# KL(teacher‖student). In PyTorch, `F.kl_div(log_q, p)` is KL(p‖q): its first argument must be logarithms, and the
+# default `reduction="mean"` divides by the classes too.
 
 # %%
 forward, reverse = dh.forward_kl(log_q, log_p).mean(), dh.reverse_kl(log_q, log_p).mean()
@@ -203,10 +203,9 @@ print(f"forward KL(teacher‖student) {forward:.2f}, reverse KL(student‖teache
 # %% [markdown]
 # ### When the student cannot copy the teacher
 #
-# If the student can match the teacher exactly, both directions end there. A small student cannot, and then the direction
-# decides **what it gives up**. A picture of that: 161 possible answers in a row, a teacher with two peaks (left 40%,
-# right 60%), and a student that can only have one peak, a bell with a mean and a width. Ten lines fit it, from two
-# starts, of which the better is kept:
+# If the student can match the teacher exactly, both directions lead there. If it cannot, the direction decides **what
+# it gives up**. Picture 161 possible answers in a row. The teacher has two peaks (left 40%, right 60%). The student
+# is a bell, with a mean and a width but only one peak. We fit it from two starts and keep the better fit:
 
 # %%
 two = two_peaks(distance=5.0, right_weight=0.6)  # the teacher's log-probabilities
@@ -244,20 +243,22 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **Forward KL covers modes.** $p \log(p/q)$ is large where the teacher gives much and the student little. The bell takes
-#   over the teacher's mean and width, and puts its own peak into the valley, where the teacher says almost nothing.
-# - **Reverse KL seeks a mode.** $q \log(q/p)$ is large where the student gives something and the teacher little. The bell
-#   takes one peak and forgets the other.
+# - **Forward KL covers modes (peaks).** $p \log(p/q)$ is large where the teacher's probability is high and the
+#   student's low. The bell takes over the teacher's mean and width, and peaks in the valley, where the teacher gives
+#   almost nothing.
+# - **Reverse KL seeks a mode.** $q \log(q/p)$ is large where the student's probability is high and the teacher's low.
+#   The bell takes one peak and drops the other.
 #
-# One bell cannot have two peaks; a language model can. Wu et al. (2024, abstract) find neither property when language
-# models are distilled: both directions reach the same optimum after enough epochs. Early in training, forward KL works
-# on the teacher's likely tokens first, reverse KL on the unlikely ones.
+# A language model, unlike the bell, can have two peaks. Wu et al. (2024, abstract) distil language models and find
+# neither property: after enough epochs, both directions reach the same optimum. Early in training, forward KL works
+# on the teacher's likely tokens, reverse KL on the unlikely ones.
 #
-# Between the two lies the **generalised Jensen–Shannon divergence** of GKD (Agarwal et al. 2023, equation 1). With
-# the mixture $m = \beta p + (1-\beta) q$ it is $\beta\,\mathrm{KL}(p\|m) + (1-\beta)\,\mathrm{KL}(q\|m)$. That vanishes
-# at both ends, so the package divides it by $\beta(1-\beta)$: forward KL at β = 0, reverse KL at β = 1, and continuous.
+# Between the two lies the **generalised Jensen–Shannon divergence** (JSD) of GKD (Agarwal et al. 2023, equation 1).
+# With the mixture $m = \beta p + (1-\beta) q$ it is $\beta\,\mathrm{KL}(p\|m) + (1-\beta)\,\mathrm{KL}(q\|m)$. This
+# vanishes at both ends, so the package divides it by $\beta(1-\beta)$. The result runs continuously from forward KL
+# (β = 0) to reverse KL (β = 1).
 #
-# **Predict first**, then drag: as the peaks move apart, does reverse KL let go of one of them gradually?
+# **Predict first**, then drag: as the peaks move apart, does reverse KL let go of one gradually?
 
 # %%
 controls = {
@@ -285,13 +286,14 @@ for beta in (0.0, 0.3, 0.7, 1.0):
     assert held(f"JSD, β = {beta:g}") == held("forward KL" if beta < 0.5 else "reverse KL")
 
 # %% [markdown]
-# Not gradually. ("Holds": gives either side of 0 at least half of what the teacher gives it.) Right of 0, reverse KL has
-# 57% at distance 3.5 and practically all at 4. β has a tipping point as well, at distance 5 between 0.4 and 0.5. What
-# reverse KL drops is the *smaller* peak, because we keep the better of several starts; a single run that starts near the
-# smaller peak stays there.
+# No, abruptly: the reverse-KL student gives 57% to the right of 0 at distance 3.5, and practically all at 4. (A peak
+# is "held" if its side of 0 gets at least half of what the teacher gives.) At distance 5, β has a tipping point
+# between 0.4 and 0.5. Reverse KL drops the *smaller* peak because we keep the best of several starts; a run that
+# starts near the smaller peak stays there.
 #
-# **Skew KL** (DistiLLM, Ko et al. 2024, section 3.1) compares the teacher with a mixture of itself and the student. A
-# student that excludes what the teacher likes then costs at most $-\log$ of the skew instead of infinitely much:
+# **Skew KL** (DistiLLM, Ko et al. 2024, section 3.1) compares the teacher with a mixture of teacher and student. If
+# the student excludes the teacher's favourite, the loss is at most $-\log$ of the skew (the teacher's share) instead
+# of infinite:
 
 # %%
 excluding = torch.tensor([0.0, 0.6, 0.4]).log()
@@ -310,13 +312,13 @@ for name, options in (
     print(f"  {name:15s} fitted to the two peaks: mean {mean:.1f}, standard deviation {sd:.1f}")
 
 # %% [markdown]
-# At skew 0.1 both fits are those of the plain KL: skew bounds the loss; it did not change which peaks are held.
+# At skew 0.1 both fits equal those of plain KL: here skew only bounds the loss.
 #
 # ### What reverse KL is not
 #
-# The article recommends reverse KL for concise outputs. Read the picture with *length of an answer* on its axis, from
-# short (left) to long (right): 10 words per unit, 0 being 100 words. **Predict first:** this teacher gives 60% long
-# answers. Will the reverse-KL student's answers be shorter or longer than the teacher's on average?
+# The source article ([errata](errata.md)) recommends reverse KL for concise outputs. Let the axis be the *length of
+# an answer*: 0 is 100 words, and one unit is 10 words. **Predict first:** this teacher gives 60% long answers. Will
+# the reverse-KL student's answers be shorter or longer than the teacher's on average?
 
 # %%
 words = {"teacher": two, "forward KL": fit_bell(two, "forward_kl"), "reverse KL": fit_bell(two, "reverse_kl")}
@@ -328,18 +330,17 @@ assert length["reverse KL"] > length["teacher"] + 10
 assert spread["reverse KL"] < spread["teacher"] / 2
 
 # %% [markdown]
-# Longer, by about 20 words: it seeks the *likelier* answers, and these are the long ones here. Mode seeking makes a
-# student **less diverse**, not shorter. What MiniLLM (Gu et al. 2023, abstract) claims for reverse KL is that the student
-# does not overestimate what the teacher finds unlikely. Their student was drawn to short answers by the sum over the
-# tokens, in which a long answer collects more loss; they divide by the length (section 2.2). If you want short answers,
-# use a teacher or prompts that give short answers.
+# Longer, by about 20 words: reverse KL seeks the *likelier* answers, here the long ones. Mode seeking makes a student
+# **less diverse**, not shorter. MiniLLM (Gu et al. 2023, abstract) claims that reverse KL keeps the student from
+# overestimating what the teacher finds unlikely. Its student was drawn to short answers because a long answer
+# collects more loss in the sum over tokens; MiniLLM divides by the length (section 2.2). For short answers, use a
+# teacher or prompts that give them.
 #
 # ## Masks: what counts
 #
-# A batch of sequences is padded to one length. The loss must not see the padding, and must divide by the tokens that are
-# left. Take eight real messages of 32 word pieces each, padded to 256, and two language models with random weights: what
-# padding does to the loss is arithmetic and does not wait for training. **Predict first:** without a mask, which share
-# of the gradient comes from padding?
+# The sequences of a batch are padded to one length. The loss must ignore the padding and divide by the number of real
+# tokens. We pad eight real messages of 32 word pieces to 256, and use two language models with random weights.
+# **Predict first:** without a mask, what share of the gradient comes from padding?
 
 # %%
 pieces = [ids[:32] for ids in encode_texts(student.tokenizer, desk.validation.texts[:64]) if len(ids) >= 32][:8]
@@ -372,13 +373,13 @@ for name, counted in (("no mask", None), ("mask", mask)):
 print(f"without the mask the real tokens get {on_tokens['mask'] / on_tokens['no mask']:.1f} times less gradient")
 
 # %% [markdown]
-# The share of the padding, to the digit shown: to the loss a padded position is a position. (These two models, untrained,
-# pull about equally hard everywhere.) The student is pulled towards what the teacher says *after a pad*, which means
-# nothing, and what is left for the real tokens shrinks with the length of the batch's longest text.
+# 87.5%, the padding's share of the positions, because untrained models pull about equally hard everywhere. The
+# student is pulled towards what the teacher says *after a pad*, which means nothing. The longer the padding, the less
+# gradient is left for the real tokens.
 #
-# In the package a position of a sequence whose label is `IGNORE_INDEX` (−100) counts in neither term. A *message* with that
-# label learns from the teacher alone. The hard term is still divided by all messages, unlike `F.cross_entropy`'s own mean:
-# with half the labels missing it weighs half as much. And where nothing counts, the loss is 0 with zero gradients:
+# In the package, a *position* labelled `IGNORE_INDEX` (−100) counts in neither term. A *message* with that label
+# learns from the teacher alone. The hard term is still divided by all messages, unlike the mean of `F.cross_entropy`:
+# with half the labels missing, it weighs half as much. If nothing counts, loss and gradients are 0:
 
 # %%
 loss = dh.DistillationLoss(dh.DistillationConfig(temperature=2.0, alpha=0.5))
@@ -401,14 +402,14 @@ print(f"a plain mean over no positions: {torch.empty(0).mean().item()}")
 # %% [markdown]
 # ## Sequences: (batch, sequence, vocabulary), and the causal shift
 #
-# In a language model every position is a classification, with the vocabulary for classes: logits are (batch, sequence,
-# vocabulary), labels (batch, sequence). The mean goes over all positions that count, whichever message they are in.
+# In a language model every position is a classification, with the vocabulary as classes. Logits are (batch, sequence,
+# vocabulary), labels (batch, sequence). The mean runs over all positions that count.
 #
-# A *causal* model's position $t$ predicts token $t+1$. So the last position predicts nothing that we know, and the first
-# token is predicted by nobody: logits lose their last position, labels and masks their first. Both models read the
-# same text, so for the soft term teacher and student are aligned anyway; the shift decides *which positions count*.
+# In a *causal* model, position $t$ predicts token $t+1$. The last position has no known next token, and no position
+# predicts the first token. So logits lose their last position, labels and masks their first. Both models read the
+# same text, so in the soft term the shift only decides *which positions count*.
 #
-# A student that knows every next token shows whether the shift is right. **Predict first:** what is its loss without?
+# **Predict first:** without the shift, what is the loss of a student that knows every next token?
 
 # %%
 knows_next = 20.0 * F.one_hot(input_ids.roll(-1, dims=1), len(student.tokenizer)).float()
@@ -424,16 +425,17 @@ torch.testing.assert_close(by_hand, dh.DistillationLoss(config)(z_tokens, v_toke
 print(f"{int(mask.sum())} tokens, {len(targets)} of them are predicted: one less for each of the 8 messages")
 
 # %% [markdown]
-# Near 20 without the shift, the size of its logits: it is punished for being right. transformers' own models shift
-# *inside* when they are given labels; a loss of your own on their logits has to do it. Shifting twice is the same
-# mistake again.
+# Near 20, the size of its logits: the student is punished for being right. The models in transformers shift *inside*
+# when you pass labels; a loss of your own on their logits must do so itself. Shifting twice is the same mistake
+# again.
 #
 # ## fp32, or the KL turns negative
 #
-# Near convergence the student's probabilities are almost the teacher's, and the KL is a small difference of large terms.
-# bf16 has 8 significant bits and rounds by up to 0.4%. Take the teacher's logits and a student that differs by noise: the
-# 64 messages with five queues, and 16 positions with a vocabulary of 32,768, whose logits are random and as widely spread
-# as those of notebook 09's language model. **Predict first:** KL is never negative. Can a computed one be?
+# Near convergence the student's probabilities are almost the teacher's, and the KL is a small difference of large
+# terms. bf16 has 8 significant bits and rounds by up to 0.4%. Here the student's logits are the teacher's plus noise.
+# We compare the 64 messages with five queues to 16 positions with a vocabulary of 32,768, whose random logits are as
+# widely spread as those of notebook 09's language model. **Predict first:** KL is never negative. Can a computed KL
+# be negative?
 
 
 # %%
@@ -495,9 +497,9 @@ with_alt_text(
 )
 
 # %% [markdown]
-# At 0.3 nats, where this page's student stands, bf16 does no harm. With the vocabulary it is off by a tenth or so at
-# 0.005 nats already, and below 0.001 by many times, with either sign. A negative loss is the harmless half: it shows.
-# **Predict first:** what of the gradient, near convergence?
+# Yes: below 0.001 nats bf16 is off by several times the KL, with either sign. With the vocabulary it is off by about
+# a tenth at 0.005 nats already. At 0.3 nats, where this page's student stands, it does no harm. **Predict first:** is
+# the gradient right near convergence?
 
 
 # %%
@@ -517,16 +519,16 @@ for noise in (1.0, 0.003):
     print(f"noise {noise}: cosine with the exact gradient {all_bf16:.1f} in bf16, {fp32_inside:.1f} with fp32 inside")
 
 # %% [markdown]
-# The gradient is a difference of two nearly equal probabilities, and rounding decides what is left of it. So the package
-# converts logits to fp32 *before* the softmax. The models may stay in bf16.
+# No: the gradient is the difference of two nearly equal probabilities, and rounding decides what is left. So the
+# package converts logits to fp32 *before* the softmax. The models may stay in bf16.
 #
 # ## Soft labels pull more steadily
 #
-# Hinton et al. (section 1) give a reason why soft labels help: "much less variance in the gradient between training cases".
-# Measure it on the digits. Each image has a gradient of its loss with respect to all weights of a student of 128 units.
-# The mean of ‖g − mean‖² divided by ‖mean‖², the *relative variance*, is a number of images: a batch of so many has as
-# much noise as signal. A factor such as T² cancels in it. **Predict first:** by which factor do soft labels at T = 1 and at
-# T = 20 lower it?
+# Hinton et al. (section 1) give a reason why soft labels help: "much less variance in the gradient between training
+# cases". On the digits, each image has a gradient g of its loss with respect to all weights of a student of 128
+# units. The *relative variance*, the mean of ‖g − mean‖² divided by ‖mean‖², is a number of images: a batch of that
+# size has as much noise as signal. A factor such as T² cancels. **Predict first:** by which factor do soft labels at
+# T = 1 and at T = 20 lower it?
 
 # %%
 log = read_log("gradient-variance")
@@ -539,18 +541,17 @@ for name in kinds[1:]:
 images.groupby("epochs").median().round(0)
 
 # %% [markdown]
-# The claim holds as far as the labels are soft: four times less at T = 20, next to nothing at T = 1, where this teacher's
-# labels are nearly hard. The table has medians of ten seeds, each kind of label measured on its own students. After three
-# epochs those at T = 20 have less than half the relative variance, in eight seeds of ten. At the end of a training every
-# gradient is noise: the mean has gone.
+# The claim holds as far as the labels are soft. Before training, the relative variance is four times lower at T = 20,
+# and hardly lower at T = 1, where this teacher's labels are nearly hard. After three epochs, the median of ten seeds
+# at T = 20 is less than half of that with hard labels; in eight seeds T = 20 is lower. At the end of training the
+# mean gradient has almost vanished, and noise is left.
 #
 # ## What alpha does to training
 #
-# The digits again: students of 128 units, T = 2, ten seeds, each with its own learning rate and best epoch by validation. The
-# hard labels are right; or a fifth of the student's is wrong; or the teacher, too, was trained on the wrong ones. Test and
-# validation labels are always right: to choose anything, you need some labels that you trust. (The test images compare the
-# alphas; your own alpha you would choose on validation.) **Predict first:** in which
-# of the three does alpha matter most, and where is the best alpha?
+# The digits again: students of 128 units, T = 2, ten seeds, learning rate and best epoch chosen on validation. The
+# hard labels are right; or a fifth of the student's are wrong; or the teacher was trained on the wrong labels too.
+# Test and validation labels are always right. **Predict first:** in which case does alpha matter most, and which
+# alpha is best?
 
 # %%
 errors, table = alphas.errors_by_seed(), alphas.summary()
@@ -585,23 +586,21 @@ figures = (
 figures.where(figures.notna(), "").join(table["learning rate"])
 
 # %% [markdown]
-# The figures are errors of 500, the differences from hard labels alone seed by seed.
+# The figures are errors on 500 test images, the differences from hard labels alone seed by seed.
 #
-# - **Right labels:** up to alpha 0.7 nothing is gained or lost that ten seeds can show. Alpha 1, the teacher alone, costs
-#   2.8 ± 1.4 errors. And label smoothing, which asks no teacher, makes 3.3 ± 1.7 *fewer*: the best of all. Soft labels are no
-#   law of nature; try what is free first.
-# - **A fifth wrong:** hard labels alone make 28 errors, although the best epoch and learning rate were chosen for them. At
-#   alpha 0.7 there are 12: the teacher, which learned from right labels, more than halves them. Label smoothing (0.1)
-#   makes 23, without a teacher.
-# - **The teacher misled as well:** it makes 16 errors, and its student at alpha 0.7 as many, where the hard labels alone make
-#   28. The teacher has averaged much of the noise away.
+# - **Right labels:** up to alpha 0.7, ten seeds show no gain and no loss. Alpha 1, the teacher alone, costs 2.8 ± 1.4
+#   errors. Label smoothing (0.1), which needs no teacher, *saves* 3.3 ± 1.7 errors: the best of all. So try it first.
+# - **A fifth wrong:** hard labels alone make 28 errors, label smoothing 23, and alpha 0.7 only 12: this teacher
+#   learned from right labels.
+# - **The teacher misled as well:** the teacher makes 16 errors, and so does its student at alpha 0.7; hard labels
+#   alone make 28. The teacher has averaged much of the noise away.
 #
-# So: choose alpha on validation messages that you trust, with 0, 1 and label smoothing for comparison. The less you trust
-# the labels, the more weight belongs on the teacher.
+# So choose alpha on validation labels that you trust, and compare 0, 1 and label smoothing. The less you trust the
+# training labels, the more weight belongs on the teacher.
 #
 # ## What teacher and student must share
 #
-# The article's training code wants a student of the teacher's architecture. The loss sees logits only:
+# Their architectures may differ, because the loss sees only logits:
 
 # %%
 for what in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"):
@@ -616,25 +615,24 @@ except ValueError as error:
     print("five classes against six:", error)
 
 # %% [markdown]
-# What has to agree is what the logits *mean*: the classes and their order. For language models that is the vocabulary,
-# which in practice means the same tokenizer.
+# Teacher and student must agree on what the logits *mean*: the classes and their order. For language models these are
+# the vocabulary, in practice the same tokenizer.
 #
 # ## Exercises
 #
 # ### Exercise 04.1 · The gradient of the whole loss (★★, 8 min)
 #
-# Write the gradient of the mean loss of step 5 with respect to the student's logits, without autograd. The check compares
-# it with what autograd finds.
+# Write the gradient of step 5's mean loss with respect to the student's logits, without autograd.
 #
 # <details><summary>Hint 1</summary>
 #
-# Each term's gradient is *student minus target*; steps 3 and 4 have both.
+# Each term's gradient is *student minus target* (steps 3 and 4).
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# The soft term: $T\,(\mathrm{softmax}(z/T) - \mathrm{softmax}(v/T))$. The hard term has no temperature. Both are divided
+# The soft term: $T\,(\mathrm{softmax}(z/T) - \mathrm{softmax}(v/T))$. The hard term has no temperature. Divide both
 # by the number of messages.
 #
 # </details>
@@ -653,11 +651,12 @@ check("04.1", loss_gradient)
 # %% [markdown]
 # ### Exercise 04.2 · Find the bug: a loss that looks too good (★★, 5 min)
 #
-# This function should return T² · KL(teacher‖student), a mean over the messages. It runs, and is wrong twice. Fix it in `soft_loss` below.
+# This function should return T² · KL(teacher‖student), averaged over the messages. It has two faults. Fix both in
+# `soft_loss`.
 #
 # <details><summary>Hint 1</summary>
 #
-# Over how many numbers does `.mean()` go? And which model stands first in `F.kl_div`?
+# How many numbers does `.mean()` average? Which model comes first in `F.kl_div`?
 #
 # </details>
 #
@@ -690,20 +689,19 @@ check("04.2", soft_loss)
 # %% [markdown]
 # ### Exercise 04.3 · Find the bug: a loss that shrinks with padding (★★, 8 min)
 #
-# The function below should be the mean KL(teacher‖student) over the positions that count. Padding adds nothing to its sum,
-# and still the loss of the same messages depends on how far they are padded. Fix it in `masked_kl`. Yours must also
-# return 0 where nothing counts, and survive NaN logits of either model at padded positions.
+# This function should return the mean KL(teacher‖student) over the positions that count, but its value depends on how
+# far the messages are padded. Fix this in `masked_kl`, which must also return 0 if nothing counts and survive NaN
+# logits of either model at padded positions.
 #
 # <details><summary>Hint 1</summary>
 #
-# What does it divide by? Then: what is NaN times 0?
+# What does it divide by? What is NaN times 0?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `z[mask]` keeps the rows that count, (tokens, vocabulary), and drops the others before anything is computed. Divide a
-# sum by `max(len(…), 1)`.
+# `z[mask]` keeps only the rows that count, (tokens, vocabulary). Divide a sum by `max(len(…), 1)`.
 #
 # </details>
 #
@@ -733,21 +731,20 @@ check("04.3", masked_kl)
 # %% [markdown]
 # ### Exercise 04.4 · Find the bug: a language model that is punished for being right (★★★, 8 min)
 #
-# This function should be a causal language model's cross-entropy. It raises an error for most shapes; for the shape
-# below, where the positions that are left happen to be as many as the vocabulary has entries, it runs and gives a perfect
-# student a high loss. It is wrong twice. Fix it in `causal_cross_entropy`.
+# This function should return a causal language model's cross-entropy. It runs only because the shift leaves five
+# positions and the vocabulary has five entries, and it gives a perfect student a high loss. Fix its two faults in
+# `causal_cross_entropy`.
 #
 # <details><summary>Hint 1</summary>
 #
-# Which position has read token $t$, and which should predict it? And which dimension does `F.cross_entropy` take for the
-# classes?
+# Which position should predict token $t$? Which dimension does `F.cross_entropy` take for the classes?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `F.cross_entropy` wants (N, classes) and (N,), or the classes in dimension 1. Shift first, then `flatten(0, 1)` the
-# logits and `flatten()` the labels.
+# `F.cross_entropy` takes dimension 1 for the classes. Shift first, then `flatten(0, 1)` the logits and `flatten()`
+# the labels.
 #
 # </details>
 #
@@ -784,12 +781,13 @@ HTML(render_quiz("04_distillation_loss"))
 # %% [markdown]
 # ## The answer
 #
-# The four colleagues measured cross-entropy with hard labels (0.40), cross-entropy with the teacher's labels (0.58),
-# KL(teacher‖student) (0.27) and KL(student‖teacher) (0.26). The second and the third differ by the teacher's entropy,
-# a constant: **they train the same student**, step for step. The first learns from other labels; the fourth agrees only
-# where the student can copy the teacher exactly. The hard labels' gradient is almost perpendicular to the teacher's for
-# this student (cosine 0.1). That says nothing of hard labels: the student has been trained on this teacher, and little of
-# the teacher's gradient is left. A student before training gets nearly the same direction from both.
+# **0.58 and 0.27 train the same student**, step for step. Cross-entropy with the teacher's labels (0.58) and
+# KL(teacher‖student) (0.27) differ by the teacher's entropy, a constant. Cross-entropy with hard labels (0.40) learns
+# from other labels. KL(student‖teacher) (0.26) leads to the same student only if the student can copy the teacher
+# exactly.
+#
+# For this student, the hard labels' gradient is almost perpendicular to the teacher's (cosine 0.1), because training
+# has left little of the teacher's gradient. Before training, both nearly agree.
 
 # %%
 gradients = {
@@ -809,18 +807,19 @@ print(f"before training: cosine {cosine:.1f} between the gradients of the hard a
 # %% [markdown]
 # ## Summary
 #
-# - Cross-entropy with soft labels and KL differ by a constant and train the same student; KL is 0 at a perfect copy.
-# - Soften both, times T², weighted by α against the hard label at T = 1: that is all. At T = 1 alpha mixes the labels.
-# - Forward KL covers modes, reverse KL seeks one; neither knows anything of length.
-# - Mask first, divide by what counts, shift causal labels, compute in fp32: nothing raises an error if you forget.
-# - Where a fifth of the hard labels was wrong, the teacher halved the errors; where all were right, alpha 1 cost some.
+# - Cross-entropy with soft labels and KL differ by a constant and train the same student.
+# - The loss is α T² KL of the softened distributions plus 1 − α times the hard label's cross-entropy. At T = 1 alpha
+#   mixes the labels.
+# - Forward KL covers modes, reverse KL seeks one; neither prefers short answers.
+# - Mask, divide by the positions that count, shift causal labels, compute in fp32: no error reminds you.
+# - With a fifth of the hard labels wrong, the teacher more than halved the errors (28 to 12). With right labels,
+#   alpha 1 cost 2.8 ± 1.4 errors.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
-# Agarwal et al. 2023, *On-Policy Distillation of Language Models* (GKD),
-# [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) · Gu et al. 2023, *MiniLLM*,
-# [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) · Ko et al. 2024, *DistiLLM*,
-# [arXiv 2402.03898](https://arxiv.org/abs/2402.03898) · Wu et al. 2024, *Rethinking Kullback–Leibler Divergence in
-# Knowledge Distillation for Large Language Models*, [arXiv 2404.02657](https://arxiv.org/abs/2404.02657) · Sanh et al.
-# 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108).
+# **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) · Agarwal et al.
+# 2023, *On-Policy Distillation of Language Models* (GKD), [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) · Gu
+# et al. 2023, *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) · Ko et al. 2024, *DistiLLM*, [arXiv
+# 2402.03898](https://arxiv.org/abs/2402.03898) · Wu et al. 2024, *Rethinking Kullback–Leibler Divergence*, [arXiv
+# 2404.02657](https://arxiv.org/abs/2404.02657) · Sanh et al. 2019, *DistilBERT*, [arXiv
+# 1910.01108](https://arxiv.org/abs/1910.01108).

@@ -3,21 +3,21 @@
 #
 # <!-- teaches: the whole job: label once, train by hand and with the package, transfer set, five seeds, your own CSV -->
 #
-# **Make a student twenty times smaller than its teacher from the teacher's probabilities: first in one short loop by
-# hand, then with the package, then measured over five seeds.**
+# **You train a student twenty times smaller than its teacher on the teacher's probabilities, first by hand, then with
+# the package. You judge such students over five seeds.**
 #
 # You will be able to
 # - *label* text with a teacher once, and keep the labels on disk;
-# - *write* the whole training loop yourself, and *check* that the package's gives the same weights;
-# - *build* a transfer set of text that nobody has labelled;
-# - *judge* a student by a three-way split, several seeds and a linear baseline;
-# - *distil* your own data from a CSV file.
+# - *write* the whole training loop yourself, and *check* that the package's trainer gives the same weights;
+# - *build* a transfer set from text that nobody has labelled;
+# - *judge* a student with a three-way split, several seeds and a linear baseline;
+# - *distil* with your own data from CSV files.
 #
 # **Time:** about 40 minutes of reading and 30 of exercises; the cells run in two to three minutes on two CPU cores.
-# **You need:** [00 · Start here](00_start_here.ipynb), [03 · The T² factor](03_t_squared.ipynb) and
-# [04 · The distillation loss](04_distillation_loss.ipynb), for the loss that is used here;
-# [01 · Dark knowledge](01_dark_knowledge.ipynb) and [02 · Temperature](02_temperature.ipynb) say why. On [Colab](https://colab.research.google.com/): upload the
-# repository and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
+# **You need:** [00 · Start here](00_start_here.ipynb), [03 · The T² factor](03_t_squared.ipynb) and [04 · The
+# distillation loss](04_distillation_loss.ipynb), for the loss; [01 · Dark knowledge](01_dark_knowledge.ipynb) and [02
+# · Temperature](02_temperature.ipynb) explain the ideas behind it. On [Colab](https://colab.research.google.com/):
+# upload the repository and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
 # ## The question
@@ -26,9 +26,10 @@
 # are stored on disk. In every epoch the student reads the texts and the stored logits; the teacher is no longer
 # needed.](drawings/05_response_distillation.svg)
 #
-# 2,517 messages of a help desk carry a hard label: the queue that their sender chose. From these labels the small model
-# of this notebook learns to send about seven messages in ten to the right queue, no more than a linear model.
-# **What helps it more: better labels for the same messages, or more of their text, which nobody has labelled?** Keep a guess.
+# A help desk has 2,517 messages with a hard label: the queue that the sender chose. A small model that learns from
+# these labels sends about seven messages in ten to the right queue, no more than a linear model. **What helps the
+# small model more: better labels for the same messages, or more of the messages' text, which nobody has labelled?**
+# Keep your guess.
 
 # %%
 import copy
@@ -58,9 +59,9 @@ from distill_helpers.course.widgets.response_distillation import render_soft_tar
 # %% [markdown]
 # ## Three sets of messages, each with one job
 #
-# - **Training** messages are learned from.
-# - **Validation** messages choose: here the best epoch, elsewhere also the temperature or the size. Their figures
-#   flatter, because something was chosen for being good on them.
+# - **Training** messages teach the model.
+# - **Validation** messages choose, for example the best epoch or the learning rate. Figures on these messages flatter
+#   the model, because it was chosen for being good on them.
 # - **Test** messages report, and choose nothing.
 
 # %%
@@ -74,40 +75,42 @@ for name, part in (("validation", validation), ("test", test)):
     print(f"{name} messages whose first 26 words stand in training too: {sum(t in in_training for t in part.texts)}")
 
 # %% [markdown]
-# Some people post the same message twice. The thirteen test messages belong to the published test set, so they stay; they
-# can move an accuracy by two thirds of a point at most. Validation also flatters for another reason: test messages were
-# written *later* than all training messages, validation messages were not.
+# Some people post twice. The thirteen test messages stay, because they belong to the published test set; they can
+# move an accuracy by at most two thirds of a point. Validation also flatters for another reason: the test messages
+# were written *later* than all training messages, the validation messages were not.
 #
 # ### The line to pass
 #
-# Before any neural network: tf-idf with logistic regression. It takes about a second.
+# Measure a linear model first: logistic regression on tf-idf features (word counts in which rare words weigh more).
+# It takes about a second.
 
 # %%
 linear = dh.classification_metrics(linear_baseline(desk), test.labels)
 print(f"tf-idf + logistic regression: {100 * linear['accuracy']:.0f}% of the test messages")
 
 # %% [markdown]
-# That model has read the first 26 words of 2,517 messages. Further down, a student reads the rest of them as well, and a fair
-# baseline must read it, too: some 20,000 *windows*, pieces of the training messages, each with the queue of its message. A committed log has linear models of two
-# kinds of features; their regularisation C was chosen on validation. **Predict first:** what are the windows worth to
-# tf-idf? Our teacher was made from a sentence encoder: what does that encoder reach if it is frozen?
+# That model has read the first 26 words of 2,517 messages. Further down, a student also reads the rest of these
+# messages, cut into some 20,000 *windows*. A fair baseline must read the windows too, each with the queue of its
+# message. The log of an earlier run has such linear models on two kinds of features; validation chose their
+# regularisation C. **Predict first:** how many points do the windows bring to tf-idf? And what does a linear model
+# reach on the frozen sentence encoder from which our teacher was made?
 
 # %%
 lines = linear_models.summary()[["texts", "accuracy %", "difference", "± 95%"]].round(1)
 lines[lines.index.str.contains("sender's queue")]
 
 # %% [markdown]
-# *Difference* is measured against the first row with the same features, message by message. (That row has C = 100 for
-# tf-idf; the package's baseline above has C = 10. Eight windows that occur in several queues are left out.) Two lines
-# matter. **74.4%** is what tf-idf reaches without a teacher, from text without new labels. And a frozen encoder with a
-# linear head reaches 73.2% from the messages alone.
+# Two results matter. **74.4%** is what tf-idf reaches without a teacher, from more text without new labels. And a
+# frozen encoder with a linear head reaches 73.2% from the messages alone. (*difference* compares a row with the first
+# row of the same features, message by message. That row has C = 100 for tf-idf; the baseline above has C = 10.)
 
 # %% [markdown]
 # ## The teacher labels everything once
 #
 # The student sees every message many times, the teacher only once, since its logits do not change.
-# `precompute_teacher_logits` labels in batches and keeps the logits on disk. Twenty-six words are seldom more than 48 word
-# pieces, so `max_length=48` cuts next to nothing. **Predict first:** how many forward passes will the second call need?
+# `precompute_teacher_logits` labels the texts in batches and stores the logits on disk. Twenty-six words are seldom
+# more than 48 word pieces, so `max_length=48` cuts next to nothing. **Predict first:** we label the same messages
+# again below. How many forward passes will that need?
 
 # %%
 teacher = dh.load_course_model("help-desk-teacher")
@@ -136,9 +139,9 @@ assert torch.equal(again, targets["train"])
 print(f"second call: {len(forward_passes)} forward passes, the same logits from disk")
 
 # %% [markdown]
-# The cache is a folder named by a hash of everything the logits depend on: weights, configuration, tokenizer, texts,
-# length and dtype. So stale logits are never read, and one added text labels the whole list again. If the process is
-# killed, the next call continues after the last complete file.
+# The cache is a folder, named by a hash of everything that the logits depend on: weights, configuration, tokenizer,
+# texts, length and dtype. So stale logits are never read. But if you add one text, the teacher labels the whole list
+# again.
 
 # %%
 label([*train.texts[:99], "a message that was not there before"])
@@ -147,9 +150,9 @@ print(f"{len(list((work / 'targets').iterdir()))} folders: train, validation, an
 # %% [markdown]
 # ### What the labels say
 #
-# How much doubt a label states is its **entropy** in bits, $-\sum_k p_k \log_2 p_k$: 0 for a hard label, $\log_2 5 = 2.32$ for a
-# uniform guess among five queues. Drag the message and the temperature. **Predict first:** at which temperature does the
-# teacher's label have most bits?
+# The **entropy** $-\sum_k p_k \log_2 p_k$ measures, in bits, how much doubt a label expresses: 0 for a hard label,
+# $\log_2 5 = 2.32$ for a uniform guess among five queues. Drag the two sliders. **Predict first:** at which
+# temperature does the teacher's label have the most bits?
 
 # %%
 controls = {
@@ -182,10 +185,10 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
     print(f"T = {temperature:4.0f}: {bits:.2f} bits")
 
 # %% [markdown]
-# Entropy grows with T, up to the 2.32 bits of a uniform guess, which says nothing about the message. So *more bits* is
-# not *better*. This notebook uses T = 2 and does not tune it.
+# Entropy grows with T, up to the 2.32 bits of a uniform guess, which says nothing about the message. So *more bits*
+# does not mean *better*. This notebook uses T = 2 and does not tune it.
 #
-# Why is T = 1 so sharp? The teacher was trained on these very messages:
+# Why is the label so sharp at T = 1? The teacher was trained on these very messages:
 
 # %%
 right = (targets["train"].argmax(-1) == torch.tensor(train.labels)).double().mean()
@@ -193,15 +196,15 @@ assert right > 0.9
 print("the teacher gives the sender's queue on more than nine training messages in ten")
 
 # %% [markdown]
-# At T = 1, a teacher that knows its messages by heart says little about *them* that their labels do not say.
+# At T = 1, a teacher that knows the messages by heart adds little to their hard labels.
 
 # %% [markdown]
 # ## The whole pipeline by hand
 #
-# The student is a transformer of two layers, 128 wide. Its vocabulary is trimmed to the 5,000 word pieces that the
-# training text uses most (its labelled messages and the unlabelled rest of them, `desk.transfer`, of which more below).
-# Its embeddings start as the teacher's, 384 wide, reduced by PCA to 128. Dropout is off in this section, so that two
-# loops can be compared exactly.
+# The student is a transformer with two layers of 128 units. Its vocabulary is trimmed to the 5,000 word pieces that
+# are most frequent in the training text, including its windows (`desk.transfer`). Its embeddings start as the
+# teacher's, reduced by PCA from 384 to 128 dimensions. Dropout is off in this section, so that two loops can be
+# compared exactly.
 #
 # The loss, in words: *soften both distributions, take the KL divergence, add a little cross-entropy on the hard label.*
 # In symbols, for student logits $z$, teacher logits $v$ and hard label $y$,
@@ -209,7 +212,7 @@ print("the teacher gives the sender's queue on more than nine training messages 
 # $$L = \alpha\,T^2\,\mathrm{KL}\big(\mathrm{softmax}(v/T)\,\|\,\mathrm{softmax}(z/T)\big)
 # + (1-\alpha)\,\mathrm{CE}(z, y).$$
 #
-# α is the weight of the teacher's distribution; 1 − α is left for the hard label.
+# α is the weight of the teacher's distribution, 1 − α that of the hard label.
 
 
 # %%
@@ -255,9 +258,9 @@ batches = list(trainer.get_train_dataloader())  # its sampler starts again from 
 print(f"{len(data)} messages in {len(batches)} batches; keys of a batch: {sorted(batches[0])}")
 
 # %% [markdown]
-# Now the loop. So that the two can end at the same weights, it does what the trainer does: no weight decay on biases and
-# norms, a learning rate that rises over the first tenth of the steps and then falls as a cosine, and gradients clipped to
-# a norm of 1 (the trainer's default).
+# Now the loop by hand. To end at the trainer's weights, it must do what the trainer does: no weight decay on biases
+# and norms, a learning rate that rises over the first tenth of the steps and then falls as a cosine, and gradients
+# clipped to a norm of 1.
 
 # %%
 T, alpha = 2.0, 0.7
@@ -299,14 +302,13 @@ assert apart < 1e-5, apart
 print("the largest weight moved by more than 1e-3; loop and package end within 1e-5 of each other")
 
 # %% [markdown]
-# From here on the package is used. It adds what a loop on one page leaves out: the best epoch instead of the last,
+# From here on we use the package. It adds what the short loop leaves out: the best epoch instead of the last,
 # checkpoints, gradient accumulation, mixed precision, several processes.
 #
 # ## Same messages, better labels
 #
-# One live run of each kind, eight epochs each. The first student learns from the hard labels (α = 0: the teacher's logits are
-# not read), the second from the teacher's distributions on the *same* messages (α = 1: the hard labels are not read).
-# **Predict first:** which wins, and by how many points?
+# We train two students live, for eight epochs each. The first learns from the hard labels (α = 0), the second from
+# the teacher's distributions on the *same* messages (α = 1). **Predict first:** which wins, and by how many points?
 
 # %%
 test_logits = label(test.texts)
@@ -343,11 +345,10 @@ assert live_rows["soft labels"]["accuracy"] > live_rows["hard labels"]["accuracy
 assert live_rows["soft labels"]["agreement"] > live_rows["hard labels"]["agreement"]
 
 # %% [markdown]
-# In this pair of runs soft labels win, and their student agrees with the teacher more often. One pair is no proof: see below. (On your processor the figures may be others by
-# some tenths.) The histories show how. On both the training loss falls far below the loss on validation messages: 2,517
-# messages are few. But on hard labels the validation loss turns and rises, since the student grows sure of what it
-# learned by heart; on soft labels it goes on falling. (Compare a colour with itself only: cross-entropy and T² KL are
-# different losses.)
+# In this pair of runs soft labels win on both counts. One pair is no proof: see below. The next figure shows the
+# losses. On hard labels the validation loss falls and then rises, since the student grows sure of what it learned by
+# heart. On soft labels the validation loss keeps falling. (Compare only curves of one colour: cross-entropy and T² KL
+# are different losses.)
 
 # %%
 fig, axes = figure("On hard labels the validation loss turns, on soft labels it does not")
@@ -366,11 +367,11 @@ with_alt_text(
 # %% [markdown]
 # ## More text
 #
-# We read only the first 26 words of each message; `desk.transfer` holds all **windows** of 26 words, cut from training
-# messages only (a message's first window is the message itself, so it is in the set twice). Nobody has labelled a window.
-# But there are two ways to label it for nothing: it *inherits* the queue of its message, or the teacher labels it. Text
-# for the teacher to label is called a **transfer set** (much of it and long training are what Beyer et al. 2021 found to
-# matter). A text without a hard label has `IGNORE_INDEX`, and learns from the teacher alone:
+# So far we have read only the first 26 words of each message. `desk.transfer` holds the **windows**: the training
+# messages, cut into pieces of up to 26 words. A window can get a label for free in two ways: it *inherits* the queue
+# of its message, or the teacher labels it. Text for the teacher to label is called a **transfer set**; Beyer et al.
+# 2021 found that much of it and long training matter. A text without a hard label gets the label `IGNORE_INDEX`, and
+# on it the student learns from the teacher alone:
 
 # %%
 windows = list(desk.transfer[:300])
@@ -386,10 +387,10 @@ print("a window:", windows[3])
 # %% [markdown]
 # ## Tune both arms
 #
-# Our two live runs rest on one recipe: one learning rate, and eight epochs, which somebody found good enough. Suppose it was
-# good enough for one arm only. On the digits of [notebook 01](01_dark_knowledge.ipynb) we can afford to find out. Four
+# Our two live runs used one recipe: one learning rate and eight epochs. That recipe may suit only one **arm**, that
+# is, one kind of labels. On the digits of [notebook 01](01_dark_knowledge.ipynb) we can afford to find out. Four
 # kinds of labels get the same three budgets, and each arm and seed chooses its learning rate on its own validation
-# images. **Predict first:** which labels make the fewest errors after 60 epochs, and which at the longest budget?
+# images. **Predict first:** which labels lead to the fewest errors after 60 epochs, and which at the longest budget?
 
 # %%
 of_digits = label_budget.results().pivot_table(index="kind", columns="epochs", values="errors", sort=False)
@@ -400,15 +401,16 @@ budgets = label_budget.summary()
 budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round(1)
 
 # %% [markdown]
-# After 15 epochs, soft labels at T = 20 make 6.2 ± 2.9 more errors than hard labels; after 240 epochs, 3.1 ± 2.3 more.
-# So at T = 20 about half of the disadvantage was lack of time, and the rest stays; at T = 4 time changes little. And the arm
-# that nobody had asked for wins: *smoothed* labels, which give a tenth of the label to all classes alike, need no teacher,
-# and make 3.8 ± 2.4 errors fewer than hard labels. (± is the 95% interval of the paired difference over ten seeds.)
+# On the digits, soft labels cost errors at every budget. After 15 epochs, soft labels at T = 20 make 6.2 ± 2.9 more
+# errors than hard labels; after 240 epochs, 3.1 ± 2.3 more. So at T = 20 about half of the disadvantage came from
+# lack of time; at T = 4 time changes little. The winner needs no teacher: *smoothed* labels, which spread a tenth of
+# the label evenly over all classes, make 3.8 ± 2.4 errors fewer than hard labels after 240 epochs. (± is the 95%
+# interval of the paired difference over ten seeds.)
 #
 # So a comparison is fair if
 #
-# 1. every arm had the same texts to learn from, with whatever labels they can get;
-# 2. every arm chose its learning rate and its epochs itself, on validation, from one grid;
+# 1. every arm learned from the same texts, with whatever labels it can get;
+# 2. every arm chose its own learning rate and epochs on validation, from one grid;
 # 3. the table shows what each arm spent, and the seeds are paired;
 # 4. the conclusion holds at the longest budget.
 #
@@ -416,19 +418,21 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 #
 # ## The help desk, every arm tuned
 #
-# Six arms: the *sender's queue*, which a window inherits; the *teacher's choice*, its likeliest queue as a hard label; or
-# the *teacher's distribution* at T = 2. Each with and without the windows. Every arm tried three learning rates (5e-4,
-# 1.5e-3, 4.5e-3) and two lengths, 720 and 1,800 steps of 64 texts; the accuracy on the validation messages chose, and in
-# each training the best epoch. Then five seeds. α is 1 for distributions and 0 for queues. The teacher is a sentence encoder of which every weight was trained, at a rate that
-# validation chose. What training had changed was then cut to an adapter of rank 56, small enough to ship; the row *teacher*
-# is the teacher after the cut (`data/results/teacher-choice.md`). The tables come from a committed log, since this takes
-# hours.
+# There are three kinds of labels: the *sender's queue*, which a window inherits; the *teacher's choice*, the
+# teacher's likeliest queue as a hard label; and the *teacher's distribution* at T = 2. Each kind is used with and
+# without the windows, which makes six arms. Every arm tried three learning rates (5e-4, 1.5e-3, 4.5e-3) and two
+# lengths, 720 and 1,800 steps of 64 texts. Validation accuracy chose between them, and chose the best epoch of each
+# training. Then every arm ran with five seeds. α is 1 for distributions and 0 for queues.
 #
-# (*NLL*: mean −log of the probability given to the right queue. *ECE*: messages sorted into 15 bins by their highest
-# probability; the mean gap between that probability and the share that is right, Guo et al. 2017, equation 3.
-# *agreement*: share of test messages on which a student gives the teacher's answer, Stanton et al. 2021, equation 2. In
-# the third table ± is the 95% interval of the gain over seeds; *teacher* is the gain from its choice over the sender's
-# queue, *softness* that from its distribution over its choice.)
+# The row *teacher* is the course's teacher: every weight of a sentence encoder was trained, and the change was then
+# cut to an adapter of rank 56 (`data/results/teacher-choice.md`). The tables come from a saved log, since the
+# trainings take hours.
+#
+# (*NLL* is the mean −log of the probability given to the right queue. *ECE* sorts messages into 15 bins by their
+# highest probability, and averages the gap between that probability and the share that is right (Guo et al. 2017,
+# equation 3). *agreement* is the share of test messages on which a student gives the teacher's answer (Stanton et al.
+# 2021, equation 2). In the third table, *teacher* is the gain of the teacher's choice over the sender's queue,
+# *softness* that of its distribution over its choice; ± is the 95% interval over seeds.)
 #
 # **Predict first:** which is worth most to the student: the text, the teacher's opinion, or its doubts?
 
@@ -453,29 +457,28 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **Text and teacher pay together.** Alone, the windows bring a student of the senders' queues 1.0 ± 1.8 points, and the
-#   teacher's choices bring a student of the messages 1.7 ± 1.9: each may be next to nothing. With the windows the teacher's
-#   choices bring 6.3 ± 1.0, in every seed, which is 4.6 ± 2.2 more. One reason may be that the queue of a message is not always
-#   the queue of each of its pieces, and that the teacher reads the piece. (Tf-idf does gain from the inherited queues: from
-#   70.5 to 74.4%.)
-# - **With the windows it is the teacher's opinion that counts, more than its doubts.** Softness adds 0.6 ± 0.3 points there, in
-#   all five seeds. (On the messages alone, 1.2 ± 1.8, in 3 of 5 seeds.) It does make better probabilities: with the
-#   windows NLL falls from 0.78 to 0.67, in every seed.
-# - **The best student keeps 97.1% of its teacher's accuracy, and passes every baseline without a teacher**: 78.0% against the
-#   74.4% of tf-idf that read the same text, and the 73.2% of a frozen encoder with a linear head.
-# - **On the senders' queues a student of this size isn't worth the trouble**: 70.2%, and 71.1% with the windows, where tf-idf
-#   has 70.5 and 74.4%.
-# - **Validation does not show the difference**: there the six arms lie between 81.3 and 82.5%. Test messages were written
-#   later, and may have less in common with the training messages. So what validation chose need not be best for them: our
-#   live runs above, of one seed and without any tuning, happen to be better than the tuned means of the same arms.
-# - All students of the teacher took the lowest rate of the three, and the best arm ended at its last epoch: a lower rate, or
-#   for that arm more steps, might make them better still.
+# - **Text and teacher pay together.** Alone, the windows bring a student of the senders' queues 1.0 ± 1.8 points, and
+#   the teacher's choices bring a student of the messages 1.7 ± 1.9: each gain may be next to nothing. With the
+#   windows the teacher's choices bring 6.3 ± 1.0, in every seed, which is 4.6 ± 2.2 more than without. One reason may
+#   be that a message's queue does not always fit its pieces, whereas the teacher reads the piece itself.
+# - **With the windows, the teacher's opinion counts more than its doubts.** Softness adds 0.6 ± 0.3 points there, in
+#   all five seeds. (On the messages alone, 1.2 ± 1.8, in 3 of 5 seeds.) Softness does improve the probabilities: with
+#   the windows NLL falls from 0.78 to 0.67, in every seed.
+# - **The best student keeps 97.1% of its teacher's accuracy, and passes every baseline without a teacher**: 78.0%
+#   against the 74.4% of tf-idf on the same text, and the 73.2% of a frozen encoder with a linear head.
+# - **Without a teacher, a student of this size isn't worth the trouble**: from the senders' queues it reaches 70.2%,
+#   and 71.1% with the windows, where tf-idf has 70.5 and 74.4%.
+# - **Validation does not show these differences**: there, the six arms lie between 81.3 and 82.5%. So what validation
+#   chose need not be best for the test messages, which were written later: our live runs, with one seed and no
+#   tuning, happen to beat the tuned means of the same arms.
+# - All four arms with the teacher's labels chose the lowest of the three rates, and the best arm's best epoch was its
+#   last. Lower rates, or more steps for the best arm, might do better.
 #
 # ## Your own data
 #
-# Two CSV files with a header are enough: a tenth of training becomes the validation set, unless you pass a file for it.
-# A text that stands in the test file too leaves training, with a warning. Labels are read from training; a label that
-# training does not have, or an empty text, is an error that names the row.
+# Two CSV files with a header are enough. A tenth of the training file becomes the validation set, unless you pass a
+# validation file. A text that is also in the test file is left out of training, with a warning. An empty text, or a
+# label that training does not have, raises an error that names the row.
 
 # %%
 folder = work / "mine"
@@ -499,7 +502,7 @@ except ValueError as error:
     print(str(error).replace(f"{folder}/", ""))
 
 # %% [markdown]
-# From there it is the pipeline above. The result is a folder that transformers loads, with a model card:
+# The rest is the pipeline above. It writes a folder that transformers can load, with a model card:
 
 # %%
 print(sorted(p.name for p in (work / "soft labels").iterdir()))
@@ -517,13 +520,13 @@ print("loaded again, it gives the same answers")
 # ### Exercise 05.1 · Which epoch? (★, 4 min)
 #
 # `history` is a DataFrame such as `histories["soft labels"]`: a row for each epoch with `epoch`, `loss` (training),
-# `eval_loss` and `eval_accuracy` (validation). Somebody has added a column `test_accuracy`. What counts is how many messages
-# go to the right queue. Return the number of the epoch whose student you keep; of several that are equally good, the
-# earliest.
+# `eval_loss` and `eval_accuracy` (validation). Somebody has added a column `test_accuracy`. What counts is how many
+# messages go to the right queue. Return the number of the epoch whose student you keep. If several epochs are equally
+# good, return the earliest.
 #
 # <details><summary>Hint 1</summary>
 #
-# One of the columns is there to choose by. What are the others for?
+# You choose by one of the columns. What are the others for?
 #
 # </details>
 #
@@ -548,11 +551,11 @@ check("05.1", best_epoch)
 # %% [markdown]
 # ### Exercise 05.2 · A fair difference (★★, 8 min)
 #
-# A colleague compares hard and soft labels at 60 epochs with one learning rate for both, and reports that hard labels win.
-# `runs` has all of his trainings, in no particular order: a DataFrame with the columns `arm` ("hard" or "soft"), `epochs`,
-# `learning_rate`, `seed`, and the accuracies `validation` and `test`, as shares. Return the gain of soft over hard labels
-# on the test messages, as a mean over seeds and in points: at the longest budget, each arm with the learning rate whose
-# mean validation accuracy over the seeds is the highest *for that arm*.
+# A colleague compares hard and soft labels at 60 epochs with one learning rate for both, and reports that hard labels
+# win. The argument `runs` has all of his trainings, in no particular order: a DataFrame with the columns `arm`
+# ("hard" or "soft"), `epochs`, `learning_rate`, `seed`, and the accuracies `validation` and `test`, as shares. Take
+# the longest budget, and for each arm the learning rate with the highest mean validation accuracy over the seeds *in
+# that arm*. Return the gain of soft over hard labels on the test messages, as a mean over seeds, in points.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -581,22 +584,23 @@ check("05.2", fair_difference)
 # %% [markdown]
 # ### Exercise 05.3 · A batch with gaps (★★★, 10 min)
 #
-# Write the loss of this notebook for a batch in which some labels are `IGNORE_INDEX`. Every row learns from the teacher.
-# Rows without a label add nothing to the cross-entropy. **Both** terms are divided by the number of *all* rows, so that the
-# weight of a hard label does not depend on how many of its neighbours in the batch have one. The weights α and 1 − α are
-# the same for every row. A batch without any label is allowed. Use torch alone; `IGNORE_INDEX` is −100.
+# Write the loss of this notebook for a batch in which some labels are `IGNORE_INDEX`. On every row, the student
+# learns from the teacher. Rows without a label add nothing to the cross-entropy. **Both** terms are divided by the
+# number of *all* rows, so that the weight of a hard label does not depend on how many other rows have one. The
+# weights α and 1 − α are the same for every row. A batch without any label is allowed. Use torch alone;
+# `IGNORE_INDEX` is −100.
 #
 # <details><summary>Hint 1</summary>
 #
-# The soft term is the loop's, word for word. For the hard term look at `cross_entropy`'s `ignore_index` and `reduction`:
-# by what does its mean divide?
+# The soft term is that of the loop above. For the hard term, look at `cross_entropy`'s `ignore_index` and
+# `reduction`: by what does its mean divide?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `cross_entropy(z, labels, reduction="sum") / len(z)`; −100 is the `ignore_index` that it has anyway. With its own mean a
-# batch without any label is 0 / 0.
+# `cross_entropy(z, labels, reduction="sum") / len(z)`; −100 is its default `ignore_index`. Its own mean is 0 / 0 for
+# a batch without any label.
 #
 # </details>
 #
@@ -614,17 +618,17 @@ check("05.3", loss_with_gaps)
 # %% [markdown]
 # ### Exercise 05.4 · A gain over seeds (★★, 6 min)
 #
-# `new` and `old` are tensors of the accuracies of two kinds of student, as shares: the same seeds in the same order. Return
-# the mean gain and the standard deviation of the gains over seeds (with n − 1), both in points
+# `new` and `old` are tensors of the accuracies of two kinds of student, as shares, with the same seeds in the same
+# order. Return the mean gain and the standard deviation of the gains over seeds (with n − 1), both in points
 # (hundredths).
 #
-# Then try it on two arms of the help desk. `runs` above has the columns `arm`, `seed` and `accuracy`, ordered by seed
-# within an arm. Make tensors of your selections, `torch.tensor(selection.to_numpy())`: pandas subtracts by row number, and
-# two selections share none.
+# Then try it on two arms of the help desk. The DataFrame `runs` of that section has the columns `arm`, `seed` and
+# `accuracy`, ordered by seed within an arm. Turn your selections into tensors with
+# `torch.tensor(selection.to_numpy())`: pandas subtracts by row number, and two selections share none.
 #
 # <details><summary>Hint 1</summary>
 #
-# A seed sets start and order of both students. So there is one gain for each seed.
+# A seed sets the start and the batch order of both students. So there is one gain for each seed.
 #
 # </details>
 #
@@ -656,17 +660,16 @@ HTML(render_quiz("05_response_distillation"))
 # %% [markdown]
 # ## Summary
 #
-# - The teacher labels once; its logits live on disk under a hash of everything they depend on.
-# - The loop is a page: KL at T, times T², plus cross-entropy; the package's trainer ends at the same weights.
-# - With every arm tuned, more text and the teacher's labels pay together on the help desk: 7.8 points, most of them by its
-#   opinion and few by its doubts. On the digits the teacher's labels cost errors at every budget.
-# - A comparison is fair if every arm had the same texts, and its own rate and length, chosen on validation.
-# - Judge by test messages that chose nothing, over seeds, beside a linear model.
+# - The teacher labels each text once; its logits are kept on disk under a hash of everything that they depend on.
+# - The loop by hand is short: KL at T, times T², plus cross-entropy. The package's trainer ends at the same weights.
+# - With every arm tuned, more text and the teacher's labels pay together on the help desk: 7.8 points, few of them
+#   from the teacher's doubts. On the digits the teacher's labels cost errors at every budget.
+# - A comparison is fair if every arm had the same texts, and its own learning rate and length, chosen on validation.
+# - Judge a student on test messages that chose nothing, over several seeds, beside a linear model.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
-# Beyer et al. 2021, *A good teacher is patient and consistent*, [arXiv 2106.05237](https://arxiv.org/abs/2106.05237) ·
-# Stanton et al. 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) ·
-# Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) ·
-# Guo et al. 2017, *On Calibration of Modern Neural Networks*, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599).
+# **References.** Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) · Beyer et al.
+# 2021, *A good teacher is patient and consistent*, [arXiv 2106.05237](https://arxiv.org/abs/2106.05237) · Stanton et
+# al. 2021, *Does Knowledge Distillation Really Work?*, [arXiv 2106.05945](https://arxiv.org/abs/2106.05945) · Guo et
+# al. 2017, *On Calibration of Modern Neural Networks*, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599).

@@ -3,22 +3,21 @@
 #
 # <!-- teaches: inside the teacher: hidden states, attention, relations; layer maps, projectors, masks; when features pay -->
 #
-# **Look inside the teacher, build every feature loss in ten lines, see what each of them teaches and what it leaves out;
-# then measure which of them is worth its trouble.**
+# **Write every feature loss in ten lines, see what each one teaches and leaves out, and measure which is worth its
+# trouble.**
 #
 # You will be able to
-# - *look* at any layer and head of the teacher over a message of your own;
-# - *map* layers so that the last follows the last, and *project* where widths differ;
-# - *build* the losses of hidden states, attention, relations and embeddings, padding left out;
-# - *check* that gradients arrive where a term claims to teach, and that projectors train and then go;
+# - *see* where each attention head of the teacher looks;
+# - *map* the student's layers to the teacher's, and *project* where widths differ;
+# - *build* losses on hidden states, attention, relations and embeddings;
+# - *check* which weights each loss trains;
 # - *decide* by measurement whether features are worth it.
 #
-# **Time:** about 40 minutes of reading and 35 of exercises; the cells run in about a minute and a half on two CPU cores.
-# **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
-# [05 · Response distillation](05_response_distillation.ipynb). **Next:**
-# [07 · Landmark systems](07_landmark_systems.ipynb) puts these terms together, each system in one call. On
-# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# **Time:** about 40 minutes of reading and 35 of exercises; the cells run in about a minute and a half on two CPU
+# cores. **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and [05 · Response
+# distillation](05_response_distillation.ipynb). **Next:** [07 · Landmark systems](07_landmark_systems.ipynb). On
+# [Colab](https://colab.research.google.com/): see notebook 00, and use the plain-pip lines of the
+# [README](../README.md).
 
 # %% [markdown]
 # ## The question
@@ -27,12 +26,13 @@
 # 5. Hidden states need a projector from 192 to 384. Maps of tokens by tokens have the same size in
 # both.](drawings/06_feature_distillation.svg)
 #
-# So far the help desk's teacher said five numbers about a message, and the student learned from those. Inside, it computes
-# 384 numbers for *each token* in *each* of six layers, and in each layer twelve maps of which token looks at which.
+# So far the student has learned from five numbers a message, the logits of the help-desk teacher. Inside, each of the
+# teacher's six layers computes much more: 384 numbers for *each token*, and twelve maps of which token looks at
+# which.
 #
-# A student of three layers, half as wide, random inside, is to learn from that too. **Which of it helps: hidden states,
-# attention, relations, embeddings?** Rank them before you read on. The answer comes at the end, from runs over five
-# seeds.
+# These inner values are called **features**. Here a student of three random layers, half as wide, learns from them
+# too. **Which of them help: hidden states, attention, relations, embeddings?** Rank the four now; the answer comes at
+# the end, from five seeds.
 
 # %%
 import copy
@@ -72,9 +72,8 @@ for name, model in (("teacher", teacher), ("student", student)):
     print(f"{name}: {n_layers} layers, {width} wide, {n_heads} heads of {width // n_heads}")
 
 # %% [markdown]
-# `narrow_student` takes over the teacher's tokenizer, since *features are compared token by token*: both must read the
-# same tokens. (The students of notebook 05 had a vocabulary of their own. For logits that is no matter, for features it
-# is.) The word embeddings start as the teacher's, reduced to 192 by PCA; the layers start random.
+# *Features are compared token by token*, so both models must read the same tokens: `narrow_student` takes over the
+# teacher's tokenizer. The word embeddings start as the teacher's, reduced to 192 by PCA; the layers start random.
 #
 # ## Looking inside
 #
@@ -93,9 +92,10 @@ for name in ("embeddings", "hidden.0", "hidden.5", "queries.5", "values.5"):
 print(f"{len(t.tensors)} tensors of the teacher; {mask.double().mean():.0%} of the positions are tokens")
 
 # %% [markdown]
-# (16 messages, 38 positions, 384 wide); queries, keys and values by head: (16, 12 heads, 38, 32 wide). Layers count from
-# 0. **Predict first:** the usual way to attention is `output_attentions=True`. How many attention maps does it return here,
-# from six layers?
+# Shapes are (messages, positions, width), and (messages, heads, positions, width) for queries, keys and values.
+# Layers are counted from 0.
+# **Predict first:** attention usually comes from `output_attentions=True`. How many maps does it return for six
+# layers?
 
 # %%
 attentions = teacher.model(**batch, output_attentions=True).attentions
@@ -114,20 +114,19 @@ for layer in range(6):
 print("from queries and keys: the attention that the slow, eager implementation reports")
 
 # %% [markdown]
-# None. Fast attention (SDPA, the default) never writes its probabilities down, and transformers 5 returns an empty tuple.
-# (Version 4 fell back to the slow implementation, with a warning.) A loss over an empty tuple is 0, whatever the models do.
-# Either load the model with `attn_implementation="eager"` and raise where the tuple is empty, or do as the package does:
-# record queries and keys and compute
+# None. Fast attention (SDPA, the default) never stores its probabilities, and transformers 5 returns an empty tuple.
+# A loss over it is 0, whatever the models do. Either load the model with `attn_implementation="eager"` and raise an
+# error on an empty tuple, or compute attention from recorded queries and keys, as the package does:
 #
 # $$\text{scores} = \frac{Q K^\top}{\sqrt{d}}, \qquad \text{attention} = \mathrm{softmax}(\text{scores}).$$
 #
-# $Q$ and $K$ are the queries and keys of one head, (tokens, $d$) with $d = 32$ here; keys that are padding get $-\infty$ before
+# $Q$ and $K$ are the queries and keys of one head, (tokens, $d$) with $d = 32$ here. Padded keys get $-\infty$ before
 # the softmax.
 #
 # ### Where does the teacher look?
 #
-# Type a message of your own, then drag layer and head. **Predict first:** is there a head that always looks at the token
-# *before*?
+# Type a message of your own, then move the sliders. **Predict first:** is there a head that nearly always looks at
+# the *previous* token?
 
 # %%
 controls = {
@@ -168,16 +167,15 @@ on_cls = [(t.attention(layer, mask)[..., 0].sum(-1) / mask.sum(1, keepdim=True))
 print("heads with more than half on [CLS], by layer:", [int((share > 0.5).sum()) for share in on_cls])
 
 # %% [markdown]
-# There is: head 2 of layer 0, and it does little else. Head 8 of layer 1 looks at the *next* token, or at [CLS]. Many heads
-# of layers 1 to 4 put most of their attention on [CLS], and in layer 5 it spreads again. *Different* heads look at
-# different places. That will matter when they are compared.
+# Yes: head 2 of layer 0. Head 8 of layer 1 looks at the *next* token, or at [CLS]. Many heads of layers 1 to 4 put
+# most of their attention on [CLS]. *Different* heads look at different places, which matters when heads are compared.
 #
 # ## Hidden states, and a projector
 #
-# *Let the student's hidden state be the teacher's.* The widths are 192 and 384, so a linear map, the **projector** $W$,
-# takes the student's there; it is trained with the student. TinyBERT, a BERT of four layers distilled in two stages, uses
-# the squared error (equation 8; the bias $b$ is ours). For one message with $n$ tokens, whose hidden states are $h^S_i$ in the
-# student and $h^T_i$ in the teacher,
+# *Make the student's hidden state equal to the teacher's.* The widths are 192 and 384, so a linear map, the
+# **projector** $W$, first widens the student's hidden state; it is trained along with the student. TinyBERT, a
+# four-layer BERT distilled in two stages, uses the squared error (equation 8; the bias $b$ is ours). For a message of
+# $n$ tokens with hidden states $h^S_i$ (student) and $h^T_i$ (teacher),
 #
 # $$L_\text{hidden} = \frac{1}{n} \sum_{i \text{ is a token}} \frac{1}{384}\,\lVert W h^S_i + b - h^T_i \rVert^2.$$
 
@@ -204,13 +202,12 @@ except ValueError as error:
     print("without projector:", error)
 
 # %% [markdown]
-# A width that does not fit is an error. Code that *skips* such a pair returns a loss of 0 without a gradient, and nobody
-# notices.
+# Code that *skips* layers of different widths returns a loss of 0 without a gradient, and nobody notices.
 #
 # ### Padding
 #
-# **Predict first:** both models give *some* hidden state at padded positions. Four messages are padded further and
-# further; which share of the gradient of a plain mean over all positions is the padding's?
+# **Predict first:** both models compute *some* hidden state at padded positions. As four messages are padded further
+# and further, what share of the gradient of a plain mean over all positions is the padding's?
 
 # %%
 shares = {}
@@ -234,17 +231,19 @@ assert 0.1 < shares[38] < 0.3
 assert shares[512] > 0.9
 
 # %% [markdown]
-# Nearly a fifth where messages are padded to the longest of their batch, more than nine tenths at 512: a student that learns
-# to imitate nonsense. The masked loss is the same number at every length, and its gradient at padded positions is 0. The
-# package divides by *the message's own* tokens, so that a short message counts as much as a long one and a batch may be split
-# in any way. It also does two things that our lines leave out: it detaches the teacher, and it fills padding *before* the
-# square, since infinity times 0 is no number (exercise 06.2).
+# Nearly a fifth if messages are padded to the longest of their batch, more than nine tenths at 512: the student
+# learns to imitate nonsense. The masked loss is the same at every length, and its gradient at padded positions is 0.
+#
+# The package divides by *each message's own* token count, so all messages count equally and a batch may be split in
+# any way. It also detaches the teacher and sets padding to 0 *before* squaring, since infinity times 0 is not a
+# number (exercise 06.2).
 #
 # ## Which layer follows which
 #
-# *Every k-th layer, and the last follows the last.* TinyBERT's map is $g(m) = k\,m$, with $k$ the ratio of depths
-# and $m = 0$ **the embeddings**. That entry 0 is where maps go wrong: `output_hidden_states` returns $n + 1$
-# tensors, of which the first is no layer. In counts from 0 the uniform map is $k\,(m + 1) - 1$.
+# *The student follows every k-th layer, and the last follows the last.* TinyBERT's map is $g(m) = k\,m$, where $k$ is
+# the ratio of depths and $m = 0$ means **the embeddings**. Maps go wrong at this entry 0: `output_hidden_states`
+# returns $n + 1$ tensors, and the first is not a layer. With layers counted from 0, the uniform map is $k\,(m + 1) -
+# 1$.
 
 # %%
 for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
@@ -254,11 +253,10 @@ for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
     print(f"{n_student} of {n_teacher}: teacher layers {[layer for _, layer in uniform]}")
 
 # %% [markdown]
-# Drag the two depths and choose a map: *last* takes the teacher's last layers, *alternating* is DistilBERT's choice, spread
-# evenly with both ends. The two formulas of the article (the one that this course corrects, see
-# [Errata](errata.md)) work on the $n + 1$ entries: their index is the student's entry times
-# $(n_T + 1)/(n_S + 1)$, rounded down; or the last $n_S + 1$ entries. **Predict first:** whom does the
-# student's last layer follow by the first formula, for 6 of 12? And its embeddings by the second?
+# Set the two depths and choose a map; *alternating* is DistilBERT's choice, evenly spread and including both ends.
+# The article that this course corrects (see [Errata](errata.md)) has two formulas for the $n + 1$ entries: multiply
+# the student's entry by $(n_T + 1)/(n_S + 1)$ and round down, or take the last $n_S + 1$ entries. **Predict first:**
+# for 6 of 12, what does the student's last layer follow by the first formula? And its embeddings by the second?
 
 # %%
 map_controls = {
@@ -282,16 +280,16 @@ assert "whole ratio" in maps.children[-1].value
 print("4 of 6, uniform: refused")
 
 # %% [markdown]
-# Counted in entries, the first formula never reaches the teacher's last one if the student is shallower: with 6 of 12 the last student layer follows
-# entry 11, which is layer 10; the last layer, from which the teacher's answer is made, teaches nobody. The second pulls
-# the student's *embeddings* to a layer half-way up. The package keeps the embeddings apart, and refuses a uniform map
-# without a whole ratio instead of rounding.
+# For a shallower student, the first formula never reaches the teacher's last layer, from which its answer is made:
+# with 6 of 12, the student's last layer follows entry 11, which is layer 10. The second formula pulls the student's
+# *embeddings* towards a layer half-way up. The package treats embeddings separately, and refuses a uniform map
+# without a whole ratio.
 #
 # ## The direction alone: cosine
 #
-# *Point where the teacher points; the length is yours.* DistilBERT (section 2) adds $1 - \cos(h^S_i, h^T_i)$; its code takes the
-# **last** hidden states, and no others. There both are 768 wide. Here the student's go through the projector of the hidden
-# states first, since 192 and 384 numbers have no angle between them.
+# *Match the direction, not the length.* DistilBERT (section 2) adds $1 - \cos(h^S_i, h^T_i)$; its code compares only
+# the **last** hidden states, 768 wide in both models. Here the student's hidden states first pass through the
+# projector.
 
 
 # %%
@@ -309,14 +307,14 @@ print(f"1 − cosine: {by_hand.mean():.2f}, the same for a student five times as
 # %% [markdown]
 # ## Attention: scores or distributions
 #
-# *Let head 3 of the student look where head 3 of the teacher looks.* TinyBERT (equation 7) compares the scores **before**
-# the softmax, $a_{hij}$ of query $i$ and key $j$ in head $h$, over all pairs of tokens and all $H$ heads:
+# *Corresponding heads should look at the same places.* TinyBERT (equation 7) compares the scores **before** the
+# softmax, $a_{hij}$ for query $i$ and key $j$ in head $h$, over all pairs of tokens and all $H$ heads:
 #
 # $$L_\text{scores} = \frac{1}{H\,n^2} \sum_{h} \sum_{i, j \text{ are tokens}} (a^S_{hij} - a^T_{hij})^2.$$
 #
-# MiniLM (section 3.1) compares what comes **after** it: each query's attention is a distribution, and the loss is the KL
-# divergence from teacher to student, mean over heads and queries. Neither needs a projector: a map is tokens × tokens,
-# whatever the width.
+# MiniLM (section 3.1) compares the probabilities **after** the softmax: each query's attention is a distribution, and
+# the loss is KL(teacher‖student), averaged over heads and queries. Neither loss needs a projector: a map is tokens ×
+# tokens at any width.
 
 
 # %%
@@ -346,8 +344,8 @@ print(f"last layers: scores, squared error {by_scores.mean():.1f}; distributions
 # %% [markdown]
 # ### Why not the squared error of probabilities?
 #
-# It is the obvious third choice, and the article's. **Predict first:** the text gets twice as long. What happens to each of
-# the three losses?
+# It is the obvious third choice, and the article's. **Predict first:** if the text gets twice as long, what happens
+# to each of the three losses?
 
 # %%
 words = [token for ids in encode_texts(teacher.tokenizer, desk.train.texts[:40], 48) for token in ids[1:-1]]
@@ -372,13 +370,15 @@ print("at 512 tokens: " + "; ".join(f"{name} {value:.0e}" for name, value in los
 relative.map(lambda x: f"{x:.1g}" if x < 0.5 else f"{x:.1f}")
 
 # %% [markdown]
-# A row of probabilities sums to 1 over ever more keys, so each gets smaller and its square much smaller. With a weight of 0.1
-# in front, as in the article, the term is a few millionths at 512 tokens; scores and KL stay within a factor of two.
+# The squared error of probabilities vanishes in long texts: probabilities sum to 1 over ever more keys, so each one
+# shrinks and its square shrinks much more. With the article's weight of 0.1, the term is a few millionths at 512
+# tokens; scores and KL stay within a factor of two.
 #
 # ### Why heads may not be averaged
 #
-# Where the numbers of heads differ, averaging them first makes the shapes fit. **Predict first:** take the teacher's own
-# layer 1, move every head one place on, and compare it with the original: by heads, and averaged.
+# If the numbers of heads differ, averaging over heads makes the shapes fit. **Predict first:** move every head of the
+# teacher's layer 1 one place on and compare it with the original. How large is the loss head by head, and after
+# averaging?
 
 # %%
 scores = t.attention_scores(1)
@@ -394,13 +394,14 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# An average of a head that looks back and one that looks ahead is a blur that many other pairs of heads share. The package
-# refuses, and names the way out, which is the next section's.
+# The average of a head that looks back and one that looks ahead is a blur that many other pairs share. The package
+# refuses, and names the way out: relations.
 #
 # ## Relations
 #
-# *Do not compare vectors, compare how each model relates its own.* MiniLM (section 3.2) takes the **values** $V$ of a layer
-# and asks which tokens' values are alike, by a softmax over their products; then KL(teacher‖student) as above:
+# *Do not compare vectors; compare how each model relates its own.* MiniLM (section 3.2) asks which tokens have
+# similar **values** $V$, by a softmax over their products. The loss is again KL(teacher‖student), here of the
+# **relations**
 #
 # $$R = \mathrm{softmax}\Big(\frac{V V^\top}{\sqrt{d}}\Big), \quad \text{tokens × tokens, for each head.}$$
 
@@ -416,9 +417,9 @@ near(by_hand, dh.relation_loss(s["values.2"], t["values.5"], mask))
 print(f"MiniLM's value relations, 12 heads of 16 against 12 of 32: {by_hand.mean():.2f} nats")
 
 # %% [markdown]
-# The result is tokens × tokens again: no projector. But heads still meet one by one. **MiniLMv2** (section 3.1) joins a layer's heads
-# and cuts the whole width anew, into any number of **relation heads** that divides both widths. Attention heads
-# need not agree any more. A student with four:
+# Relations need no projector either, but heads are still compared one by one. **MiniLMv2** (section 3.1) joins a
+# layer's heads and splits the whole width into any number of **relation heads** that divides both widths. The numbers
+# of attention heads may then differ. Here the student has four:
 
 # %%
 four = dh.create_transformer(teacher.label_names, len(teacher.tokenizer), hidden_size=192, n_layers=3, n_heads=4)
@@ -440,9 +441,9 @@ near(cut_anew(t["values.5"], 12), t["values.5"])  # with the model's own number 
 # %% [markdown]
 # ## Embeddings, and all of it together
 #
-# *Start alike.* TinyBERT (equation 9) also compares what goes **into** the first layer, by the loss and the kind of
-# projector that hidden states have. `FeatureTerms` puts everything together: it says which features are needed, builds
-# the projectors, and takes means over the mapped layers. Our ten lines against it, on three pairs of layers:
+# *Start alike.* TinyBERT (equation 9) also compares the embeddings, with the same loss and kind of projector.
+# `FeatureTerms` combines all these losses: it says which features are needed, builds the projectors, and averages
+# over the mapped layers. We check it against our ten lines, on three pairs of layers:
 
 # %%
 everything = dh.DistillationConfig(
@@ -489,8 +490,8 @@ print("\nfive terms, each ours; weighted and added to the response loss, they ar
 # %% [markdown]
 # ## What does each term teach?
 #
-# A loss that is not 0 can still leave most of a student untouched. So look at the gradients. **Predict first:** which
-# term trains the classifier on top? Which trains the last layer's values?
+# A loss that is not 0 can leave most of a student untouched, so look at the gradients. **Predict first:** which term
+# trains the classifier on top? Which trains the last layer's values?
 
 # %%
 PARTS = {
@@ -535,21 +536,21 @@ assert (reach.drop("+ embeddings")[["embeddings", "layer 0", "layer 1"]] == "all
 reach
 
 # %% [markdown]
-# The first row is the response loss; each other row is its term *alone*, without it. Reading it:
+# The first row is the response loss; the others are feature terms *alone*.
 #
-# - Every term but the embeddings' reaches layers 0 and 1 whole: what a layer computes rests on all below it.
-# - In the **last** mapped layer attention terms train queries and keys alone, value relations the values alone. Neither
-#   teaches what that layer does with them.
-# - **No feature term trains the classifier.** After any number of epochs on features alone it is as random as before. So
-#   TinyBERT trains in two stages, features and then the prediction; or one adds the terms to the response loss, as here.
-# - The teacher gets no gradient, even where its forward pass had a graph.
+# - Every term except embeddings trains all of layers 0 and 1, since a layer's output depends on all layers below it.
+# - In the **last** mapped layer, attention terms train only queries and keys, value relations only values. Neither
+#   teaches what the layer does with them.
+# - **No feature term trains the classifier**: it stays as random as before. TinyBERT therefore trains the prediction
+#   in a second stage; here the terms are added to the response loss.
+# - The teacher gets no gradient, although its forward pass had a graph.
 #
 # ## On and off
 #
-# The article's training loop *asks* the student for hidden states, and passes neither its own nor the teacher's to the
-# loss: with the switch on and off it trains the same student. A test for any such switch takes seconds: train briefly with it
-# off; off again, to see that equal runs are equal at all; on with a weight of 0; and on. **Predict first:** which of these
-# four students must be equal, bit for bit?
+# The article's training loop *asks* the student for hidden states but passes no features to the loss, so the switch
+# changes nothing. Any switch can be tested in seconds: train briefly with it off; off again, to see that equal runs
+# give equal weights; on with a weight of 0; and on. **Predict first:** which of the four students must be equal, bit
+# for bit?
 
 # %%
 few = desk.train.sample(0.02, seed=0)
@@ -597,13 +598,13 @@ for name in list(switches)[1:]:
     assert same == (name != "on, weight 1")
 
 # %% [markdown]
-# Off is off, and on is something else. (Bit for bit on one machine with the same number of threads.)
+# All but the last are equal, so the switch works.
 #
 # ### Projectors train, and then go
 #
-# A projector that no optimizer knows stays random, and pulls the student towards a random image of the teacher. Two ways
-# to get there: to forget it when the optimizer is built, and to keep it in a plain Python list, which PyTorch does not
-# look into (exercise 06.4). **Predict first:** how many parameters more than before will the student have when it is saved?
+# A projector outside the optimizer stays random, and pulls the student towards a random image of the teacher. This
+# happens if you forget to add it, or keep it in a plain Python list, which PyTorch does not search (exercise 06.4).
+# **Predict first:** how many more parameters than before will the saved student have?
 
 # %%
 trainer = trainers["on, weight 1"]  # `before` are the weights before its training
@@ -625,11 +626,12 @@ assert sum(tensor.numel() for tensor in saved.values()) == student.model.num_par
 print("saved: as many parameters as before the training, none of a projector; the answers do not change")
 
 # %% [markdown]
-# `train_student_with_distillation` removes them by itself before it saves.
+# `train_student_with_distillation` removes projectors before it saves.
 #
 # ## What features cost
 #
-# The teacher's *logits* are cached once (notebook 05): five numbers a message. What would its features take? All in fp16:
+# The teacher's *logits* are cached once (notebook 05): five numbers a message. How much space would its features
+# take, in fp16?
 
 # %%
 tokens = sum(map(len, encode_texts(teacher.tokenizer, desk.train.texts, 48))) / len(desk.train)
@@ -639,17 +641,18 @@ for name in list(TERMS)[1:]:
     print(f"{name:50s} {len(needed):2d} features, {tokens * len(needed) * 384 * 2 / 1000:4.0f} kB a message")
 
 # %% [markdown]
-# Thousands of times as much. The package says the size before it starts (`precompute_teacher_features`) and refuses above a
-# limit; `teacher=` runs the teacher beside the student instead, once for every message and epoch.
+# Thousands of times as much. `precompute_teacher_features` reports the size before it starts and refuses above a
+# limit. With `teacher=`, the teacher runs beside the student instead, once for every message and epoch.
 #
 # ## Which term is worth it?
 #
-# The experiment: the student of this notebook, six epochs on all 2,517 training messages, no transfer set (a hard test for
-# the response loss: notebook 05 shows how much a transfer set adds). The response loss is T² · KL at T = 2;
-# each row adds one term to it, with a weight of 1 (0.1 for attention scores, the largest of the terms printed above).
-# A run takes one to two minutes, too long for this page: `python -m distill_helpers.course.experiments.feature_terms`
-# makes them all, and the log below is its. (A slice of it, with a tenth of the messages, runs further down.)
-# **No weight was tuned**, so read a row as *what a first try gives*. **Predict first:** which terms help in every seed?
+# We train this notebook's student for six epochs on all 2,517 training messages, without a transfer set. The response
+# loss is T² · KL at T = 2. Each further row of the table adds one term, the last row three, with a weight of 1 (0.1
+# for attention scores, the largest of the terms printed above). **No weight was tuned**, so read a row as *what a
+# first try gives*.
+#
+# The log below comes from `python -m distill_helpers.course.experiments.feature_terms`. **Predict first:** which
+# terms help in every seed?
 
 # %%
 log = read_log("feature-terms")
@@ -674,22 +677,22 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Reading it (*gain* is taken seed by seed, *won* counts the seeds in which a term beat the response loss alone):
+# *Gain* is taken seed by seed; *won* counts the seeds in which a row beat the response loss alone.
 #
-# - **No term gains a point on average.** Attention scores gain 0.6 points with a spread of 0.9, and lose in one seed. Value
-#   relations gain 0.4 with a spread of 0.3, in every seed. Suppose none of the seven terms helps: in about one table out of
-#   five, one of them will still win on all five seeds, by luck. The other gains cannot be told from nothing. With one seed,
-#   any of them could be taken for a finding.
-# - **Hidden states made it worse**, in four seeds of five, and the three terms together in all five. One guess: at a weight
-#   of 1 they ask a student of half the width to be its teacher at every token, and less is left for the answer. The log
-#   shows the loss of accuracy, not its reason.
+# - **No term gains a point on average.** Attention scores gain 0.6 points with a spread of 0.9, and lose in one seed.
+#   Value relations gain 0.4 with a spread of 0.3, in every seed. Suppose none of the seven terms helps: in about one
+#   table out of five, one of them will still win on all five seeds, by luck.
+# - **Hidden states made the student worse** in four seeds of five, and the three terms together in all five. One
+#   guess: at a weight of 1, a student of half the width must imitate its teacher at every token, and less is left for
+#   the answer.
 #
 # ### And with a tenth of the messages?
 #
-# 252 messages instead of 2,517, read four times as often, which is 40% of the steps. Three rows are run again: the response
-# alone, the term that helped in every seed, and the one that hurt. **These two terms were chosen by the test accuracies
-# above**, and are judged by the same test messages, which notebook 05 forbids: it flatters a gain. **Predict first:** do
-# features help more, or less, where messages are few? One of these fifteen runs is made here, the rest is in the log.
+# Now 252 messages instead of 2,517 are read, four times as often, which makes 40% of the steps. Three rows are run
+# again: the response alone, the term that helped in every seed, and the one that hurt most.
+#
+# **These two terms were chosen by the test accuracies above** and are judged by the same test messages. Notebook 05
+# forbids this, since it flatters a gain. **Predict first:** do features help more or less when messages are few?
 
 # %%
 from distill_helpers.course.experiments.feature_terms import run as run_term
@@ -704,23 +707,24 @@ for name, gain in changes.items():
     print(f"{name:18s} {gain.mean():+5.1f} points on average, better in {(gain > 0).sum()} of {len(gain)} seeds")
 
 # %% [markdown]
-# The harm grows to nine points, in every seed; the way in which the rows were chosen does not explain that. Value relations
-# gain 1.2 points with a spread of 1.8, which five seeds cannot tell from nothing.
+# Hidden states now cost nine points on average, and hurt in every seed. Value relations gain 1.2 points with a spread
+# of 1.8, which five seeds cannot tell from zero.
 #
-# So **start with the response loss**, and spend the first effort on more text. When do features pay? Perhaps *before* there
-# is a task, where the only logits are those of masked words. DistilBERT matches exactly these; MiniLM and TinyBERT's general
-# stage match features alone. TinyBERT's ablation finds a lot in its features: without the losses of the Transformer layers
-# the mean of four scores falls from 75.6 to 56.3 (Table 3). That is another setting, and no contradiction
-# (`distill_helpers.landmarks.tinybert_recipe`). If you add a term here, tune its weight on validation messages, over several
-# seeds.
+# So **start with the response loss**, and spend the first effort on more text. If you add a feature term, tune its
+# weight on validation messages, over several seeds.
+#
+# When do features pay? Perhaps *before* there is a task, when the only logits are those of masked words. DistilBERT
+# matches these; MiniLM and TinyBERT's general stage match features alone. In another setting, TinyBERT's ablation
+# finds that features matter a lot: without the losses of the Transformer layers, the mean of four scores falls from
+# 75.6 to 56.3 (Table 3).
 #
 # ## Exercises
 #
 # ### Exercise 06.1 · Find the bug: the layer that nobody follows (★★, 6 min)
 #
-# Models return `hidden_states` with $n + 1$ entries, the embeddings first. This function says for each entry of the student which
-# entry of the teacher it follows, uniformly. Fix it in `followed_entries`, and let it raise a `ValueError` where the
-# ratio is not whole.
+# Models return `hidden_states` with the embeddings first. The function below says which teacher entry each student
+# entry follows by the uniform map. Correct it in `followed_entries`, and raise a `ValueError` if the ratio is not
+# whole.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -730,7 +734,7 @@ for name, gain in changes.items():
 #
 # <details><summary>Hint 2</summary>
 #
-# The ratio $k$ is one of *layers*: $n_T / n_S$. TinyBERT's map is $k\,m$ for $m = 0, \dots, n_S$.
+# $k$ is the ratio of *layers*: $n_T / n_S$. TinyBERT's map is $k\,m$ for $m = 0, \dots, n_S$.
 #
 # </details>
 #
@@ -755,14 +759,13 @@ check("06.1", followed_entries)
 # %% [markdown]
 # ### Exercise 06.2 · Find the bug: a loss that changes with what nobody reads (★★, 8 min)
 #
-# Below, only *padded* positions of the teacher are changed, and the loss changes. Fix it in `hidden_loss`: one number for each
-# message, gradients for student and projector, none for the teacher. Infinite values of the teacher at padded positions must
-# reach neither the loss nor a gradient.
+# Only *padded* positions of the teacher are changed below, yet the loss changes. Correct the loss in `hidden_loss`:
+# one number a message, gradients for student and projector, none for the teacher. Infinite teacher values at padded
+# positions must reach neither loss nor gradient.
 #
 # <details><summary>Hint 1</summary>
 #
-# Over what does `F.mse_loss` take its mean? What is infinity times 0, and what is the gradient of the square of infinity,
-# times 0?
+# Over what does `F.mse_loss` take its mean? What is infinity times 0? And the gradient of infinity squared, times 0?
 #
 # </details>
 #
@@ -796,22 +799,21 @@ check("06.2", hidden_loss)
 # %% [markdown]
 # ### Exercise 06.3 · Whose job does a head do? (★★★, 15 min)
 #
-# Averaging hides *that* heads have changed places. Find *where they went*: for each head of the student, the teacher's head
-# whose attention is nearest, by KL(teacher‖student). As above, padding counts neither as query nor as key, and each message
-# counts equally. The numbers of heads may differ, and two heads may do the same job. For the moved heads above, the answer
-# is `[11, 0, 1, …, 10]`.
+# For each head of the student, find the teacher's head with the nearest attention, by KL(teacher‖student). As above,
+# padding counts neither as query nor as key, and messages count equally. The numbers of heads may differ, and two
+# heads may do the same job. For the moved heads above, the answer is `[11, 0, 1, …, 10]`.
 #
 # <details><summary>Hint 1</summary>
 #
-# All pairs at once, (messages, student's heads, teacher's heads, queries, keys): `x[:, :, None]` and `x[:, None]` make room
-# for the other model's heads.
+# Compare all pairs at once: (messages, student's heads, teacher's heads, queries, keys). `x[:, :, None]` and `x[:,
+# None]` make room for the other model's heads.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `attention_kl` has the steps: fill keys that are padding, `log_softmax`, sum over the keys, mean over a message's own
-# queries. Then the mean over the messages, and `argmin` over the teacher's heads.
+# Follow `attention_kl`: fill padded keys, `log_softmax`, sum over keys, mean over a message's own queries. Then take
+# the mean over messages and `argmin` over the teacher's heads.
 #
 # </details>
 #
@@ -831,11 +833,11 @@ check("06.3", nearest_heads)
 # %% [markdown]
 # ### Exercise 06.4 · Find the bug: projectors that never learn (★, 4 min)
 #
-# `projectors` is a plain list of `nn.Linear`. Fix the function in `optimizer_for`.
+# `projectors` is a plain list of `nn.Linear`. Correct the function in `optimizer_for`.
 #
 # <details><summary>Hint 1</summary>
 #
-# Which parameters does an optimizer know? Who must not be among them?
+# Which parameters does an optimizer know? Whose must not be among them?
 #
 # </details>
 #
@@ -877,24 +879,26 @@ HTML(render_quiz("06_feature_distillation"))
 # %% [markdown]
 # ## The answer
 #
-# Added to the response loss at a first try, with all messages, none of the four gained a point on average. Attention scores and
-# value relations came out half a point above it, which five seeds cannot tell from nothing when seven terms are tried;
-# embeddings not at all; hidden states cost accuracy. With a tenth of the messages value relations came out a point above, within
-# their spread, and hidden states cost nine. More text for the *response* was worth 4.9 points to the smaller student of
-# [notebook 05](05_response_distillation.ipynb), and takes ten bytes a message where features take tens of kilobytes.
+# None of the four gained a point on average with all messages, at a first try. Attention scores and value relations
+# gained about half a point, which may be luck; embeddings gained nothing; hidden states cost accuracy. With a tenth
+# of the messages, value relations gained a point, within their spread, and hidden states cost nine.
+#
+# More text for the *response* was worth 4.9 points to the smaller student of [notebook
+# 05](05_response_distillation.ipynb).
 #
 # ## Summary
 #
-# - Features are compared token by token, so both models read the same tokens; padding counts nowhere.
-# - Layer $m$ follows layer $k\,m$ with the embeddings as 0: embeddings follow embeddings, the last follows the last.
-# - Unequal widths need projectors, which are in the optimizer and not in what is saved; unequal heads need relations.
-# - Test that a term is on: weights that differ, gradients that arrive, errors instead of a silent 0.
-# - With all messages no term gained a point here, and untuned hidden states cost accuracy: start with the response.
+# - Features are compared token by token: both models read the same tokens, and padding never counts.
+# - Layer $m$ follows layer $k\,m$, with the embeddings as 0, so the last follows the last.
+# - Unequal widths need projectors, which belong in the optimizer but not in the saved model; unequal heads need
+#   relations.
+# - Test that a term is on: weights differ, gradients arrive, and errors replace a silent 0.
+# - Start with the response loss: here no term gained a point, and untuned hidden states cost accuracy.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The article's claims, checked: [Errata](errata.md).
 #
-# **References.** Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) · Sanh et al. 2019,
-# *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Wang et al. 2020, *MiniLM*,
-# [arXiv 2002.10957](https://arxiv.org/abs/2002.10957) · Wang et al. 2020, *MiniLMv2*,
-# [arXiv 2012.15828](https://arxiv.org/abs/2012.15828) · Romero et al. 2014, *FitNets*, the first to match hidden layers
-# through a projector, [arXiv 1412.6550](https://arxiv.org/abs/1412.6550).
+# **References.** Jiao et al. 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) · Sanh et al.
+# 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Wang et al. 2020, *MiniLM*, [arXiv
+# 2002.10957](https://arxiv.org/abs/2002.10957) · Wang et al. 2020, *MiniLMv2*, [arXiv
+# 2012.15828](https://arxiv.org/abs/2012.15828) · Romero et al. 2014, *FitNets* (a projector between hidden layers),
+# [arXiv 1412.6550](https://arxiv.org/abs/1412.6550).

@@ -3,21 +3,21 @@
 #
 # <!-- teaches: a teacher that you can only ask: collect, kill, resume; soft labels from log-probabilities; a weak teacher, and what brings its student back; what a strong one loses -->
 #
-# **A teacher that you can only ask: collect its answers so that a kill loses none of them, read soft labels out of
-# them, and see what a weak teacher does to a student, and what brings the student back.**
+# **Collect the answers of a teacher that you can only ask, read soft labels out of them, and see what a weak teacher
+# does to a student, and what brings the student back.**
 #
 # You will be able to
-# - *ask* a local teacher or a provider's, in OpenAI's and in Anthropic's dialect, with the same code;
+# - *ask* a local teacher or a provider's with the same code;
 # - *kill* a collection at any instant and *resume* it;
 # - *turn* log-probabilities, or several answers, into soft labels, and *say* what each way costs a student;
-# - *take off* a teacher's label bias without the true label of any training message;
-# - *estimate* a job's cost, and *decide* when not to do it at all.
+# - *take off* a teacher's label bias without true labels of training messages;
+# - *estimate* a job's cost, and *decide* when not to do it.
 #
 # **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under two minutes on two CPU cores.
-# **You need:** [05 · Response distillation](05_response_distillation.ipynb). **Before:**
-# [07 · Landmark systems](07_landmark_systems.ipynb). **Next:** [09 · Language models](09_language_models.ipynb). On
-# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# **You need:** [05 · Response distillation](05_response_distillation.ipynb). **Before:** [07 · Landmark
+# systems](07_landmark_systems.ipynb). **Next:** [09 · Language models](09_language_models.ipynb). On
+# [Colab](https://colab.research.google.com/): see notebook 00, and use the plain-pip lines of the
+# [README](../README.md).
 
 # %% [markdown]
 # ## The question
@@ -26,11 +26,11 @@
 # show counts. The top 2 log-probabilities show two shares, and nothing of the others. A model of your own shows all
 # logits.](drawings/08_api_distillation.svg)
 #
-# So far the teacher was ours, and we could read its logits. Now suppose that the teacher belongs to somebody else, sits
-# behind an API, and was never trained on your five queues. You ask, and text comes back. **Can a student learn from
-# such answers? How much is lost, compared with the logits of a teacher that was trained for the job, and how much of
-# this loss do log-probabilities, calibration, a filter, and true labels for one message in ten bring back?** Write down
-# a guess, in points of test accuracy: a student trained on all true labels has 70, on our own teacher's logits 73.
+# So far we could read the teacher's logits. Now suppose that somebody else's teacher sits behind an API, and was
+# never trained on your five queues. **Can a student learn from its answers? How much does it lose against a student
+# of our own teacher's logits? How much of this loss do log-probabilities, calibration, a filter, and true labels for
+# one message in ten bring back?** Write down a guess, in points of test accuracy: a student trained on all true
+# labels has 70, on our own teacher's logits 73.
 
 # %%
 import contextlib
@@ -85,11 +85,10 @@ desk = dh.load_help_desk()
 # %% [markdown]
 # ## A real teacher behind a real API
 #
-# The course installs SmolLM2, a small language model that follows instructions. `local_server` starts llama.cpp's
-# server with this model on a free port of your machine, until this notebook ends. The server speaks **both dialects**:
-# OpenAI's *Chat Completions* and Anthropic's *Messages*. Everything below uses the providers' own SDKs: to reach a
-# provider, give its model's name instead of `server.model`, leave out `base_url` and `api_key`, and set
-# `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` in the environment.
+# `local_server` starts llama.cpp's server with SmolLM2, a small language model that follows instructions. The server
+# speaks **both dialects**: OpenAI's *Chat Completions* and Anthropic's *Messages*. To reach a provider, give its
+# model's name instead of `server.model`, leave out `base_url` and `api_key`, and set `OPENAI_API_KEY` or
+# `ANTHROPIC_API_KEY` in the environment.
 
 # %%
 stack = contextlib.ExitStack()  # closed at the end of the notebook
@@ -106,10 +105,10 @@ for dialect, teacher in teachers.items():
     print(f"\n{dialect} dialect asks with: {', '.join(teacher.request('…'))}")
 
 # %% [markdown]
-# A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and turns the response into an
+# A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and the response into an
 # answer. Besides the question, each request carries **few-shot examples**: fifteen validation messages with their
-# queues, as earlier turns. Without them, this model writes sentences about the message. **Predict first:** the two
-# dialects put the same conversation to the same model at temperature 0. Are the answers the same?
+# queues, as earlier turns. **Predict first:** both dialects put the same conversation to the same model at
+# temperature 0. Are the answers the same?
 
 # %%
 said = {}
@@ -125,9 +124,9 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 # %% [markdown]
 # ## Every answer is kept, and none is asked for twice
 #
-# Answers cost money, so the first duty of a collector is not to lose them. In words: *write each answer to an
-# append-only file, the journal, before asking the next question, under a key that says exactly what was asked; a rerun
-# skips the keys that it finds.* In symbols, with $H$ a hash over everything that can change the answer,
+# Answers cost money, so a collector must not lose them. In words: *before asking the next question, write each answer
+# to an append-only file, the journal, under a key that says exactly what was asked; a rerun skips the keys that it
+# finds.* In symbols, with $H$ a hash over everything that can change the answer,
 #
 # $$\text{key} = H(\text{model},\ \text{parameters},\ \text{messages},\ \text{sample}), \qquad
 # \text{to ask} = \{x : \text{key}(x) \notin \text{journal}\}$$
@@ -159,10 +158,10 @@ print("the package's key is this one; of five messages, two are still to be aske
 # %% [markdown]
 # ### Kill it
 #
-# Now a separate process asks about forty messages. Its teacher, `queue_teacher`, is the one above in OpenAI's dialect,
-# and each answer also lists the twenty likeliest tokens at each position, which the next section needs. Once the
-# journal has some answers, we send that process SIGKILL, which no program can catch. **Predict first:** how many
-# answers are lost, and how many questions does the rerun ask again?
+# Now a separate process asks about forty messages. Its teacher, `queue_teacher`, is the one above in OpenAI's
+# dialect, and also lists the twenty likeliest tokens at each position, for the next section. Once the journal has
+# some answers, we kill the process with SIGKILL. **Predict first:** how many answers are lost, and how many questions
+# does the rerun ask again?
 
 # %%
 import subprocess
@@ -218,21 +217,20 @@ assert len({record.key for record in records}) == len(records) == 40
 assert len(asked) == 40 - len(kept)
 
 # %% [markdown]
-# No answer in the journal is lost or asked for again. A kill costs at most the one call that was under way (in general,
-# `max_concurrent` calls); a test kills one job a hundred times. The collector has further duties, which tests check
-# against a faulty server. After a passing error the SDK asks again, and waits as long as the server's `retry-after`
-# header says. A *failure is a record*, with its cause and status. Refusals and truncated answers are kept and marked.
-# In a free-text job neither becomes a training example; for labels, the first tokens of a truncated answer still count.
-# A **budget** in dollars or tokens cannot be exceeded: the most that a call may cost is set aside before the call. No
-# log message of the program contains your API key or a customer's text; the texts are in the journal alone.
+# No answer in the journal is lost or asked for again. A kill costs at most the `max_concurrent` calls that were under
+# way, here one.
+#
+# Transient errors are retried. A *failure is a record*, with its cause. Refusals and truncated answers are kept and
+# marked, but in a free-text job neither becomes a training example. A **budget** in dollars or tokens cannot be
+# exceeded: the most that a call may cost is set aside before the call. No log message contains your API key or a
+# customer's text.
 #
 # ## Soft labels from an API
 #
-# "Behind an API there are no logits" is only half true. OpenAI's API and most servers that speak its dialect return
-# **the log-probabilities of the likeliest tokens** at each position (`top_logprobs`, at most 20; not all models, and
-# Anthropic's API has none). These belong to tokens, not to labels. So: *for each label, add up the probabilities of the
-# tokens that its word begins with; divide by the total of all labels; and report the probability that fell on no
-# label.* With $t$ the listed tokens,
+# OpenAI's API and most servers that speak its dialect return **the log-probabilities of the likeliest tokens** at
+# each position (`top_logprobs`, at most 20; Anthropic's API and some models have none). They belong to tokens, not to
+# labels. So: *for each label, add up the probabilities of the tokens that its word begins with; divide by the total
+# of all labels; and report the probability that fell on no label.* With $t$ the listed tokens,
 #
 # $$m_y = \sum_{t\,\text{begins}\,y} p(t), \qquad p(y) = \frac{m_y}{\sum_{y'} m_{y'}}, \qquad
 # \text{off-label mass} = 1 - \sum_{y} m_y$$
@@ -263,8 +261,8 @@ assert np.mean(gaps) < 0.03, np.mean(gaps)
 print("ten lines and package agree to a few hundredths")
 
 # %% [markdown]
-# They differ a little because the package is more careful: a single letter such as *P* decides nothing until the next
-# token is seen, "Macro" is not *Mac*, and a label that is not listed gets a share of the rest rather than zero.
+# They differ a little: in the package, a single letter such as *P* decides nothing until the next token is seen, and
+# an unlisted label gets a share of the rest rather than zero.
 
 # %%
 chosen = ipywidgets.IntSlider(0, 0, 39, description="message")
@@ -294,9 +292,9 @@ print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 #
 # ### No log-probabilities? Ask several times
 #
-# Where the API gives none, ask several times at temperature 1 and count. Answers that name no label are left out of the
-# shares. With $n$ answers that name one, a share $p$ has a standard error of $\sqrt{p(1-p)/n}$. At $n = 20$ and $p =
-# 0.5$ that is eleven points, for twenty times the price. A single answer is a hard label.
+# Where the API gives none, ask several times at temperature 1, and count the answers that name a label. With $n$ such
+# answers, a share $p$ has a standard error of $\sqrt{p(1-p)/n}$. At $n=20$ and $p=0.5$ that is eleven points, for
+# twenty times the price.
 
 # %%
 sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
@@ -314,9 +312,8 @@ print(f"{names[likeliest]}: {counts:.0%} of the samples, {listed:.0%} by the log
 # %% [markdown]
 # ## Are they right? The committed answers
 #
-# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training messages, 385 validation messages
-# and 400 test messages, made by `python -m distill_helpers.course.experiments.queue_teacher`. Do your forty answers
-# agree with the file?
+# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training, 385 validation and 400 test
+# messages (`python -m distill_helpers.course.experiments.queue_teacher`). Do your forty answers agree with the file?
 
 # %%
 on_test = read_answers("test", desk)
@@ -338,13 +335,13 @@ for queue, name in enumerate(ANSWERS):
     print(f"{name:9} written {(answers.written == queue).mean():4.0%}, true {(answers.labels == queue).mean():4.0%}")
 
 # %% [markdown]
-# This teacher is weak: guessing would be right in 20% of cases. It says *Unix* to three messages in five and *Graphics*
-# to none. That is a **label bias**, a preference that the teacher has whatever it reads.
+# This teacher is weak: guessing would be right in 20% of cases. It calls three messages in five *Unix*, and none
+# *Graphics*. That is a **label bias**, a preference that the teacher has whatever it reads.
 #
 # ## Take the bias off
 #
-# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead whatever
-# the message says.* No true label is needed, only a batch of messages in which the classes are about equally frequent.
+# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead
+# whatever the message says.* This needs no true label, only messages in which the classes are about equally frequent.
 # In symbols, for $n$ messages $x_i$:
 #
 # $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
@@ -367,11 +364,12 @@ for way in ("calibrated", "calibrated, surest half"):
 print("mean probability:", ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ANSWERS, p.mean(0), strict=True)))
 
 # %% [markdown]
-# This is our variant of batch calibration (Zhou et al., arXiv 2309.17249): we average log-probabilities, so the mean
-# *probabilities* become similar, not equal. Where the classes are *not* equally frequent, it does harm: it takes a
-# frequent class for a bias. Then use `matched_to_prior` with the classes' shares, which a small labelled sample gives.
+# This is batch calibration (Zhou et al. 2023), except that we average log-probabilities. Where the classes are *not*
+# equally frequent, calibration takes a frequent class for a bias, and does harm. Then use `matched_to_prior` with the
+# classes' shares from a small labelled sample.
 #
-# **Predict first:** if only the teacher's surest tenth is kept, how many labels are right, and which queues are left?
+# **Predict first:** if only the surest tenth of the teacher's labels is kept, how many are right, and which queues
+# are left?
 
 # %%
 trust = {
@@ -398,25 +396,23 @@ assert heights == sorted(heights)
 print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *(f"{h:.0f}" for h in heights))
 
 # %% [markdown]
-# Filtering costs messages and balance: seven in ten of the surest tenth's labels are *PC* or *Graphics*, and hardly one
+# Filtering costs messages and balance: seven in ten of the surest tenth's labels are *PC* or *Graphics*, hardly one
 # is *Unix*.
 #
 # ## What it does to a student
 #
-# The student is that of [05](05_response_distillation.ipynb), two layers of 128 units, and it learns from the answers.
-# For each kind of label, the learning rate and the best epoch within 720 steps were chosen on validation. **Predict
-# first:** what test accuracy, in points, does the student reach from (a) the words as written, (b) calibrated soft
-# labels, (c) these with true labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives
-# 57.
+# The student of [05](05_response_distillation.ipynb) now learns from the answers. For each kind of label, the
+# learning rate and the best epoch within 720 steps were chosen on validation. **Predict first:** what test accuracy,
+# in points, does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these with true
+# labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
 #
-# In the names of the rows, **verified** messages are those whose true label is known and is taught beside the
-# teacher's. **Alpha** is the teacher's weight in notebook 04's loss: 1 in rows without verified messages, 0 for the
-# true labels alone, and 0.5 in the others unless the name says otherwise. The loss is a mean over all messages. Where a
-# tenth of them have a true label, the true labels together weigh a tenth of what the teacher weighs at alpha 0.5 (0.5 ·
-# 0.1 against 0.5), and nine tenths at alpha 0.1 (0.9 · 0.1 against 0.1).
+# In the names of the rows, **verified** messages have a true label that is taught beside the teacher's. **Alpha** is
+# the teacher's weight in notebook 04's loss: 1 without verified messages, 0 for the true labels alone, and otherwise
+# 0.5 unless the name says 0.1. The loss is a mean over all messages: true labels for a tenth of them weigh a tenth of
+# what the teacher weighs at alpha 0.5, and nine tenths at alpha 0.1.
 #
-# `python -m distill_helpers.course.experiments.weak_teacher` made the log of all students; the next cell trains one of
-# (b), for a third of the steps.
+# `python -m distill_helpers.course.experiments.weak_teacher` made the log of these students; the next cell trains one
+# of (b), for a third of the steps.
 
 # %%
 runs = results()
@@ -447,27 +443,23 @@ shown = ["mean", "sd", "difference", "± 95%", "macro-F1 %", "ECE %", "teacher r
 summary()[shown].round(1)
 
 # %% [markdown]
-# *difference* compares with the 251 true labels alone; *teacher right %* counts the teacher's own labels of the
-# messages that are kept; *as written* lacks 35 answers that name no queue. In points, with 95% intervals over the
-# seeds:
+# *difference* compares with the 251 true labels alone; *macro-F1* is the mean of the queues' F1 scores; *teacher
+# right %* counts the teacher's own labels of the kept messages. In points, with 95% intervals over the seeds:
 #
-# - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages. Its
-#   macro-F1, the mean of the five queues' F1 scores, is lower still, because it hardly finds some queues. Raw
-#   probabilities add 1.8 ± 4.8, which is nothing that five seeds can show.
-# - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and 4.5
-#   ± 2.3 with the *soft* labels. Calibration takes no further question and no true label of a training message. (The
-#   prompts and the tuning do use validation labels.)
+# - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages.
+#   Raw probabilities add 1.8 ± 4.8, which is nothing that five seeds can show.
+# - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and
+#   4.5 ± 2.3 with the *soft* labels.
 # - **The student seems to do better than its teacher.** The calibrated teacher is right in 37% of 400 test messages
-#   (standard error 2.4), its student in 45% of all 1,952. One guess, not tested: errors without a pattern average out
-#   over 2,517 messages. (On *training* messages the teacher has 44%: test messages were written later, and are harder.)
+#   (standard error 2.4), its student in 45% of all 1,952. (On the easier *training* messages the teacher has 44%.)
 # - **The filter makes the labels better, but not the student.** Of the surest half 55% are right instead of 44%, but
-#   these messages are half as many, and perhaps the easier ones, which teach less.
+#   these messages are half as many, and perhaps easier.
 # - **True labels for a tenth of the messages bring four points at alpha 0.5 and twelve at 0.1.**
 # - **Beside these true labels, we see no gain from the teacher.** Students of the same 251 verified messages and of
 #   nothing else have 57. All of the teacher's answers, added to these labels, cost 8.2 ± 1.2 at alpha 0.5, in every
-#   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. What does get
-#   better is the students' probabilities: an ECE of 10 to 12% in all three rows instead of 24%.
-# - A student that sees the logits of a teacher that was trained for the job has 73.
+#   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. The
+#   students' probabilities do get better: an ECE of 10 to 12% in all three rows instead of 24%.
+# - A student of the logits of a teacher that was trained for the job has 73.
 #
 
 # %%
@@ -480,13 +472,12 @@ print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its st
 # %% [markdown]
 # ## What does a strong teacher lose behind an API?
 #
-# SmolLM2 is weak however you ask it. To see what the API alone costs, take a good teacher whose logits we do have: one
-# trained on Banking77, bank customers' questions with 77 intents, which is right on 92.6% of its test messages. `python
-# -m distill_helpers.course.experiments.api_doors` turns its logits into what an API would let out (log-probabilities,
-# drawn answers, or the likeliest intent: we call them *doors*), and the functions of this page read soft labels out of
-# that. All students read the same messages for 1,500 steps, with five seeds; the learning rate was chosen for each kind
-# of label. *tokens* counts all requests and answers for one message; the prompt lists the intents. **Predict first:**
-# which doors cost the student more than a point?
+# To see what the API alone costs, take a good teacher whose logits we have: one trained on Banking77, bank customers'
+# questions with 77 intents, and right on 92.6% of its test messages. `python -m
+# distill_helpers.course.experiments.api_doors` turns its logits into what an API would let out: log-probabilities,
+# drawn answers, or the likeliest intent. We call these *doors*; the functions of this page make soft labels of them.
+# All students read the same messages for 1,551 steps, with a learning rate tuned for each door. *tokens* counts all
+# requests and answers for one message. **Predict first:** which doors cost the student more than a point?
 
 # %%
 doors = api_doors.summary()
@@ -512,27 +503,24 @@ with_alt_text(
 
 # %% [markdown]
 # - **Only one or five drawn answers cost more than a point on average**: one answer at temperature 1 costs 1.4 ± 1.4,
-#   and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. A
-#   drawn answer is a noisier label than the likeliest one: if the API of such a sure teacher gives only text, ask once,
-#   at temperature 0. (For a biased teacher like SmolLM2 soft labels were worth 4.5 points, and calibration needs
-#   probabilities.)
+#   and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. If
+#   the API of such a sure teacher gives only text, ask once, at temperature 0: drawn answers are noisier labels.
 # - **Strictly, five seeds cannot tell any door from all logits**: every interval holds 0, those of one and of five
-#   answers only just. The likeliest intent alone, without any probability, is 0.4 ± 1.2 below, twenty log-probabilities
-#   0.0 ± 0.8, five of them 0.5 ± 1.1.
+#   answers only just. The likeliest intent alone is 0.4 ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them
+#   0.5 ± 1.1.
 # - **The students' probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to
 #   0.53 nats, and to 0.58 with one drawn answer.
-# - **The limits.** One likely reason for such small losses is that this teacher is right and sure, so its doubts say
-#   little. We tried no further texts, no T but 1, and no longer training.
+# - **The limits.** Perhaps the losses are small because this teacher is right and sure. We tried only $T=1$, no
+#   further texts, and no longer training.
 #
 # ## What it costs
 #
 # In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt
-# is read with every message.* **Batch APIs** charge half, if the answer may wait until tomorrow. A prompt that the
-# provider still has in its **cache** is cheaper too, but it must be long (OpenAI: at least 1,024 tokens; Anthropic:
-# 1,024 to 4,096, depending on the model). Not every model has a cached price in batches: check before you count on
-# both. `load_prices("my-prices.toml")` replaces the package's prices, which have a date and a source. **Predict
-# first:** 10,000 messages of 60 tokens, a prompt of 2,000 tokens, answers of five: what share of the bill is the
-# answers?
+# is read with every message.* **Batch APIs** charge half, if the answer may wait until tomorrow. A prompt in the
+# provider's **cache** is cheaper too, but it must have at least 1,024 tokens (up to 4,096 with some of Anthropic's
+# models). Not every model has a cached price in batches. `load_prices("my-prices.toml")` replaces the package's
+# prices. **Predict first:** 10,000 messages of 60 tokens, a prompt of 2,000 tokens, answers of five: what share of
+# the bill is the answers?
 
 # %%
 job_controls = {
@@ -558,43 +546,40 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
         print("refused:", str(error).split(";")[0].split(":")[0])
 
 # %% [markdown]
-# For a classifier the prompt is the bill: a shorter or cached prompt saves what shorter answers never could. For the
-# batch APIs, `distill_helpers.api.batches` writes the request files, submits them, and merges the results into the same
-# journal.
+# For a classifier the prompt is the bill: shorten or cache it. `distill_helpers.api.batches` writes the request files
+# of batch APIs, submits them, and merges the results into the journal.
 #
 # ## Before you use the answers
 #
 # - **Read the terms.** Providers' terms of service restrict which models you may train on their outputs, above all
-#   models that compete with their own. The terms change, and what they allow inside a company they may forbid in a
-#   product. The licences of open models differ too: some allow such training (SmolLM2's is Apache-2.0), others attach
-#   conditions to the name or use of what you train. Get a written answer before the first call.
-# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts. These are your
-#   verified labels, and they tell you how often the teacher is right.
-# - **Mind whose text you send.** What leaves your machine is your customers' text.
+#   models that compete with their own. Some licences of open models allow such training (SmolLM2's is Apache-2.0),
+#   others attach conditions. Get a written answer before the first call.
+# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts: verified labels
+#   that tell you how often the teacher is right.
+# - **Mind whose text leaves your machine**: your customers'.
 #
-# **When not to do it.** When you have a few hundred true labels for a narrow task: beside a tenth of ours, 251
-# messages, we saw no gain in accuracy from this teacher. When open weights of the same quality exist: their logits are
-# free, and notebook 05 applies. When the teacher is no better than what you have: measure it first, on messages whose
-# labels you know.
+# **When not to do it.** When you have a few hundred true labels for a narrow task: beside 251, we saw no gain in
+# accuracy from this teacher. When open weights of the same quality exist: their logits are free (notebook 05). When
+# the teacher is no better than what you have: measure it first.
 #
 # ## Exercises
 #
 # ### Exercise 08.1 · A soft label from samples (★★, 8 min)
 #
-# `answers` are several answers to one message, asked at temperature 1; `words` the labels' words. An answer names a
-# word if it *is* that word; ignore case, and spaces and full stops around the answer. Return three things: the words'
+# `answers` are several answers to one message, `words` the labels' words. An answer names a word if it *is* that
+# word; ignore case, and spaces and full stops around the answer. At least one answer names a word. Return the words'
 # probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error, for
-# which only the answers that named a word count. At least one does.
+# which only the answers that named a word count.
 #
 # <details><summary>Hint 1</summary>
 #
-# `answer.strip(" .").lower()`, compared with `word.lower()`. Count for each word.
+# Compare `answer.strip(" .").lower()` with `word.lower()`.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Divide by the answers that named a word, n. The standard error of p is √(p(1 − p)/n), with the same n.
+# With n answers that named a word, p is a count divided by n, and its standard error √(p(1 − p)/n).
 #
 # </details>
 #
@@ -612,22 +597,21 @@ check("08.1", from_samples)
 # %% [markdown]
 # ### Exercise 08.2 · What a rerun asks (★★, 10 min)
 #
-# `wanted` is a list of keys; `lines` are a journal's lines, each a JSON object with a `"key"` and either an `"answer"`
-# or a `"failure"` (the other is `null`). A kill may have torn the last line: then skip it. A torn line anywhere else
-# means a damaged file: raise a `ValueError`. If a key has several lines, the latest counts. Return the keys that a
-# rerun asks, each once, in the order of `wanted`: those without a record and, if `retry_failed`, those whose record is
-# a failure.
+# `wanted` is a list of keys; `lines` are a journal's lines, each a JSON object with a `"key"` and either an
+# `"answer"` or a `"failure"` (the other is `null`). Skip the last line if a kill has torn it; for a torn line
+# anywhere else, raise a `ValueError`. If a key has several lines, the latest counts. Return the keys that a rerun
+# asks, each once, in the order of `wanted`: those without a record and, if `retry_failed`, those whose record is a
+# failure.
 #
 # <details><summary>Hint 1</summary>
 #
-# A dictionary from key to record, filled line by line, has the latest of each. Catch the `ValueError` of `json.loads` on the
-# last line only.
+# Fill a dictionary from key to record line by line. Catch the `ValueError` of `json.loads` on the last line only.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `dict.fromkeys(wanted)` is `wanted` without repetitions, in the same order.
+# `dict.fromkeys(wanted)` drops repetitions and keeps the order.
 #
 # </details>
 #
@@ -647,12 +631,11 @@ check("08.2", to_ask)
 #
 # `n` messages go through a batch API, which charges half of every price in `price`. Each request reads the system
 # prompt and its text, and writes an answer. A `cached_share` of the *system prompt's* tokens comes from the cache.
-# `price` has "input", "cached" and "output", in dollars per **million** tokens. Return dollars. (Nothing is added for
-# writing into the cache.)
+# `price` has "input", "cached" and "output", in dollars per **million** tokens. Return dollars.
 #
 # <details><summary>Hint 1</summary>
 #
-# Three kinds of tokens: cached, read at the full price, written. Count each for the whole job first.
+# Count three kinds of tokens for the whole job: cached, read at the full price, written.
 #
 # </details>
 #
@@ -676,10 +659,9 @@ check("08.3", job_cost)
 # %% [markdown]
 # ### Exercise 08.4 · Frequent classes are no bias (★★★, 10 min)
 #
-# The formula above assumes equally frequent classes. Write the calibration for classes of known `shares`: find one
-# factor for each label such that the rows of `p`, multiplied by these factors and normalised, have `shares` as their
-# mean. No formula gives the factors; two hundred rounds come close enough. `p` is a tensor (messages, labels), `shares`
-# a tensor (labels,).
+# Write the calibration for classes of known `shares`: find one factor for each label such that the rows of `p`,
+# multiplied by these factors and normalised, have `shares` as their mean. No formula gives the factors: approach them
+# in two hundred rounds. `p` is a tensor (messages, labels), `shares` a tensor (labels,).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -724,25 +706,23 @@ for name in order:
 
 # %% [markdown]
 # A student does learn from such answers, but even the best one without true labels, with 45, is 28 points below the
-# student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in ten bring it
-# to 57, which these labels reach alone. The **way of asking** matters: written answers alone give 32; log-probabilities
-# and calibration bring back thirteen of the forty-one points that were lost. The rest is the **teacher**, which is
-# weak. A teacher that is right and sure loses little behind an API: on Banking77, its likeliest intents alone taught as
-# much as all its logits, as far as five seeds can tell.
+# student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in ten bring
+# it to 57, which these labels reach alone. The **way of asking** matters: written answers alone give 32;
+# log-probabilities and calibration bring back thirteen of the forty-one points that were lost. The rest is the weak
+# **teacher**. A teacher that is right and sure loses little behind an API: on Banking77, its likeliest intents alone
+# taught as much as all its logits, as far as five seeds can tell.
 #
 # ## Summary
 #
-# - A collector's first duty: write each answer to disk, under a key of everything that was asked, before the next
-#   question.
+# - Write each answer to disk, under a key of everything that was asked, before the next question.
 # - Log-probabilities give soft labels from one call, samples from many; report the mass that fell on no label.
 # - A label bias can be taken off without more true labels, if you know how frequent the classes are.
 # - A weak teacher makes a weak student: 45 points where 251 true labels alone give 57. Measure the teacher first.
 # - The prompt is the bill; read the terms of service before the first call.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The source article's claims, checked: [Errata](errata.md).
 #
-# **References.** Zhou et al. 2023, *Batch Calibration*, [arXiv 2309.17249](https://arxiv.org/abs/2309.17249) ·
-# Hinton, Vinyals, Dean 2015, [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) ·
-# Ben Allal et al. 2025, *SmolLM2*, [arXiv 2502.02737](https://arxiv.org/abs/2502.02737) ·
-# [OpenAI: Chat Completions](https://platform.openai.com/docs/api-reference/chat) ·
-# [Anthropic: Messages](https://docs.anthropic.com/en/api/messages).
+# **References.** Zhou et al. 2023, *Batch Calibration*, [arXiv 2309.17249](https://arxiv.org/abs/2309.17249) · Ben
+# Allal et al. 2025, *SmolLM2*, [arXiv 2502.02737](https://arxiv.org/abs/2502.02737) · [OpenAI: Chat
+# Completions](https://platform.openai.com/docs/api-reference/chat) · [Anthropic:
+# Messages](https://docs.anthropic.com/en/api/messages).

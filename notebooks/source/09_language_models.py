@@ -47,7 +47,7 @@ from transformers.utils import logging
 
 import distill_helpers as dh
 from distill_helpers.course.exercises import check
-from distill_helpers.course.experiments import healing
+from distill_helpers.course.experiments import language_model_arms
 from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.memory import peak_tensor_bytes
 
@@ -69,7 +69,7 @@ from distill_helpers.models import LanguageModel
 
 logging.disable_progress_bar()
 with capture_output():  # the loader's own bars would stay in the saved page
-    teacher = healing.teacher()
+    teacher = language_model_arms.teacher()
 tokenizer = teacher.tokenizer
 tales = dh.load_grimm_tales()
 print(
@@ -86,8 +86,8 @@ print(
 
 # %%
 with capture_output():
-    pruned = healing.pruned_student()
-windows = healing.windows("test")
+    pruned = language_model_arms.pruned_student()
+windows = language_model_arms.windows("test")
 passage = windows.token_ids[4]
 with torch.no_grad():
     logits = {
@@ -167,8 +167,8 @@ print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the 
 # language model could go, the first, the middle or the last ones?
 
 # %%
-importance = dh.layer_importance(teacher, tales.train[:20], max_length=healing.WINDOW)
-kept = sorted(sorted(range(len(importance)), key=lambda i: -importance[i])[: healing.N_LAYERS])
+importance = dh.layer_importance(teacher, tales.train[:20], max_length=language_model_arms.WINDOW)
+kept = sorted(sorted(range(len(importance)), key=lambda i: -importance[i])[: language_model_arms.N_LAYERS])
 fig, axes = figure("The first two layers and the last change most", height=2.6)
 axes.bar(range(len(importance)), importance, color=[COLOURS[0 if i in kept else -1] for i in range(len(importance))])
 axes.set(yscale="log", xlabel="layer", ylabel="1 − cosine of input and output")

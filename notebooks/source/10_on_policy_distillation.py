@@ -4,14 +4,14 @@
 # <!-- teaches: whose text a student learns from; the reverse KL from drawn tokens, derived and checked; ten layers of SmolLM2 healed by distributions, by text and by their own writing; a judge that can be fooled; a student as drafter -->
 #
 # **Let a student write, and let its teacher comment on every token: what this costs, what it repairs, and how to tell
-# whether it has repaired anything.**
+# whether it repaired anything.**
 #
 # You will be able to
-# - *say* what a student never sees while it learns from somebody else's text;
-# - *derive* the estimate of the reverse KL from single drawn tokens, and *check* it against the exact gradient;
+# - *say* what a student never sees while it learns from others' text;
+# - *derive* the reverse KL's gradient from drawn tokens, and *check* it;
 # - *heal* a pruned model, first by the teacher's distributions, then on-policy;
-# - *split* a teacher's surprise at a text into the writer's doubt and its distance, and *compute* how many tokens a drafter
-#   brings in a call.
+# - *split* a teacher's surprise into the writer's doubt and distance, and *compute* how many tokens a drafter yields
+#   per call.
 #
 # **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) for the two directions of the KL, and
@@ -25,11 +25,11 @@
 # On-policy, the student continues an opening, and the loss compares both models at each token that it wrote. In both
 # rows the loss trains the student.](drawings/10_on_policy_distillation.svg)
 #
-# In notebook 09 we took 20 of SmolLM2's 30 layers away, and what was left wrote noise. Two passes over 1,199 passages of
-# Grimm's tales, with the teacher's distribution as the target at each token, make the ten layers write again. You have 60
-# more steps, all by reverse KL. In each of them the student can learn from eight passages of the tales. Or it can read only
-# the openings of these passages, **write the rest itself**, and learn what the teacher would have said at each token that
-# it wrote. **Which of the two makes it write better?** And how would you notice, without reading it all? Keep a guess.
+# Notebook 09 removed 20 of SmolLM2's 30 layers, and the other ten wrote noise. Two passes over 1,199 passages of
+# Grimm's tales, with the teacher's distribution as the target, make them write words again. You have 60 more steps of
+# reverse KL. In each, the student can learn from eight passages of the tales. Or it can read only their openings,
+# **write the rest itself**, and learn what the teacher would have said at each token. **Which of the two makes it
+# write better?** How would you notice without reading everything? Keep a guess.
 
 # %%
 import ipywidgets
@@ -127,11 +127,11 @@ summary()[shown].round(2)
 #
 # ## What it never sees
 #
-# On a tale, every token is predicted from a beginning that Grimm wrote. When the student writes, it predicts from a
-# beginning of its own. One odd word, and it is in a place where no tale has ever been, and nothing has taught it what to do
-# there. The field calls this **exposure bias**, and expects it to pile up: each mistake leads further away. **Predict
-# first:** a student was healed by 300 steps of forward KL. How far is it from the teacher at the first, the second, … the
-# 48th token after the opening? On the tales this stays about level. And on its own text: does the distance grow?
+# On a tale, the student predicts every token from a beginning that Grimm wrote; when it writes, from a beginning of
+# its own. After one odd word the student is where no tale has been, and nothing has taught it how to go on. So
+# mistakes are expected to pile up; the field calls this **exposure bias**. **Predict first:** take a student healed
+# by 300 steps of forward KL. On the tales, its distance from the teacher stays near 1 nat over 48 tokens. Does the
+# distance grow on the student's own text?
 
 # %%
 fig, axes = figure("On its own text the distance does not pile up", height=3.2)
@@ -150,22 +150,19 @@ print(", ".join(f"{name}: {value:.2f} nats a token" for name, value in means.ite
 with_alt_text(fig, "Reverse KL at each of 48 tokens after the opening, on tales and on the student's own text.")
 
 # %% [markdown]
-# It shrinks: from 1.06 nats over the first eight tokens to 0.76 over the last eight, and in the mean it is smaller
-# (0.92) than on the tales (1.04). So there is no sign that mistakes pile up in this student, within 48 tokens after 48
-# openings. One caution: after an odd beginning the teacher may be at a loss as well, and two unsure models are not far
-# apart. The field is divided: He et al. (arXiv 1905.10617) found that language models recover from their own mistakes,
-# Arora et al. (arXiv 2204.01171) that mistakes add up.
+# The distance shrinks, from 1.06 nats over the first eight tokens to 0.76 over the last eight, and on average it is
+# smaller (0.92) than on the tales (1.04). So mistakes do not seem to pile up within 48 tokens. One caution: after an
+# odd beginning the teacher may be unsure as well, and two unsure models are not far apart. He et al. also found that
+# language models recover from their mistakes, Arora et al. that mistakes add up.
 #
-# What is wrong with this student's text shows elsewhere. Its own perplexity of what it writes is 65; the teacher's of its
-# own text is 36. The student is unsure at every token, and what an unsure student draws is often odd: the teacher's
-# perplexity of the student's text is 170.
+# The student's weakness is that it is unsure. Its own perplexity of what it writes is 65; the teacher's of its own
+# text is 36. What an unsure student draws is often odd, so the teacher's perplexity of the student's text is 170.
 #
 # ## Let it write
 #
-# **On-policy distillation** trains the student where its own writing leads it (GKD, Agarwal et al., arXiv 2306.13649). In
-# words: *the student samples a completion; the teacher gives its distribution at each of its tokens; no gradient goes
-# through the sampling.* In symbols, with a prompt $x$, a completion $y$, any divergence $D$ and the student's weights
-# $\theta$,
+# **On-policy distillation** trains the student on what it writes itself (GKD, Agarwal et al.). In words: *the student
+# samples a completion; the teacher gives its distribution at each token of it; no gradient goes through the
+# sampling.* In symbols, with a prompt $x$, a completion $y$, any divergence $D$ and the student's weights $\theta$,
 #
 # $$y \sim q_\theta(\cdot \mid x), \qquad L = \frac{1}{|y|} \sum_t D\big(p(\cdot \mid x, y_{<t}) \,\|\, q_\theta(\cdot \mid
 # x, y_{<t})\big)$$
@@ -195,8 +192,8 @@ assert torch.equal(own["labels"] == IGNORE_INDEX, by_hand["labels"] == IGNORE_IN
 print("the package's batch has the same prompts, and learns at the same positions")
 
 # %% [markdown]
-# The price is a generation and a live teacher in each step. Targets on disk are of no use, since nobody knows beforehand
-# what the student will write. `LLMDistillationTrainer(on_policy_fraction=1)` does all of it.
+# Each step has to generate text and run the teacher. Targets cannot be stored, since nobody knows beforehand what the
+# student will write. `LLMDistillationTrainer(on_policy_fraction=1)` does all of this.
 #
 # ## How little the teacher has to say
 #
@@ -205,17 +202,15 @@ print("the package's batch has the same prompts, and learns at the same position
 # $$\mathrm{KL}(q \,\|\, p) = \sum_y q(y) \log \frac{q(y)}{p(y)} = \mathop{\mathbb{E}}_{y \sim q}\big[\log q(y) - \log
 # p(y)\big],$$
 #
-# so one drawn token $y$, and the teacher's $\log p(y)$ of that token, give an estimate of it. For training we need the
-# gradient. With $r(y) = \log q(y) - \log p(y)$ and $\nabla q = q \nabla \log q$,
+# so one drawn token $y$ and the teacher's $\log p(y)$ give an estimate. For training we need the gradient. With $r(y)
+# = \log q(y) - \log p(y)$ and $\nabla q = q \nabla \log q$,
 #
 # $$\nabla \sum_y q(y)\, r(y) = \sum_y q(y)\, r(y)\, \nabla \log q(y) + \underbrace{\sum_y q(y) \nabla \log
 # q(y)}_{=\,\nabla \sum_y q(y)\,=\,0} = \mathop{\mathbb{E}}_{y \sim q}\big[r(y)\, \nabla \log q(y)\big].$$
 #
-# In words: *where the student is surer of a drawn token than the teacher, make it less likely, in proportion to how
-# much surer it is; where the teacher is surer, make it likelier.* This is the gradient at one position, with the
-# beginning as it is. That a token also changes what comes after it is left out, as it is with whole distributions: no
-# gradient goes through the sampling of the text. (MiniLLM, Gu et al., arXiv 2306.08543, takes it into account.) In
-# code, on six words with made-up logits, for what follows "The girl went into the":
+# In words: *where the student is surer of a drawn token than the teacher, make the token less likely, in proportion
+# to the difference; where the teacher is surer, make it likelier.* (It leaves out that a token also changes what
+# follows.) In code, on six words with made-up logits, for what follows "The girl went into the":
 
 
 # %%
@@ -231,7 +226,8 @@ torch.testing.assert_close(over_draws, drawn_gradient(1).exact)
 print("each word as often as it is drawn: the mean is the exact gradient of the package's reverse KL")
 
 # %% [markdown]
-# Its mean is exact; a single draw is not. **Predict first:** how many draws until the estimate is off by less than 10%?
+# The mean is exact; a single draw is not. **Predict first:** how many draws until the estimate is off by less than
+# 10%?
 
 # %%
 sliders = {
@@ -250,20 +246,18 @@ print(f"10% needs {(drawn_gradient(1).expected_error / 0.1) ** 2:.0f} draws")
 HTML(draws.children[-1].value)
 
 # %% [markdown]
-# Four times as many draws halve the error, so that 10% needs about 540. (That is for this one place and its six words; a
-# training step draws some hundreds of tokens, each in a place of its own.) Any server that returns the log-probabilities of
-# a text that you send, in the student's tokens, is such a teacher: `LLMDistillationTrainer(target_kind="written")`. If you
-# have the teacher's whole distribution, use it, since its gradient has less noise: what is left is which texts the student
-# happens to write.
+# Four times as many draws halve the error, so 10% needs about 540 draws at this one position. Any server that returns
+# the log-probabilities of a text, in the student's tokens, can be such a teacher:
+# `LLMDistillationTrainer(target_kind="written")`. If you have the whole distribution, use it: its gradient has less
+# noise.
 #
-# ### Cut off, it leaks
+# ### A loss cut off after k tokens leaks
 #
-# Between one token and the whole distribution there is a third way: the teacher's k likeliest tokens. A common shortcut
-# sums $q \log (q/p)$ over these k alone and drops the rest. In words: *the student is charged only for what it does on
-# k tokens, and can escape by moving its probability elsewhere.* The derivative of $q \log(q/p)$ with respect to $q$ is
-# $\log(q/p) + 1$. As long as the other tokens are free to take what these k give away, it is zero not at $q = p$, but
-# at $q = p/e$: **a perfect student is told to keep only 37% of what it had on the k tokens.** Nothing says where the
-# other 63% go. One more outcome, a *bucket* for all other tokens, repairs it (notebook 09):
+# A common shortcut keeps only the teacher's k likeliest tokens, and sums $q \log (q/p)$ over them. In words: *the
+# student is charged only for the k tokens, and can escape by moving probability elsewhere.* The derivative of $q
+# \log(q/p)$ with respect to $q$ is $\log(q/p) + 1$. As long as the other tokens can take that probability, it is zero
+# not at $q = p$, but at $q = p/e$: **a perfect student is told to keep only 37% of what it had on the k tokens.** A
+# *bucket* for all other tokens fixes this (notebook 09):
 
 # %%
 teacher_logits = 2 * torch.randn(1, 50, generator=torch.Generator().manual_seed(1))
@@ -279,21 +273,19 @@ for name, kind in (("with a bucket", dh.TopKTargets), ("cut off", on_policy.TopK
 # %% [markdown]
 # ## More tales, or its own text?
 #
-# Now the opening question. One student, healed by 300 steps of forward KL, is where every run starts. All runs make 60
-# steps of eight sequences, on the same openings in the same order:
+# Every run starts from the student that 300 steps of forward KL healed, and makes 60 steps with eight openings each,
+# in the same order. The student learns the teacher's distribution at the 48 tokens after each opening:
 #
-# - *reverse KL, tales*: the teacher's distribution at each token of the tale;
-# - *reverse KL, own text*: the student continues the opening itself, and learns the teacher's distribution at each of its
-#   own 48 tokens;
-# - *forward KL, tales*: what has healed it, for 60 steps more.
+# - *reverse KL, tales*: the tale's own tokens;
+# - *reverse KL, own text*: tokens that the student writes itself;
+# - *forward KL, tales*: the tale's own tokens, with the loss that healed the student.
 #
-# Each way chose its own peak learning rate (1e-4, 3e-4 or 1e-3), and the better of two moments, after 30 or after 60 steps: by
-# the reverse KL on what the student writes after openings of validation tales. A seed sets the order of the tales and the
-# draws of the training; *difference* is from reverse KL on the tales, and ± 95% is Student's interval of it, seed by seed.
-# Four more rows cost no training at all: the student of the start, *sampled at a lower temperature*, its logits divided by
-# 0.9, 0.8, 0.7 or 0.6, one sample each. **Predict first:**
-# before, the teacher's perplexity of what the student writes is 170. What is it after 60 steps on the tales, what after 60
-# steps on its own text, and what at a temperature of 0.8?
+# Validation chose each method's peak learning rate (1e-4, 3e-4 or 1e-3), and each run's weights after 30 or 60 steps,
+# by the reverse KL on the student's own text. In the table, *difference* is from reverse KL on the tales, with its
+# 95% interval, seed by seed. Four more rows need no training: the student of the start *at a lower temperature*, its
+# logits divided by 0.9, 0.8, 0.7 or 0.6 (one sample each). **Predict first:** at the start, the teacher's perplexity
+# of what the student writes is 170. What is it after 60 steps on the tales, after 60 on its own text, and at a
+# temperature of 0.8?
 
 # %%
 order = list(on_policy.ARMS)
@@ -332,47 +324,43 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Of the trainings, reverse KL on the tales wins in every seed. **And a temperature of 0.8 beats it without a single step**: 50.
-# At 0.7 the student even seems to write better than its teacher, whose own text has 36. (None of the trained students was
-# sampled at a lower temperature.) So what does this judge see? The
-# teacher's surprise at a word $y$ that the student has drawn has two parts:
+# Of the trainings, reverse KL on the tales wins with every seed. **And a temperature of 0.8 beats it without a single
+# step**: 50. At 0.7 the student even seems to write better than its teacher, whose own text has 36. (No trained
+# student was sampled at a lower temperature.) What does this judge see? The teacher's surprise at a word $y$ that the
+# student drew has two parts:
 #
 # $$-\log p(y) = \underbrace{-\log q(y)}_{\text{the student's own surprise}} + \underbrace{\log q(y) - \log
-# p(y)}_{\text{in the mean the distance}\;\mathrm{KL}(q\|p)}$$
+# p(y)}_{\text{on average the distance}\;\mathrm{KL}(q\|p)}$$
 #
-# In words: *a teacher is surprised because the writer is unsure, or because the writer is another.* The logarithm of each
-# perplexity of the table is such a mean. **Predict first:** which part does each row change?
+# In words: *a teacher is surprised because the writer is unsure, or because the writer is not the teacher.* The
+# logarithm of each perplexity in the table is the mean surprise. **Predict first:** which part does each row change?
 
 # %%
 parts = judged.groupby("arm")[["surprise", "doubt", "distance"]].agg(["mean", "std"])
 parts.loc[[on_policy.START, f"{on_policy.START}, at temperature 0.8", *order]].round(2)
 
 # %% [markdown]
-# - **Reverse KL on the tales made it surer, not nearer.** All that the teacher's surprise lost is the student's own doubt: it
-#   falls from 4.17 to 3.46 nats, below the 3.58 that the teacher has of its own text. The distance stays about where it was. A
-#   lower temperature does the same, and at 0.8 more of it, for nothing: a doubt of 2.92, at about the same distance.
-# - **Its own text made it nearer, not surer.** Where its own writing leads, the distance falls from 0.97 to 0.78, and the
-#   doubt grows by as much or more. (The table's *KL on it* says 0.92 and 0.80: the same distance, from whole distributions
-#   instead of the drawn words alone.) It was trained for this, and chosen by it; no other row is as near.
-# - **The loss did it, not the tales.** 60 steps more of forward KL on the same tales leave the student where it was: 178, and
-#   a distance of 0.98. (Validation chose its lowest rate; the higher the rate, the larger was the distance on its own text.)
-# - On the tales both students of reverse KL lose something: their perplexity rises from 56 to 63 and 69.
+# - **Reverse KL on the tales made the student surer, not nearer to the teacher.** All that changes is the student's
+#   own doubt: it falls from 4.17 to 3.46 nats, below the 3.58 that the teacher has on its own text. A temperature of
+#   0.8 does more of the same for nothing: a doubt of 2.92, at about the same distance.
+# - **Its own text made the student nearer, not surer.** On what it writes, the distance falls from 0.97 to 0.78, and
+#   the doubt grows by as much or more. (*KL on it* says 0.92 and 0.80: the same distance, from whole distributions.)
+#   The student was trained for this distance and chosen by it; no other row is as near.
+# - **The loss made the student surer, not the tales.** 60 more steps of forward KL on the same tales leave the
+#   student where it was: 178, and a distance of 0.98. (Validation chose the lowest learning rate.)
+# - Both students of reverse KL lose on the tales: their perplexity rises from 56 to 63 and 69.
 #
-# So a lower perplexity does not by itself mean better text, and nothing here made this student write well. Nor was it the noise
-# at the start that made on-policy lose in the first table: here it starts with words, and still loses by that judge.
+# So a lower perplexity does not by itself mean better text.
 #
-# Why surer? Reverse KL on the tales makes a student drop what the teacher finds unlikely; 117 against 214 in the first
-# table may be the same effect. Why does its own text not do so? No gradient tells the student to write another beginning, since the text is taken as given. MiniLLM counts a token's
-# consequences and mixes the teacher into the sampling, and the students of the table further below write well before they
-# start. None of these was measured here. (The seconds were taken on a busy machine.)
+# On-policy distillation still loses by the teacher's perplexity, although it starts from words here, not from noise.
+# A likely reason, not measured: no gradient tells the student to write another beginning.
 #
 # ### Who judges?
 #
-# The teacher's perplexity of what a student writes is easy to read, and easy to fool: a parrot that repeats the teacher's
-# likeliest word gets a *lower* perplexity than the teacher's own text. So validation chose by the **distance on the
-# student's own text**. It charges a writer for being surer than the teacher, and only a copy of the teacher gets 0. It is
-# no perfect judge either: a parrot may still come out ahead of an honest, poor student (exercise 10.2), and the two ways
-# are judged on different texts. So read what they write:
+# The teacher's perplexity of what a student writes is easy to fool: a parrot that repeats the teacher's likeliest
+# word gets a *lower* perplexity than the teacher's own text. So validation chose by the **distance on the student's
+# own text**, which charges a writer for being surer than the teacher; only a copy of the teacher gets 0. Yet it, too,
+# may prefer a parrot to a poor student (exercise 10.2). So read what they write:
 
 # %%
 opening = tokenizer.decode(windows.token_ids[2][: healing.OPENING])
@@ -385,22 +373,21 @@ for name, text in (
     print(f"{name}:\n   …{' '.join(text.split())[:200]}\n")
 
 # %% [markdown]
-# None of them is a tale. In these samples the one at temperature 0.8 uses ordinary words, the one that learned the tales by reverse KL mostly; the
-# others still invent some.
+# None of them is a tale. The words are ordinary at temperature 0.8, mostly ordinary after reverse KL on the tales,
+# and partly invented in the others.
 #
 # ## What it is worth as a drafter
 #
-# A student need not replace its teacher. As a **drafter** it writes a few tokens ahead, the teacher reads them all in one
-# pass, and accepts each with the probability min(1, p/q). At the first refusal it draws a token itself, from the part
-# of p that lies above q. What comes out is distributed exactly as if the teacher had written it (*speculative
-# decoding*, Leviathan et al., arXiv 2211.17192). If all drafts are accepted, it adds one token as well. How often is a
-# draft accepted? In words: *as often as both distributions overlap.* In symbols, with the *total variation* TV,
+# As a **drafter**, the student writes a few tokens ahead. The teacher reads them all in one pass, and accepts each
+# with probability min(1, p/q). At the first refusal the teacher draws a token itself, from the part of p that lies
+# above q. The result is distributed exactly as if the teacher had written it (*speculative decoding*, Leviathan et
+# al.). In words: *a draft is accepted as often as the two distributions overlap.* In symbols, with the *total
+# variation* TV,
 #
 # $$\sum_y q(y) \min\Big(1, \frac{p(y)}{q(y)}\Big) = \sum_y \min\big(p(y), q(y)\big) = 1 - \mathrm{TV}(p, q), \qquad
 # \mathrm{TV} = \tfrac12 \sum_y |p(y) - q(y)|.$$
 #
-# Below it is measured on the tales. It says what the drafts are worth, not what they cost: the drafter's own passes come on
-# top.
+# We measure this overlap on the tales; the cost of the drafter's own passes comes on top.
 
 # %%
 q, p = STUDENT_LOGITS.softmax(-1), TEACHER_LOGITS.softmax(-1)
@@ -413,29 +400,29 @@ for name, row in (("before", began), *mean.iterrows()):
     print(f"{name}: {1 - row['total_variation']:.0%} of the drafts accepted")
 
 # %% [markdown]
-# What on-policy training gains on its own text does not help here: drafts are accepted in 57% of the places before and after
-# the tales, and in 55% after its own text. A drafter goes on from text that the teacher has accepted, not from its own.
+# On-policy training does not help here: drafts are accepted at 57% of the places before training and after training
+# on the tales, and at 55% after training on its own text. A drafter continues text that the teacher has accepted, not
+# its own.
 #
 # ## Where the field uses it
 #
-# | who | what was done | what came out |
-# |---|---|---|
-# | GKD (Agarwal et al., arXiv 2306.13649) | T5 students of 77 to 800 million parameters write; divergence of choice | on summaries, translations and arithmetic problems 1.7 to 2.1 times the gain of distillation on text that others wrote |
-# | MiniLLM (Gu et al., arXiv 2306.08543) | reverse KL, with a token's consequences (a policy gradient); text from a mixture of student and teacher | students of 120 million to 13 billion parameters, preferred to those that learned the teacher's text |
-# | Qwen3 (arXiv 2505.09388, section 4.5 and table 21) | 8 billion parameters; first off-policy distillation, then on-policy | AIME '24: 55.0 → 74.4 in 1,800 GPU hours; reinforcement learning from the same start 67.6 in 17,920 |
-# | Thinking Machines ([Lu 2025](https://thinkingmachines.ai/blog/on-policy-distillation/)) | sampled-token reverse KL, as derived above | AIME '24: 60% → 70% in about 150 steps |
+# | who | what came out |
+# |---|---|
+# | GKD (Agarwal et al.) | T5 students of 77 to 800 million parameters; summaries, translations, arithmetic: 1.7 to 2.1 times the gain of distillation on others' text |
+# | MiniLLM (Gu et al.) | 120 million to 13 billion parameters; reverse KL with a policy gradient: preferred to students of the teacher's text |
+# | Qwen3 (section 4.5, table 21) | 8 billion parameters; first off-policy, then on-policy; AIME '24: 55.0 → 74.4 in 1,800 GPU hours; reinforcement learning from the same start 67.6 in 17,920 |
+# | Thinking Machines ([Lu 2025](https://thinkingmachines.ai/blog/on-policy-distillation/)) | sampled-token reverse KL, as above; AIME '24: 60% → 70% in about 150 steps |
 #
-# All of them start from a student that can already do something. Where on-policy runs fail, a cold start by off-policy
-# distillation recovers them, say Li et al. (arXiv 2604.13016). That was the order of this page, and for ten layers that
-# write as badly as ours it was not enough.
+# All of them start from a student that can already do something. A cold start by off-policy distillation recovers
+# on-policy runs that fail (Li et al.). Our student had one, but for ten layers that write so badly it was not enough.
 #
 # ## Exercises
 #
 # ### Exercise 10.1 · Find the bug: a loss of draws that teaches nothing (★★, 8 min)
 #
-# A teacher *scores* what a student wrote: one log-probability for each token. The mean of $\log q(y) - \log p(y)$ over the
-# student's draws $y$ is the reverse KL, so the function below has the right value. But its mean gradient over all draws is 0.
-# Write `drawn_loss`, a mean over the tokens, whose mean gradient is that of the reverse KL. (Its value does not matter.)
+# A teacher *scores* what a student wrote: one log-probability for each token. Averaged over the student's draws $y$,
+# $\log q(y) - \log p(y)$ is the reverse KL, so the function below has the right value. But its mean gradient is 0.
+# Write `drawn_loss`, a mean over the tokens, whose mean gradient is that of the reverse KL.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -477,14 +464,13 @@ check("10.1", drawn_loss)
 # %% [markdown]
 # ### Exercise 10.2 · Can the parrot win? (★★, 12 min)
 #
-# A parrot always writes the teacher's likeliest word, with probability 1. By the teacher's perplexity it beats the teacher
-# itself: the cell below shows it. The judge of this page, the reverse KL from the teacher, never puts it before the
-# teacher. But before a poor student? Write `parrot_wins`: the share of the places at which the parrot's reverse KL is below
-# the student's. The KL is that of whole distributions, no estimate.
+# A parrot always writes the teacher's likeliest word, with probability 1. The cell below shows that it beats the
+# teacher by perplexity; by the reverse KL it never does. Can it beat a poor student? Write `parrot_wins`: the share
+# of places at which the parrot's exact reverse KL is below the student's.
 #
 # <details><summary>Hint 1</summary>
 #
-# The parrot's distribution is 1 at one word and 0 elsewhere, and 0 log 0 is 0. One term of its KL is left. Which?
+# The parrot's distribution is 1 at one word and 0 elsewhere. Which term of its KL is left?
 #
 # </details>
 #
@@ -519,11 +505,10 @@ check("10.2", parrot_wins)
 # %% [markdown]
 # ### Exercise 10.3 · Tokens for a call (★★, 10 min)
 #
-# A drafter writes a few tokens ahead; the further ahead, the rarer it is right. `acceptances` are the probabilities with
-# which its first, second, … draft is accepted, provided that those before it were. The first refused draft ends the call.
-# The teacher adds one token of its own in any case: in place of the refused draft, or after the last one. Return the
-# expected number of tokens that come out of a call. Then try it: what do four drafts bring if each is accepted as often as
-# our student's, 57%, and what would a fifth one add?
+# `acceptances` are the probabilities that a drafter's first, second, … draft is accepted, given that all before it
+# were. The first refused draft ends the call. In any case the teacher adds one token, in place of the refused draft
+# or after the last one. Return the expected number of tokens per call. Then try it: what do four drafts bring at our
+# student's 57%, and what would a fifth add?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -533,7 +518,7 @@ check("10.2", parrot_wins)
 #
 # <details><summary>Hint 2</summary>
 #
-# The sum of the probabilities that there is an i-th token is the expected number of tokens.
+# Add up the probabilities that there is an i-th token.
 #
 # </details>
 #
@@ -567,19 +552,18 @@ for name in order:
     )
 
 # %% [markdown]
-# **Neither made it write well, and the usual judge does not see the difference.** By the teacher's perplexity the tales win,
-# 85 against 181, and a temperature of 0.8 beats both with 50, without any training. The tales made the student surer of what it
-# writes, and no nearer to its teacher. Its own text brought it nearer where its own writing leads, 0.80 nats instead of
-# 0.92, and left it as unsure as before. You notice it by taking the surprise apart, and by reading.
+# **Neither made the student write well, and the usual judge cannot tell a surer student from a nearer one.** By the
+# teacher's perplexity the tales win, 85 against 181, and a temperature of 0.8 beats both with 50, without any
+# training. Yet the tales only made the student surer. Its own text brought it nearer to its teacher: 0.80 nats
+# instead of 0.92. You notice it by splitting the surprise, and by reading.
 #
 # ## Summary
 #
-# - A student that learns from others' text is never trained in the places where its own writing leads it.
+# - A student that learns from others' text is never trained where its own writing leads.
 # - On-policy: the student writes, the teacher comments on each token, and no gradient goes through the sampling.
-# - The reverse KL is a mean over the student's draws, so one log-probability of the teacher for each token is enough.
+# - The reverse KL is a mean over the student's draws, so one log-probability of the teacher per token is enough.
 # - The reverse KL over the top k alone has its minimum at p/e: keep a bucket for the rest.
-# - A teacher's surprise at a text is the writer's doubt plus its distance from the teacher. Look at both: here on-policy
-#   training lessened the distance alone; the tales, by reverse KL, and a lower temperature lessened the doubt alone.
+# - A teacher's surprise at a text is the writer's doubt plus its distance from the teacher: look at both.
 #
 # **References.** Agarwal et al. 2023, *GKD*, [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) ·
 # Gu et al. 2023, *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) ·

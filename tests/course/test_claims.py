@@ -39,6 +39,7 @@ CLAIMS = [
     ("07_landmark_systems", "1, 3, 5, 7, 9, 11", "0, 2, 4, 7, 9, 11"),
     ("07_landmark_systems", r"response \+ intermediate", "last hidden"),
     ("07_landmark_systems", "crucial", "random"),
+    ("07_landmark_systems", "never freeze", "too strong"),
     ("07_landmark_systems", "BERT-large.*96.8%", "BERT-base"),
     ("07_landmark_systems", "syntax", "unsupported"),
     ("07_landmark_systems", r"MiniLM.*99%\+.*50%", "Transformer parameters"),
@@ -87,6 +88,14 @@ def test_every_row_has_claim_truth_and_evidence(name: str) -> None:
     for row in body:
         assert len(row) == 3, row
         assert all(len(cell) > 3 for cell in row), row
+
+
+@pytest.mark.parametrize("name", WITH_CLAIMS)
+def test_the_sections_that_the_errata_name_are_in_the_notebook(name: str) -> None:
+    headings = re.findall(r"(?m)^# #+ (.*)$", (SOURCES / f"{name}.py").read_text("utf-8"))
+    for *_, evidence in rows(name)[2:]:
+        for section in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", evidence):
+            assert any(section in heading for heading in headings), section
 
 
 @pytest.mark.parametrize(("name", "claim", "truth"), CLAIMS, ids=lambda value: str(value)[:30])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from distill_helpers import DistillationConfig, DistillationLoss, forward_kl, mean_divergence, reverse_kl
-from distill_helpers.course.experiments import healing
+from distill_helpers.course.experiments import language_model_arms
 from distill_helpers.course.experiments.alpha import corrupt
 from distill_helpers.course.quiz import Question, load_quiz
 from distill_helpers.course.widgets.distillation_loss import GRID, bell, fit_bell, mean_and_sd, render_modes, two_peaks
@@ -97,7 +97,7 @@ def test_a_share_of_the_labels_becomes_wrong() -> None:
 
 @pytest.mark.slow
 def test_the_random_logits_of_page_04_are_spread_like_those_of_the_courses_language_model() -> None:
-    teacher = healing.teacher()
+    teacher = language_model_arms.teacher()
     token_ids = torch.tensor([teacher.tokenizer(load_grimm_tales().test[0])["input_ids"][:64]])
     with torch.no_grad():
         logits = teacher.model(token_ids).logits[0].float()

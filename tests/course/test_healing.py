@@ -1,13 +1,38 @@
-"""The healing experiment: its windows, its log, and what a short run of it does."""
+"""The healing of a cut language model: its windows, its log, and what a short training does."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from distill_helpers import load_grimm_tales
-from distill_helpers.course.experiments import healing
-from distill_helpers.course.experiments.healing import LOG, METHODS, PRUNED, TEACHER, summary
-from distill_helpers.course.logs import read_log
+from distill_helpers.course.experiments import healing, language_model_arms
+from distill_helpers.course.experiments.fair_arms import chosen_settings
+from distill_helpers.course.experiments.healing import (
+    ARMS,
+    CORRECTED,
+    CORRECTED_TEACHER,
+    CORRECTION,
+    LEARNING_RATES,
+    LOG,
+    PRUNED,
+    TEACHER,
+    TEACHERS_RATES,
+    summary,
+)
+from distill_helpers.course.experiments.language_model_arms import (
+    FORWARD_KL,
+    REVERSE_KL,
+    Watched,
+    healed,
+    pruned_student,
+    teacher,
+    windows,
+    write,
+)
+from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.llm.completion_dataset import CompletionDataset
+from distill_helpers.llm.evaluation import evaluate_language_model
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +42,7 @@ def log():
 
 @pytest.mark.slow
 def test_windows_are_64_tokens_of_which_16_are_read_only():
-    train, test = healing.windows("train"), healing.windows("test")
+    train, test = windows("train"), windows("test")
     assert {len(ids) for ids in train.token_ids + test.token_ids} == {64}
     assert set(train.n_tokens) == {48}
     assert len(train) == 1199
@@ -28,73 +53,123 @@ def test_windows_are_64_tokens_of_which_16_are_read_only():
         assert passage not in " ".join(" ".join(load_grimm_tales().train).split())
 
 
-def test_the_log_has_runs_of_every_method_and_none_twice(log):
-    assert set(log["method"]) == {TEACHER, PRUNED, *METHODS}
-    assert not log.duplicated(["method", "seed"]).any()
-    assert log["writes_0"].str.len().gt(20).all()
-
-
 def test_the_log_is_whole(log):
-    assert log[log["method"].isin(METHODS)].groupby("method")["seed"].apply(sorted).to_dict() == {
-        name: [0, 1, 2, 3, 4] for name in METHODS
-    }
+    results, choices = (log[log["phase"] == phase] for phase in ("result", "choice"))
+    assert results.groupby("arm")["seed"].apply(sorted).to_dict() == {arm: [0, 1, 2, 3, 4] for arm in ARMS}
+    assert choices.groupby("arm")["learning_rate"].apply(sorted).to_dict() == {arm: [*LEARNING_RATES] for arm in ARMS}
+    others = log[~log["phase"].isin(["choice", "result"])]
+    assert sorted(others["phase"]) == sorted([TEACHER, CORRECTED_TEACHER, PRUNED, *[CORRECTION] * len(TEACHERS_RATES)])
+    assert set(others.loc[others["phase"] == CORRECTION, "learning_rate"]) == set(TEACHERS_RATES)
+    assert results["writes"].str.len().gt(20).all()
+    assert results["tokens learnt"].nunique() == results["steps"].nunique() == 1
+    assert set(results.loc[results["teacher's steps"] > 0, "arm"]) == {CORRECTED}
+    assert list(chosen_settings(log).columns) == ["learning_rate"]
 
 
-def test_forward_kl_halves_the_perplexity_under_the_teacher_in_every_seed(log):
-    kl = log.pivot_table(index="seed", columns="method", values="forward_kl")
-    assert (np.exp(kl["forward KL"] - kl["hard labels"]) < 0.5).all()
-
-
-def test_the_reading_of_notebook_10_says_what_the_log_says():
+def test_the_table_is_made_of_the_log(log):
     table = summary()
-    perplexity, kl = table["perplexity"], table["KL to the teacher"]
-    times, written = table["e^KL: times the teacher's perplexity"], table["teacher's perplexity of what it writes"]
-    assert [round(perplexity[name]) for name in ("hard labels", "forward KL", TEACHER)] == [63, 63, 32]
-    assert perplexity["reverse KL"] == pytest.approx(92, abs=0.5)
-    assert [f"{kl[name]:.1f}" for name in ("hard labels", "forward KL")] == ["1.8", "1.0"]
-    assert [f"{times[name]:.1f}" for name in ("hard labels", "forward KL")] == ["5.8", "2.7"]
-    assert [round(table.loc[name, "same next token %"]) for name in ("hard labels", "forward KL")] == [33, 44]
-    assert [round(written[name]) for name in ("reverse KL", "JSD")] == [117, 116]
-    reverse = table.loc[list(METHODS), "reverse KL"].sort_values()
-    assert list(reverse.index) == ["JSD", "reverse KL", "half on-policy, reverse KL", "forward KL", "hard labels"]
-    assert [f"{reverse[name]:.2f}" for name in ("JSD", "forward KL", "hard labels")] == ["1.14", "1.21", "1.84"]
-    assert all(180 < written[name] < 220 for name in ("hard labels", "forward KL"))
-    difference = written["forward KL"] - written["hard labels"]
-    assert abs(difference) < table.loc["forward KL", "± sd of that"]
-    own = "half on-policy, reverse KL"
-    assert [f"{kl[name]:.2f}" for name in (own, "reverse KL")] == ["1.31", "1.37"]
-    assert [round(written[name]) for name in (own, "reverse KL")] == [168, 117]
-    assert table.loc[list(METHODS), "KL to the teacher"].drop("hard labels").max() < kl["hard labels"]
-
-
-def test_the_table_is_of_the_log(log):
-    table = summary()
-    assert list(table.index) == [TEACHER, PRUNED, *METHODS]
-    for name in METHODS:
-        own = log[log["method"] == name]
-        assert table.loc[name, "perplexity"] == pytest.approx(own["perplexity"].mean())
-        assert table.loc[name, "seeds"] == len(own)
+    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
+    cells = {row[0]: row for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
+    assert list(cells) == [TEACHER, CORRECTED_TEACHER, PRUNED, *ARMS] == list(table.index)
+    results = log[log["phase"] == "result"]
+    for arm in ARMS:
+        own = results[results["arm"] == arm]
+        assert table.loc[arm, "perplexity"] == pytest.approx(own["perplexity"].mean())
+        assert float(cells[arm][1]) == pytest.approx(own["perplexity"].mean(), abs=0.051)
+        assert float(cells[arm][9]) == pytest.approx(own["written_perplexity"].mean(), abs=0.051)
     assert table.loc[TEACHER, "same next token %"] == 100
 
 
 @pytest.mark.slow
 def test_what_a_model_writes_is_its_own_and_begins_with_the_openings():
-    written = healing.write(healing.pruned_student(), 3)
-    for ids, opening in zip(written.token_ids, healing.windows("test").token_ids, strict=False):
+    written = write(pruned_student(), 3)
+    for ids, opening in zip(written.token_ids, windows("test").token_ids, strict=False):
         assert ids[:16] == opening[:16]
         assert len(ids) <= 64
-    again = healing.write(healing.pruned_student(), 3)
+    again = write(pruned_student(), 3)
     assert written.token_ids == again.token_ids
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forward KL", "half on-policy, reverse KL"])
-def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(name):
-    before = {k: v.clone() for k, v in healing.pruned_student().model.state_dict().items()}
-    healing_steps = healing.healed(METHODS[name], 0, steps=10, cached=False)
-    few = healing.windows("test")
-    few = type(few)(few.token_ids[:4], few.prompt_lengths[:4], few.tokenizer)
-    healed_kl = healing.evaluate_language_model(healing_steps.student, few, healing.teacher())["forward_kl"]
-    assert healed_kl < healing.evaluate_language_model(healing.pruned_student(), few, healing.teacher())["forward_kl"]
-    for key, tensor in healing.pruned_student().model.state_dict().items():
+@pytest.mark.parametrize("method", [FORWARD_KL, REVERSE_KL._replace(on_policy=0.5)], ids=["tales", "half on-policy"])
+def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(method):
+    before = {k: v.clone() for k, v in pruned_student().model.state_dict().items()}
+    student = healed(method, 0, steps=10, learning_rate=1e-3, cached=False).student
+    test = windows("test")
+    few = CompletionDataset(test.token_ids[:4], test.prompt_lengths[:4], test.tokenizer)
+    kl, of_cut = (evaluate_language_model(model, few, teacher())["forward_kl"] for model in (student, pruned_student()))
+    assert kl < of_cut
+    for key, tensor in pruned_student().model.state_dict().items():
         assert torch.equal(tensor, before[key])
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_kept_and_validation_tales_are_what_is_watched(monkeypatch):
+    seen, figures = [], iter([3.0, 1.0, 2.0])
+
+    def judge(student):
+        seen.append({key: tensor.clone() for key, tensor in student.model.state_dict().items()})
+        return next(figures)
+
+    watched = Watched(4, judge)
+    student = healed(FORWARD_KL, 0, steps=12, learning_rate=1e-3, cached=False, callbacks=[watched]).student
+    assert watched.curve == [-3.0, -1.0, -2.0]
+    assert not all(torch.equal(tensor, seen[1][key]) for key, tensor in student.model.state_dict().items())
+    watched.take_best(student)
+    assert all(torch.equal(tensor, seen[1][key]) for key, tensor in student.model.state_dict().items())
+
+    validation = windows("validation")
+    few = CompletionDataset(validation.token_ids[:4], validation.prompt_lengths[:4], validation.tokenizer)
+    monkeypatch.setattr(language_model_arms, "windows", lambda part: {"validation": few}[part])
+    expected = evaluate_language_model(student, few)["perplexity"]
+    assert language_model_arms.surprise(student) == pytest.approx(np.log(expected))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What `healed` is told; it trains nothing and returns the cut student."""
+    calls = []
+
+    def train(method, seed, **settings):
+        calls.append((method, seed, settings))
+        return pruned_student(), 7.0
+
+    monkeypatch.setattr(healing, "healed", train)
+    monkeypatch.setattr(Watched, "take_best", lambda self, student: calls.append("best"))
+    return calls
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_is_watched_by_the_validation_tales_and_measured_with_its_best_weights(monkeypatch, told, arm):
+    other = teacher()._replace()
+    monkeypatch.setattr(healing, "corrected_teacher", lambda: other)
+    monkeypatch.setattr(healing, "judge", lambda student: {"perplexity": 1.0})
+    trained = healing.train_student(arm, 5e-4, 3)
+    ((method, seed, settings),) = told
+    assert (method, seed) == (ARMS[arm], 3)
+    assert (settings["learning_rate"], settings["steps"]) == (5e-4, 150)
+    assert settings["learns_from"] is (other if arm == CORRECTED else teacher())
+    (watched,) = settings["callbacks"]
+    assert watched._judge is language_model_arms.surprise
+    assert trained.measure_test() == {"perplexity": 1.0, "early_loss": 7.0}
+    assert told[1:] == ["best"]
+    spent = {"steps": 150, "tokens learnt": 150 * 8 * 48, "teacher's steps": 150 * (arm == CORRECTED)}
+    assert trained.budget == spent
+
+
+@pytest.mark.slow
+def test_the_corrected_teacher_is_the_best_of_its_rates_on_validation(monkeypatch, told, tmp_path):
+    monkeypatch.setattr(healing, "WORK", tmp_path)
+    surprises = iter([3.0, 2.0, 2.5])
+    monkeypatch.setattr(Watched, "curve", property(lambda self: [-next(surprises)], lambda self, value: None), False)
+    lines = []
+    monkeypatch.setattr(healing, "run_missing", lambda log, wanted, run: lines.extend(w | run(**w) for w in wanted))
+    monkeypatch.setattr(healing, "read_log", lambda log: pd.DataFrame(lines))
+    read = []
+    monkeypatch.setattr(healing, "load_language_model", read.append)
+    healing.corrected_teacher.__wrapped__()
+    trainings = [call for call in told if call != "best"]
+    assert [settings["learning_rate"] for *_, settings in trainings] == list(TEACHERS_RATES)
+    assert all(method.alpha == 0 and settings["begin"] is teacher() for method, _, settings in trainings)
+    assert read == [tmp_path / f"healing-teacher-{TEACHERS_RATES[1]:g}"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from distill_helpers.course.experiments import landmark_ablations, landmark_arms, landmarks
+from distill_helpers.course.experiments import freezing, landmark_ablations, landmark_arms, landmarks
 from distill_helpers.course.experiments.landmark_arms import GRID
 from distill_helpers.course.experiments.landmarks import (
     HARD_LABELS,
@@ -23,7 +23,7 @@ from distill_helpers.landmarks import stages
 from distill_helpers.llm.synthetic_data import SyntheticMessage
 from distill_helpers.training.distilled_student import DistilledStudent
 
-EXPERIMENTS = (landmarks, landmark_ablations)
+EXPERIMENTS = (landmarks, landmark_ablations, freezing)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

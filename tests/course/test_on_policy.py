@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill_helpers.course.experiments import healing, on_policy
+from distill_helpers.course.experiments import healing, language_model_arms, on_policy
 from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings
 from distill_helpers.course.experiments.on_policy import (
     ARMS,
@@ -100,8 +100,8 @@ def test_a_surprise_is_a_doubt_and_a_distance():
 
 @pytest.mark.slow
 def test_a_cooled_student_has_its_logits_divided_and_the_student_stays():
-    student = healing.pruned_student()
-    ids = torch.tensor([healing.windows("test").token_ids[0]])
+    student = language_model_arms.pruned_student()
+    ids = torch.tensor([language_model_arms.windows("test").token_ids[0]])
     with torch.inference_mode():
         before = student.model(ids).logits
         after = cooled(student, 0.8).model(ids).logits
@@ -111,12 +111,12 @@ def test_a_cooled_student_has_its_logits_divided_and_the_student_stays():
 
 @pytest.mark.slow
 def test_the_mean_by_place_is_the_reverse_kl_of_the_evaluation():
-    windows = healing.windows("test")
+    windows = language_model_arms.windows("test")
     few = CompletionDataset(windows.token_ids[:3], windows.prompt_lengths[:3], windows.tokenizer)
-    by_place = kl_by_place(healing.pruned_student(), few)
-    figures = evaluate_language_model(healing.pruned_student(), few, healing.teacher())
+    by_place = kl_by_place(language_model_arms.pruned_student(), few)
+    figures = evaluate_language_model(language_model_arms.pruned_student(), few, language_model_arms.teacher())
     assert sum(by_place) / 48 == pytest.approx(figures["reverse_kl"], rel=1e-3)
-    assert max(kl_by_place(healing.teacher(), few)) < 1e-3
+    assert max(kl_by_place(language_model_arms.teacher(), few)) < 1e-3
 
 
 def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
@@ -137,7 +137,7 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     cooler = f"{START}, at temperature 0.8"
     for passage in (
         f"from {first:.2f} nats over the first eight tokens to {last:.2f} over the last eight",
-        f"in the mean it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
+        f"on average it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
         f"perplexity of what it writes is {of_own[START]:.0f};",
         f"beats it without a single step**: {written[cooler]:.0f}.",
         f"whose own text has {of_teacher:.0f}.",
@@ -145,10 +145,10 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
         f"for nothing: a doubt of {doubt[cooler]:.2f}, at about the same distance",
         f"the distance falls from {distance[START]:.2f} to {distance[own]:.2f}, and",
         f"*KL on it* says {kl[START]:.2f} and {kl[own]:.2f}:",
-        f"60 steps more of forward KL on the same tales leave the student where it was: {written[forward]:.0f}, and",
+        f"60 more steps of forward KL on the same tales leave the student where it was: {written[forward]:.0f}, and",
         f"a distance of {distance[forward]:.2f}",
         f"rises from {perplexity[START]:.0f} to {perplexity[tales]:.0f} and {perplexity[own]:.0f}",
-        "in {:.0f}% of the places before and after the tales, and in {:.0f}%".format(
+        "at {:.0f}% of the places before training and after training on the tales, and at {:.0f}%".format(
             *column["drafts accepted %"][[START, own]]
         ),
         f"the tales win, {written[tales]:.0f} against {written[own]:.0f}, and a temperature of 0.8 beats both with"

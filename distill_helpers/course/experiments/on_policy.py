@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
-from distill_helpers.course.experiments.healing import (
+from distill_helpers.course.experiments.language_model_arms import (
     BATCH_SIZE,
-    METHODS,
+    FORWARD_KL,
     OPENING,
+    REVERSE_KL,
     WINDOW,
-    Method,
+    Watched,
     healed,
     teacher,
     windows,
@@ -66,17 +66,15 @@ __all__ = [
 ]
 
 LOG = "on-policy"
-#: The student with which every arm starts is made by this experiment's functions.
-NEEDS = ("healing",)
 #: The row of the student with which every arm starts.
 START = "start"
 #: The same student at lower temperatures. Its rows are called "start, at temperature 0.8" and so on.
 COOLED, TEMPERATURES = "cooled start", (0.9, 0.8, 0.7, 0.6)
 _AT = {temperature: f"{START}, at temperature {temperature:g}" for temperature in TEMPERATURES}
-START_STEPS, STEPS, EVERY = 300, 60, 30
+START_STEPS, START_RATE, STEPS, EVERY = 300, 1e-3, 60, 30
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
-#: The number of openings after which a student writes: to be judged, and while it is trained.
-N_WRITTEN, N_WATCHED = 48, 24
+#: The number of openings after which a student writes while it is trained.
+N_WATCHED = 24
 #: What is compared: the teacher's perplexity of what the student writes.
 FIGURE = "written_perplexity"
 
@@ -108,9 +106,9 @@ class TopKWithoutBucket(TopKTargets):
 
 #: What the arms learn from.
 ARMS = {
-    "reverse KL, tales": METHODS["reverse KL"],
-    "reverse KL, own text": Method(1.0, "reverse_kl", 1.0),
-    "forward KL, tales": METHODS["forward KL"],
+    "reverse KL, tales": REVERSE_KL,
+    "reverse KL, own text": REVERSE_KL._replace(on_policy=1.0),
+    "forward KL, tales": FORWARD_KL,
 }
 REFERENCE, *_ = ARMS
 
@@ -120,7 +118,7 @@ def start() -> LanguageModel:
     """Heal the student with which every arm starts, or read it from the work folder."""
     folder = WORK / f"{LOG}-start"
     if not (folder / "config.json").exists():
-        student = healed(METHODS["forward KL"], seed=0, steps=START_STEPS).student
+        student = healed(FORWARD_KL, seed=0, steps=START_STEPS, learning_rate=START_RATE).student
         student.model.save_pretrained(folder)
         student.tokenizer.save_pretrained(folder)
     return load_language_model(folder)
@@ -160,22 +158,10 @@ def kl_by_place(student: LanguageModel, data: CompletionDataset) -> list[float]:
     return [round(float(value), 3) for value in sums / counts]
 
 
-class _Watched(TrainerCallback):
-    """Judges the student every few steps on validation openings, and keeps the best weights."""
-
-    def __init__(self) -> None:
-        self.curve: list[float] = []
-        self.best: dict[str, Tensor] = {}
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % EVERY:
-            return
-        model = kwargs["model"]
-        student = LanguageModel(model, teacher().tokenizer)
-        own_text = write(student, N_WATCHED, part="validation")
-        self.curve.append(-evaluate_language_model(student, own_text, teacher())["reverse_kl"])
-        if self.curve[-1] == max(self.curve):
-            self.best = copy.deepcopy(model.state_dict())
+def _distance(student: LanguageModel) -> float:
+    """The reverse KL on what the student writes after validation openings, in nats."""
+    own_text = write(student, N_WATCHED, part="validation")
+    return evaluate_language_model(student, own_text, teacher())["reverse_kl"]
 
 
 def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
@@ -184,9 +170,9 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
     Raises:
         KeyError: no arm has this name.
     """
-    method, watched = ARMS[arm], _Watched()
+    method, watched = ARMS[arm], Watched(EVERY, _distance)
     student = healed(method, seed, begin=start(), steps=STEPS, learning_rate=learning_rate, callbacks=[watched]).student
-    student.model.load_state_dict(watched.best)
+    watched.take_best(student)
     n_tokens = STEPS * BATCH_SIZE * (WINDOW - OPENING)
     return Trained(
         validation=watched.curve,
@@ -202,7 +188,7 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
 
 def _test_figures(student: LanguageModel) -> dict[str, Any]:
     """What the judges say; the first two read the tales, the others what the student writes after their openings."""
-    own_text = write(student, N_WRITTEN)
+    own_text = write(student)
     figures = evaluate_language_model(student, own_text, teacher())
     return {
         **evaluate_language_model(student, windows("test"), teacher()),
