@@ -164,7 +164,7 @@ def test_quiz_kill() -> None:
 
 def test_quiz_truncated() -> None:
     assert not TeacherAnswer("half a sen", "length", "m", Usage()).usable
-    assert key("truncated") == "it is kept in the journal, counted, and no example"
+    assert key("truncated") == "it is kept in the journal and counted, but becomes no training example"
 
 
 def test_quiz_off_label() -> None:
@@ -184,7 +184,7 @@ def test_quiz_bias() -> None:
 
     assert right(batch_calibrated(p)) < right(p) - 0.05
     assert right(matched_to_prior(p, [0.9, 0.1])) > right(p) - 0.01
-    assert key("bias") == "labels get worse: the frequent class is taken for a bias"
+    assert key("bias") == "the labels get worse: calibration takes the frequent class for a bias"
 
 
 def test_quiz_samples() -> None:

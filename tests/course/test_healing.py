@@ -1,7 +1,6 @@
 """The healing of a cut language model: its windows, its log, and what a short training does."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -10,14 +9,10 @@ from distill_helpers.course.experiments import healing, language_model_arms
 from distill_helpers.course.experiments.fair_arms import chosen_settings
 from distill_helpers.course.experiments.healing import (
     ARMS,
-    CORRECTED,
-    CORRECTED_TEACHER,
-    CORRECTION,
     LEARNING_RATES,
     LOG,
     PRUNED,
     TEACHER,
-    TEACHERS_RATES,
     summary,
 )
 from distill_helpers.course.experiments.language_model_arms import (
@@ -57,12 +52,9 @@ def test_the_log_is_whole(log):
     results, choices = (log[log["phase"] == phase] for phase in ("result", "choice"))
     assert results.groupby("arm")["seed"].apply(sorted).to_dict() == {arm: [0, 1, 2, 3, 4] for arm in ARMS}
     assert choices.groupby("arm")["learning_rate"].apply(sorted).to_dict() == {arm: [*LEARNING_RATES] for arm in ARMS}
-    others = log[~log["phase"].isin(["choice", "result"])]
-    assert sorted(others["phase"]) == sorted([TEACHER, CORRECTED_TEACHER, PRUNED, *[CORRECTION] * len(TEACHERS_RATES)])
-    assert set(others.loc[others["phase"] == CORRECTION, "learning_rate"]) == set(TEACHERS_RATES)
+    assert list(log[~log["phase"].isin(["choice", "result"])]["phase"]) == [TEACHER, PRUNED]
     assert results["writes"].str.len().gt(20).all()
     assert results["tokens learnt"].nunique() == results["steps"].nunique() == 1
-    assert set(results.loc[results["teacher's steps"] > 0, "arm"]) == {CORRECTED}
     assert list(chosen_settings(log).columns) == ["learning_rate"]
 
 
@@ -70,7 +62,7 @@ def test_the_table_is_made_of_the_log(log):
     table = summary()
     lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
     cells = {row[0]: row for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
-    assert list(cells) == [TEACHER, CORRECTED_TEACHER, PRUNED, *ARMS] == list(table.index)
+    assert list(cells) == [TEACHER, PRUNED, *ARMS] == list(table.index)
     results = log[log["phase"] == "result"]
     for arm in ARMS:
         own = results[results["arm"] == arm]
@@ -142,34 +134,13 @@ def told(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_run_is_watched_by_the_validation_tales_and_measured_with_its_best_weights(monkeypatch, told, arm):
-    other = teacher()._replace()
-    monkeypatch.setattr(healing, "corrected_teacher", lambda: other)
     monkeypatch.setattr(healing, "judge", lambda student: {"perplexity": 1.0})
     trained = healing.train_student(arm, 5e-4, 3)
     ((method, seed, settings),) = told
     assert (method, seed) == (ARMS[arm], 3)
     assert (settings["learning_rate"], settings["steps"]) == (5e-4, 150)
-    assert settings["learns_from"] is (other if arm == CORRECTED else teacher())
     (watched,) = settings["callbacks"]
     assert watched._judge is language_model_arms.surprise
     assert trained.measure_test() == {"perplexity": 1.0, "early_loss": 7.0}
     assert told[1:] == ["best"]
-    spent = {"steps": 150, "tokens learnt": 150 * 8 * 48, "teacher's steps": 150 * (arm == CORRECTED)}
-    assert trained.budget == spent
-
-
-@pytest.mark.slow
-def test_the_corrected_teacher_is_the_best_of_its_rates_on_validation(monkeypatch, told, tmp_path):
-    monkeypatch.setattr(healing, "WORK", tmp_path)
-    surprises = iter([3.0, 2.0, 2.5])
-    monkeypatch.setattr(Watched, "curve", property(lambda self: [-next(surprises)], lambda self, value: None), False)
-    lines = []
-    monkeypatch.setattr(healing, "run_missing", lambda log, wanted, run: lines.extend(w | run(**w) for w in wanted))
-    monkeypatch.setattr(healing, "read_log", lambda log: pd.DataFrame(lines))
-    read = []
-    monkeypatch.setattr(healing, "load_language_model", read.append)
-    healing.corrected_teacher.__wrapped__()
-    trainings = [call for call in told if call != "best"]
-    assert [settings["learning_rate"] for *_, settings in trainings] == list(TEACHERS_RATES)
-    assert all(method.alpha == 0 and settings["begin"] is teacher() for method, _, settings in trainings)
-    assert read == [tmp_path / f"healing-teacher-{TEACHERS_RATES[1]:g}"]
+    assert trained.budget == {"steps": 150, "tokens learnt": 150 * 8 * 48}

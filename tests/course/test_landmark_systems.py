@@ -258,7 +258,7 @@ def test_quiz_data_driven(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.train.texts == [written[0].text]  # of the second the teacher is not sure
     assert data.train.labels == [desk.label_names.index(mac)]
     assert (config.alpha, training.n_transfer) == (0.0, 0)
-    assert key("data_driven").startswith("hard labels: the real messages with theirs, and written messages")
+    assert key("data_driven").startswith("hard labels: real messages with their own labels, and written messages")
     desk_alone = inspect.signature(data_driven).parameters
     assert (desk_alone["relabel"].default, desk_alone["real_messages"].default) == (True, True)
 

@@ -97,9 +97,10 @@ def windows(part: str) -> CompletionDataset:
     return CompletionDataset(rows, [OPENING] * len(rows), tokenizer)
 
 
-def teacher_targets(of: LanguageModel) -> TokenTargetStore:
-    """Compute a teacher's hidden states of the training windows (1,152 bytes a token), or find them on disk."""
-    return precompute_token_targets(of, windows("train"), "hidden", cache_dir=WORK / "targets", progress=False)
+@cache
+def teacher_targets() -> TokenTargetStore:
+    """Compute the teacher's hidden states of the training windows (1,152 bytes a token), or find them on disk."""
+    return precompute_token_targets(teacher(), windows("train"), "hidden", cache_dir=WORK / "targets", progress=False)
 
 
 @cache
@@ -120,7 +121,6 @@ def healed(
     seed: int,
     *,
     begin: LanguageModel | None = None,
-    learns_from: LanguageModel | None = None,
     steps: int,
     learning_rate: float,
     stop_after: int | None = None,
@@ -133,7 +133,6 @@ def healed(
         method: what it learns from.
         seed: of the order of the windows, and of the text that the student writes on-policy.
         begin: the student before the training, which is copied; default the one cut out of the teacher.
-        learns_from: the teacher, if another than `teacher`.
         steps: of the learning rate's schedule.
         learning_rate: at its peak.
         stop_after: stop after so many steps, at least ten; default after all of them.
@@ -142,11 +141,10 @@ def healed(
         callbacks: for the Trainer.
     """
     begin = pruned_student() if begin is None else begin
-    source = teacher() if learns_from is None else learns_from
     student = begin._replace(model=copy.deepcopy(begin.model))
     data = windows("train")
     if method.alpha and cached and method.on_policy < 1:
-        data = data.with_targets(teacher_targets(source))
+        data = data.with_targets(teacher_targets())
     with tempfile.TemporaryDirectory() as scratch:
         trainer = LLMDistillationTrainer(
             student.model,
@@ -167,7 +165,7 @@ def healed(
                 data_seed=seed,
             ),
             train_dataset=data,
-            teacher=source if method.alpha else None,
+            teacher=teacher() if method.alpha else None,
             on_policy_fraction=method.on_policy,
             max_new_tokens=WINDOW - OPENING,
             target_kind=method.kind,
