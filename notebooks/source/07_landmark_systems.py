@@ -16,8 +16,7 @@
 # **Time:** about 40 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [05 · Response distillation](05_response_distillation.ipynb), and [06 · Feature
 # distillation](06_feature_distillation.ipynb) for the feature losses. **Next:** [08 · API
-# distillation](08_api_distillation.ipynb). On [Colab](https://colab.research.google.com/): see notebook 00, and use
-# the plain-pip lines of the [README](../README.md).
+# distillation](08_api_distillation.ipynb). On [Colab](https://colab.research.google.com/): see notebook 00.
 
 # %% [markdown]
 # ## The question
@@ -107,7 +106,7 @@ for name in ("DistilBERT, 6-layer MiniLM", "TinyBERT, 4 layers", "our teacher"):
 
 # %% [markdown]
 # - **DistilBERT** is 39% smaller (40% in its paper), and has 50% of the layers' parameters, the kind of figure that
-#   MiniLM's abstract quotes. The article puts both in one column.
+#   MiniLM's abstract quotes.
 # - **TinyBERT** is 7.6 times smaller (7.5 in its paper), and its layers nearly 19 times: two thirds of it are
 #   embeddings.
 # - **Our teacher** is half embeddings. The students below keep its vocabulary, so we compare the parameters in the
@@ -820,7 +819,7 @@ for suspect, name in suspects.items():
 # - An ablation holds where paired differences over seeds say so.
 # - Filter written messages against *all* splits before you train on them.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The article's claims, checked: [Errata](errata.md).
 #
 # **References.** Sanh et al. 2019, *DistilBERT*, [arXiv 1910.01108](https://arxiv.org/abs/1910.01108) · Jiao et al.
 # 2019, *TinyBERT*, [arXiv 1909.10351](https://arxiv.org/abs/1909.10351) · Wang et al. 2020, *MiniLM*, [arXiv

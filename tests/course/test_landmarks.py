@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from distill_helpers.course.experiments import freezing, landmark_ablations, landmark_arms, landmarks
+from distill_helpers.course.experiments import fair_arms, freezing, landmark_ablations, landmark_arms, landmarks
 from distill_helpers.course.experiments.landmark_arms import GRID
 from distill_helpers.course.experiments.landmarks import (
     HARD_LABELS,
@@ -156,13 +156,13 @@ def test_a_gain_is_over_the_reference_of_the_same_seed() -> None:
 
 def test_named_arms_are_run_alone_and_make_no_table(monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(landmark_arms, "compare_arms", lambda log, arms, grid, train: asked.append((log, arms, grid)))
+    monkeypatch.setattr(fair_arms, "compare_arms", lambda log, arms, grid, train: asked.append((log, arms, grid)))
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     monkeypatch.setattr("sys.argv", ["landmarks", "--arms", "MiniLM"])
-    assert not landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)
+    assert not fair_arms.make_runs(LOG, landmarks.ARMS, GRID, landmarks.train_student)
     monkeypatch.setattr("sys.argv", ["landmarks"])
-    assert landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)
+    assert fair_arms.make_runs(LOG, landmarks.ARMS, GRID, landmarks.train_student)
     assert asked == [(LOG, ["MiniLM"], GRID), (LOG, list(landmarks.ARMS), GRID)]
     monkeypatch.setattr("sys.argv", ["landmarks", "--arms", "BERT"])
     with pytest.raises(SystemExit):
-        landmark_arms.make_runs(LOG, landmarks.ARMS, landmarks.train_student)
+        fair_arms.make_runs(LOG, landmarks.ARMS, GRID, landmarks.train_student)

@@ -15,10 +15,11 @@ Each training is one line of the experiment's log, with its validation curve and
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ __all__ = [
     "edge_note",
     "fair_table",
     "half_width",
+    "make_runs",
     "paired_gain",
     "write_fair_table",
 ]
@@ -122,6 +124,26 @@ def compare_arms(
     lines = read_log(log)
     lines = lines[lines["arm"].isin(arms)]  # other arms of the log may be unfinished
     run_missing(log, [{"phase": "result", "arm": arm, "seed": seed} for seed in seeds for arm in arms], measure)
+
+
+def make_runs(
+    log: str, arms: Collection[str], grid: Mapping[str, Sequence[float]], train: Callable[..., Trained]
+) -> bool:
+    """Make by `compare_arms` the runs that a log lacks, of the arms that the command line names or of all.
+
+    Each run has one thread, so that several commands with different `--arms` can share a machine's cores.
+
+    Returns:
+        Whether all arms were asked for, so that the table can be made.
+    """
+    import torch
+
+    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
+    parser.add_argument("--arms", nargs="+", choices=list(arms), help="these arms alone, and no table")
+    named = parser.parse_args().arms
+    torch.set_num_threads(1)
+    compare_arms(log, named or list(arms), grid, train)
+    return named is None
 
 
 def chosen_settings(log: pd.DataFrame) -> pd.DataFrame:

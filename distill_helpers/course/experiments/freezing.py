@@ -23,9 +23,15 @@ import pandas as pd
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
+from distill_helpers.course.experiments.fair_arms import (
+    Trained,
+    fair_table,
+    make_runs,
+    paired_gain,
+    write_fair_table,
+)
 from distill_helpers.course.experiments.landmark_ablations import AT_THE_OTHER, OTHER_RATE, accuracies
-from distill_helpers.course.experiments.landmark_arms import BATCH_SIZE, Arm, help_desk, make_runs, train_arm
+from distill_helpers.course.experiments.landmark_arms import BATCH_SIZE, GRID, Arm, help_desk, train_arm
 from distill_helpers.course.experiments.landmarks import SYSTEMS, runs_of
 from distill_helpers.course.logs import append_run, markdown_table, read_log
 from distill_helpers.course.tasks import WORK, run_folder
@@ -174,7 +180,7 @@ def summary() -> pd.DataFrame:
 
 
 def main() -> None:
-    if make_runs(LOG, ARMS, train_student):
+    if make_runs(LOG, ARMS, GRID, train_student):
         time_steps()
         table = summary()
         formats = ("", ".1f", ".1f", "", "+.1f", ".1f", "", ".0f", *("" for _ in table.columns[6:]))

@@ -17,13 +17,19 @@ from typing import Any
 
 import pandas as pd
 
-from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
+from distill_helpers.course.experiments.fair_arms import (
+    Trained,
+    fair_table,
+    make_runs,
+    paired_gain,
+    write_fair_table,
+)
 from distill_helpers.course.experiments.landmark_arms import (
+    GRID,
     NARROW,
     WIDE,
     WITH_WINDOWS,
     Arm,
-    make_runs,
     train_arm,
 )
 from distill_helpers.course.experiments.landmarks import runs_of, train_student as train_system
@@ -109,7 +115,7 @@ def summary() -> pd.DataFrame:
 
 
 def main() -> None:
-    if make_runs(LOG, ARMS, train_student):
+    if make_runs(LOG, ARMS, GRID, train_student):
         run_missing(LOG, [{"phase": "other rate", "seed": seed} for seed in range(5)], _at_the_other_rate)
         table = summary()
         formats = ("", ".1f", ".1f", "", "+.1f", ".1f", *("" for _ in table.columns[5:]))

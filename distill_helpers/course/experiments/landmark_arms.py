@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import torch
-
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms
+from distill_helpers.course.experiments.fair_arms import Trained
 from distill_helpers.course.logs import RESULTS
 from distill_helpers.course.tasks import WORK, Task, get_task, run_folder
 from distill_helpers.data.labelled_texts import TextSplits
@@ -39,7 +36,6 @@ __all__ = [
     "WITH_WRITTEN",
     "Arm",
     "help_desk",
-    "make_runs",
     "n_texts",
     "parameters_in_layers",
     "student_of",
@@ -159,17 +155,3 @@ def train_arm(name: str, arm: Arm, learning_rate: float, seed: int) -> Trained:
 
 def parameters_in_layers(classifier: TextClassifier) -> int:
     return sum(p.numel() for p in transformer_layers(classifier.model).parameters())
-
-
-def make_runs(log: str, arms: Collection[str], train: Callable[..., Trained]) -> bool:
-    """Make by `compare_arms` the runs that a log lacks, of the arms that the command line names or of all.
-
-    Returns:
-        Whether all arms are there, so that the table can be made.
-    """
-    parser = argparse.ArgumentParser(description="Make the runs that the log lacks, then the table.")
-    parser.add_argument("--arms", nargs="+", choices=list(arms), help="these arms alone, and no table")
-    named = parser.parse_args().arms
-    torch.set_num_threads(1)
-    compare_arms(log, named or list(arms), GRID, train)
-    return named is None

@@ -22,8 +22,15 @@ from functools import partial
 
 import pandas as pd
 
-from distill_helpers.course.experiments.fair_arms import Trained, fair_table, paired_gain, write_fair_table
+from distill_helpers.course.experiments.fair_arms import (
+    Trained,
+    fair_table,
+    make_runs,
+    paired_gain,
+    write_fair_table,
+)
 from distill_helpers.course.experiments.landmark_arms import (
+    GRID,
     MESSAGES,
     NARROW,
     PRUNED,
@@ -32,7 +39,6 @@ from distill_helpers.course.experiments.landmark_arms import (
     WITH_WRITTEN,
     Arm,
     help_desk,
-    make_runs,
     parameters_in_layers,
     student_of,
     synthetic_messages,
@@ -201,7 +207,7 @@ def _gains(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    if make_runs(LOG, ARMS, train_student):
+    if make_runs(LOG, ARMS, GRID, train_student):
         run_missing(LOG, [{"phase": "teacher"}], _teacher_figures)
         at_the_other = {"phase": "other rate", "arm": IN_DOUBT, "learning_rate": OTHER_RATE}
         run_missing(LOG, [{**at_the_other, "seed": seed} for seed in range(5)], _measure)

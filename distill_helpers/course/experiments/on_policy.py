@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from distill_helpers.course.experiments.fair_arms import Trained, compare_arms, fair_table, write_fair_table
+from distill_helpers.course.experiments.fair_arms import Trained, fair_table, make_runs, write_fair_table
 from distill_helpers.course.experiments.language_model_arms import (
     BATCH_SIZE,
     FORWARD_KL,
@@ -244,13 +244,13 @@ def summary() -> pd.DataFrame:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    cooled_runs = [{"phase": COOLED, "temperature": temperature} for temperature in TEMPERATURES]
-    run_missing(LOG, [{"phase": START}, *cooled_runs], _start_run)
-    compare_arms(LOG, list(ARMS), {"learning_rate": LEARNING_RATES}, train_student)
-    table = summary()
-    formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-5]), ".2f", ".1f", ".1f", ".2f", ".1f")
-    write_fair_table(LOG, markdown_table(table, formats))
+    if make_runs(LOG, ARMS, {"learning_rate": LEARNING_RATES}, train_student):
+        cooled_runs = [{"phase": COOLED, "temperature": temperature} for temperature in TEMPERATURES]
+        run_missing(LOG, [{"phase": START}, *cooled_runs], _start_run)
+        table = summary()
+        judges = (".2f", ".1f", ".1f", ".2f", ".1f")
+        formats = ("", ".1f", ".1f", "+.1f", ".1f", *("" for _ in table.columns[4:-5]), *judges)
+        write_fair_table(LOG, markdown_table(table, formats))
 
 
 if __name__ == "__main__":
