@@ -76,41 +76,41 @@ for name, part in (("validation", validation), ("test", test)):
 
 # %% [markdown]
 # Some people post twice. The thirteen test messages stay, because they belong to the published test set; they can
-# move an accuracy by at most two thirds of a point. Validation also flatters for another reason: the test messages
-# were written *later* than all training messages, the validation messages were not.
+# move an accuracy by at most two thirds of a point. Validation also flatters because all test messages were written
+# *later* than the training messages; the validation messages were not.
 #
 # ### The line to pass
 #
 # Measure a linear model first: logistic regression on tf-idf features (word counts in which rare words weigh more).
-# It takes about a second.
 
 # %%
 linear = dh.classification_metrics(linear_baseline(desk), test.labels)
 print(f"tf-idf + logistic regression: {100 * linear['accuracy']:.0f}% of the test messages")
 
 # %% [markdown]
-# That model has read the first 26 words of 2,517 messages. Further down, a student also reads the rest of these
-# messages, cut into some 20,000 *windows*. A fair baseline must read the windows too, each with the queue of its
-# message. The log of an earlier run has such linear models on two kinds of features; validation chose their
-# regularisation C. **Predict first:** how many points do the windows bring to tf-idf? And what does a linear model
-# reach on the frozen sentence encoder from which our teacher was made?
+# That model has read the first 26 words of 2,517 messages. Further down, students also read these messages whole, cut
+# into some 20,000 *windows*. A fair baseline must read the windows too, each with the queue of its message. A saved
+# log has such models on two kinds of features; validation chose their regularisation C. **Predict first:** how many
+# points do the windows bring to tf-idf? And what does a linear model reach on the frozen sentence encoder from which
+# our teacher was made?
 
 # %%
 lines = linear_models.summary()[["texts", "accuracy %", "difference", "± 95%"]].round(1)
 lines[lines.index.str.contains("sender's queue")]
 
 # %% [markdown]
-# Two results matter. **74.4%** is what tf-idf reaches without a teacher, from more text without new labels. And a
-# frozen encoder with a linear head reaches 73.2% from the messages alone. (*difference* compares a row with the first
-# row of the same features, message by message. That row has C = 100 for tf-idf; the baseline above has C = 10.)
+# A student has two lines to pass. **74.4%** is what tf-idf reaches without a teacher, from more text without new
+# labels. A frozen encoder with a linear head reaches 73.2% from the messages alone. (*difference*, with its 95%
+# interval over test messages, compares a row with the first row of the same features. That row has C = 100 for
+# tf-idf, the 71% above C = 10.)
 
 # %% [markdown]
 # ## The teacher labels everything once
 #
-# The student sees every message many times, the teacher only once, since its logits do not change.
+# The student sees every message many times, the teacher only once, since the teacher's logits do not change.
 # `precompute_teacher_logits` labels the texts in batches and stores the logits on disk. Twenty-six words are seldom
-# more than 48 word pieces, so `max_length=48` cuts next to nothing. **Predict first:** we label the same messages
-# again below. How many forward passes will that need?
+# more than 48 word pieces (tokens), so `max_length=48` cuts next to nothing. **Predict first:** how many forward
+# passes will labelling the same messages again need?
 
 # %%
 teacher = dh.load_course_model("help-desk-teacher")
@@ -139,9 +139,9 @@ assert torch.equal(again, targets["train"])
 print(f"second call: {len(forward_passes)} forward passes, the same logits from disk")
 
 # %% [markdown]
-# The cache is a folder, named by a hash of everything that the logits depend on: weights, configuration, tokenizer,
-# texts, length and dtype. So stale logits are never read. But if you add one text, the teacher labels the whole list
-# again.
+# Each list of texts has a folder in the cache, named by a hash of everything that its logits depend on: weights,
+# configuration, tokenizer, texts, length and dtype. So stale logits are never read. But if you add one text, the
+# teacher labels the whole list again.
 
 # %%
 label([*train.texts[:99], "a message that was not there before"])
@@ -151,8 +151,8 @@ print(f"{len(list((work / 'targets').iterdir()))} folders: train, validation, an
 # ### What the labels say
 #
 # The **entropy** $-\sum_k p_k \log_2 p_k$ measures, in bits, how much doubt a label expresses: 0 for a hard label,
-# $\log_2 5 = 2.32$ for a uniform guess among five queues. Drag the two sliders. **Predict first:** at which
-# temperature does the teacher's label have the most bits?
+# $\log_2 5 = 2.32$ for a uniform guess among five queues. **Predict first:** at which temperature does the teacher's
+# label have the most bits? Then drag the two sliders.
 
 # %%
 controls = {
@@ -186,7 +186,7 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
 
 # %% [markdown]
 # Entropy grows with T, up to the 2.32 bits of a uniform guess, which says nothing about the message. So *more bits*
-# does not mean *better*. This notebook uses T = 2 and does not tune it.
+# does not mean *better*. This notebook uses T = 2, untuned.
 #
 # Why is the label so sharp at T = 1? The teacher was trained on these very messages:
 
@@ -206,8 +206,8 @@ print("the teacher gives the sender's queue on more than nine training messages 
 # teacher's, reduced by PCA from 384 to 128 dimensions. Dropout is off in this section, so that two loops can be
 # compared exactly.
 #
-# The loss, in words: *soften both distributions, take the KL divergence, add a little cross-entropy on the hard label.*
-# In symbols, for student logits $z$, teacher logits $v$ and hard label $y$,
+# The loss, in words: *soften both distributions, take T² times their KL divergence, add a little cross-entropy on the
+# hard label.* In symbols, for student logits $z$, teacher logits $v$ and hard label $y$,
 #
 # $$L = \alpha\,T^2\,\mathrm{KL}\big(\mathrm{softmax}(v/T)\,\|\,\mathrm{softmax}(z/T)\big)
 # + (1-\alpha)\,\mathrm{CE}(z, y).$$
@@ -258,8 +258,8 @@ batches = list(trainer.get_train_dataloader())  # its sampler starts again from 
 print(f"{len(data)} messages in {len(batches)} batches; keys of a batch: {sorted(batches[0])}")
 
 # %% [markdown]
-# Now the loop by hand. To end at the trainer's weights, it must do what the trainer does: no weight decay on biases
-# and norms, a learning rate that rises over the first tenth of the steps and then falls as a cosine, and gradients
+# To end at the trainer's weights, the loop by hand must do what the trainer does: no weight decay on biases and
+# norms, a learning rate that rises over the first tenth of the steps and then falls as a cosine, and gradients
 # clipped to a norm of 1.
 
 # %%
@@ -284,7 +284,7 @@ for batch in batches:
     schedule.step()
 
 # %% [markdown]
-# **Predict first:** how far apart will the two students' weights be after an epoch?
+# **Predict first:** how far apart will our student's and the trainer's weights be after an epoch?
 
 # %%
 trainer.remove_callback(PrinterCallback)
@@ -302,8 +302,8 @@ assert apart < 1e-5, apart
 print("the largest weight moved by more than 1e-3; loop and package end within 1e-5 of each other")
 
 # %% [markdown]
-# From here on we use the package. It adds what the short loop leaves out: the best epoch instead of the last,
-# checkpoints, gradient accumulation, mixed precision, several processes.
+# From here on we use the package. It adds the choice of the best epoch, checkpoints, gradient accumulation, mixed
+# precision, several processes.
 #
 # ## Same messages, better labels
 #
@@ -345,10 +345,10 @@ assert live_rows["soft labels"]["accuracy"] > live_rows["hard labels"]["accuracy
 assert live_rows["soft labels"]["agreement"] > live_rows["hard labels"]["agreement"]
 
 # %% [markdown]
-# In this pair of runs soft labels win on both counts. One pair is no proof: see below. The next figure shows the
-# losses. On hard labels the validation loss falls and then rises, since the student grows sure of what it learned by
-# heart. On soft labels the validation loss keeps falling. (Compare only curves of one colour: cross-entropy and T² KL
-# are different losses.)
+# In this pair of runs soft labels win on both counts. One pair is no proof. The next figure shows the losses. On hard
+# labels the validation loss falls and then rises, since the student learns its messages by heart and grows too sure.
+# On soft labels the validation loss falls, then stays flat. (Compare only curves of one colour: cross-entropy and T²
+# KL are different losses.)
 
 # %%
 fig, axes = figure("On hard labels the validation loss turns, on soft labels it does not")
@@ -367,11 +367,11 @@ with_alt_text(
 # %% [markdown]
 # ## More text
 #
-# So far we have read only the first 26 words of each message. `desk.transfer` holds the **windows**: the training
-# messages, cut into pieces of up to 26 words. A window can get a label for free in two ways: it *inherits* the queue
-# of its message, or the teacher labels it. Text for the teacher to label is called a **transfer set**; Beyer et al.
-# 2021 found that much of it and long training matter. A text without a hard label gets the label `IGNORE_INDEX`, and
-# on it the student learns from the teacher alone:
+# `desk.transfer` holds the **windows**: the whole training messages, cut into pieces of up to 26 words. A window can
+# get a label for free in two ways: it *inherits* the queue of its message, or the teacher labels it. (Eight windows
+# occur in two queues; the tables leave them out.) Text for the teacher to label is called a **transfer set**; Beyer
+# et al. 2021 found that much of it and long training matter. A text without a hard label gets the label
+# `IGNORE_INDEX`, and on it the student learns from the teacher alone:
 
 # %%
 windows = list(desk.transfer[:300])
@@ -387,10 +387,11 @@ print("a window:", windows[3])
 # %% [markdown]
 # ## Tune both arms
 #
-# Our two live runs used one recipe: one learning rate and eight epochs. That recipe may suit only one **arm**, that
-# is, one kind of labels. On the digits of [notebook 01](01_dark_knowledge.ipynb) we can afford to find out. Four
-# kinds of labels get the same three budgets, and each arm and seed chooses its learning rate on its own validation
-# images. **Predict first:** which labels lead to the fewest errors after 60 epochs, and which at the longest budget?
+# Our two live runs used one recipe: one learning rate and eight epochs. That recipe may suit only one **arm**, here
+# one kind of labels. On the digits of [notebook 01](01_dark_knowledge.ipynb) we can afford to find out. Hard labels,
+# smoothed ones and soft ones at two temperatures get the same three budgets of epochs, and each arm and seed chooses
+# its learning rate on its own validation images. **Predict first:** which labels lead to the fewest errors after 60
+# epochs, and which at the longest budget?
 
 # %%
 of_digits = label_budget.results().pivot_table(index="kind", columns="epochs", values="errors", sort=False)
@@ -401,40 +402,44 @@ budgets = label_budget.summary()
 budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round(1)
 
 # %% [markdown]
-# On the digits, soft labels cost errors at every budget. After 15 epochs, soft labels at T = 20 make 6.2 ± 2.9 more
-# errors than hard labels; after 240 epochs, 3.1 ± 2.3 more. So at T = 20 about half of the disadvantage came from
-# lack of time; at T = 4 time changes little. The winner needs no teacher: *smoothed* labels, which spread a tenth of
-# the label evenly over all classes, make 3.8 ± 2.4 errors fewer than hard labels after 240 epochs. (± is the 95%
-# interval of the paired difference over ten seeds.)
+# On the digits, soft labels cost errors at every budget; these runs do not tell why. After 15 epochs, soft labels at
+# T = 20 make 6.2 ± 2.9 more errors than hard labels; after 240 epochs, 3.1 ± 2.3 more. So at T = 20 about half of the
+# disadvantage came from lack of time; at T = 4 time changes little. The winner needs no teacher: *smoothed* labels,
+# which spread a tenth of the label evenly over all classes, make 3.8 ± 2.4 errors fewer than hard labels after 240
+# epochs. (*difference* is taken seed by seed from the hard labels of the same budget; ± is its 95% interval over ten
+# seeds, and *won* counts the seeds with fewer errors.)
 #
 # So a comparison is fair if
 #
-# 1. every arm learned from the same texts, with whatever labels it can get;
+# 1. every arm learned from the same texts (unless texts are compared), with whatever labels it can get;
 # 2. every arm chose its own learning rate and epochs on validation, from one grid;
 # 3. the table shows what each arm spent, and the seeds are paired;
 # 4. the conclusion holds at the longest budget.
 #
-# Now the help desk, by these rules.
+# Now the help desk.
 #
 # ## The help desk, every arm tuned
 #
 # There are three kinds of labels: the *sender's queue*, which a window inherits; the *teacher's choice*, the
 # teacher's likeliest queue as a hard label; and the *teacher's distribution* at T = 2. Each kind is used with and
 # without the windows, which makes six arms. Every arm tried three learning rates (5e-4, 1.5e-3, 4.5e-3) and two
-# lengths, 720 and 1,800 steps of 64 texts. Validation accuracy chose between them, and chose the best epoch of each
-# training. Then every arm ran with five seeds. α is 1 for distributions and 0 for queues.
+# lengths, 720 and 1,800 steps of 64 texts, in whole epochs. On one seed, validation accuracy chose between them; in
+# every training, it chose the best epoch. Then every arm ran with five other seeds. α is 1 for distributions and 0
+# for hard labels.
 #
-# The row *teacher* is the course's teacher: every weight of a sentence encoder was trained, and the change was then
-# cut to an adapter of rank 56 (`data/results/teacher-choice.md`). The tables come from a saved log, since the
-# trainings take hours.
+# The row *teacher* is the course's teacher: every weight of a sentence encoder was trained on the messages, and the
+# change of the weights was then cut to rank 56, small enough to ship (`data/results/teacher-choice.md`). The tables
+# come from a saved log.
 #
-# (*NLL* is the mean −log of the probability given to the right queue. *ECE* sorts messages into 15 bins by their
-# highest probability, and averages the gap between that probability and the share that is right (Guo et al. 2017,
-# equation 3). *agreement* is the share of test messages on which a student gives the teacher's answer (Stanton et al.
-# 2021, equation 2). In the third table, *teacher* is the gain of the teacher's choice over the sender's queue,
-# *softness* that of its distribution over its choice; ± is the 95% interval over seeds.)
+# (*mean* and *sd* are of test accuracy over seeds; *kept* is its share of the teacher's. *NLL* is the mean −log of
+# the probability given to the right queue. *ECE* sorts messages into 15 bins by their highest probability, and
+# averages the gap between that probability and the share that is right (Guo et al. 2017, equation 3). *agreement* is
+# the share of test messages on which a student gives the teacher's answer (Stanton et al. 2021, equation 2). In the
+# third table, *text* is the gain from the windows, *teacher* that of the teacher's choice over the sender's queue,
+# and *softness* that of its distribution over its choice; ± is the 95% interval over seeds.)
 #
-# **Predict first:** which is worth most to the student: the text, the teacher's opinion, or its doubts?
+# **Predict first:** which is worth most to the student: the text, the teacher's opinion (its choice), or its doubts
+# (softness)?
 
 # %%
 table = help_desk_students.summary()
@@ -468,17 +473,17 @@ with_alt_text(
 #   against the 74.4% of tf-idf on the same text, and the 73.2% of a frozen encoder with a linear head.
 # - **Without a teacher, a student of this size isn't worth the trouble**: from the senders' queues it reaches 70.2%,
 #   and 71.1% with the windows, where tf-idf has 70.5 and 74.4%.
-# - **Validation does not show these differences**: there, the six arms lie between 81.3 and 82.5%. So what validation
-#   chose need not be best for the test messages, which were written later: our live runs, with one seed and no
+# - **Validation does not show these differences**: there, the six arms lie between 81.3 and 82.5%. Only validation
+#   may choose, yet its choice need not be best for the later test messages: our live runs, with one seed and no
 #   tuning, happen to beat the tuned means of the same arms.
-# - All four arms with the teacher's labels chose the lowest of the three rates, and the best arm's best epoch was its
-#   last. Lower rates, or more steps for the best arm, might do better.
+# - All four arms with the teacher's labels chose the lowest rate, and the best arm its last epoch: lower rates, or
+#   more steps, might do better.
 #
 # ## Your own data
 #
-# Two CSV files with a header are enough. A tenth of the training file becomes the validation set, unless you pass a
-# validation file. A text that is also in the test file is left out of training, with a warning. An empty text, or a
-# label that training does not have, raises an error that names the row.
+# Two CSV files with a header, for training and test, are enough. A tenth of the training file becomes the validation
+# set, unless you pass one. A text that is also in the test file is left out of training, with a warning. An empty
+# text, or a label that training does not have, raises an error that names the row.
 
 # %%
 folder = work / "mine"
@@ -552,10 +557,10 @@ check("05.1", best_epoch)
 # ### Exercise 05.2 · A fair difference (★★, 8 min)
 #
 # A colleague compares hard and soft labels at 60 epochs with one learning rate for both, and reports that hard labels
-# win. The argument `runs` has all of his trainings, in no particular order: a DataFrame with the columns `arm`
-# ("hard" or "soft"), `epochs`, `learning_rate`, `seed`, and the accuracies `validation` and `test`, as shares. Take
-# the longest budget, and for each arm the learning rate with the highest mean validation accuracy over the seeds *in
-# that arm*. Return the gain of soft over hard labels on the test messages, as a mean over seeds, in points.
+# win. The argument `runs` has all of his trainings: a DataFrame with the columns `arm` ("hard" or "soft"), `epochs`,
+# `learning_rate`, `seed`, and the accuracies `validation` and `test`, as shares. Take the longest budget, and for
+# each arm the learning rate with the highest mean validation accuracy over the seeds *in that arm*. Return the gain
+# of soft over hard labels on the test messages, as a mean over seeds, in points.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -661,7 +666,7 @@ HTML(render_quiz("05_response_distillation"))
 # ## Summary
 #
 # - The teacher labels each text once; its logits are kept on disk under a hash of everything that they depend on.
-# - The loop by hand is short: KL at T, times T², plus cross-entropy. The package's trainer ends at the same weights.
+# - The loop by hand is short, and the package's trainer ends at the same weights.
 # - With every arm tuned, more text and the teacher's labels pay together on the help desk: 7.8 points, few of them
 #   from the teacher's doubts. On the digits the teacher's labels cost errors at every budget.
 # - A comparison is fair if every arm had the same texts, and its own learning rate and length, chosen on validation.

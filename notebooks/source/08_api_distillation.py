@@ -3,14 +3,14 @@
 #
 # <!-- teaches: a teacher that you can only ask: collect, kill, resume; soft labels from log-probabilities; a weak teacher, and what brings its student back; what a strong one loses -->
 #
-# **Collect the answers of a teacher that you can only ask, read soft labels out of them, and see what a weak teacher
-# does to a student, and what brings the student back.**
+# **Collect the answers of a teacher that you can only ask, turn them into soft labels, and see what a weak teacher
+# does to a student, and what helps.**
 #
 # You will be able to
 # - *ask* a local teacher or a provider's with the same code;
 # - *kill* a collection at any instant and *resume* it;
 # - *turn* log-probabilities, or several answers, into soft labels, and *say* what each way costs a student;
-# - *take off* a teacher's label bias without true labels of training messages;
+# - *remove* a teacher's label bias without true labels of training messages;
 # - *estimate* a job's cost, and *decide* when not to do it.
 #
 # **Time:** about 40 minutes of reading and 35 of exercises; the cells run in under two minutes on two CPU cores.
@@ -27,10 +27,10 @@
 # logits.](drawings/08_api_distillation.svg)
 #
 # So far we could read the teacher's logits. Now suppose that somebody else's teacher sits behind an API, and was
-# never trained on your five queues. **Can a student learn from its answers? How much does it lose against a student
-# of our own teacher's logits? How much of this loss do log-probabilities, calibration, a filter, and true labels for
-# one message in ten bring back?** Write down a guess, in points of test accuracy: a student trained on all true
-# labels has 70, on our own teacher's logits 73.
+# never trained on our five queues. **Can a student learn from its answers? How much does it lose against a student of
+# our own teacher's logits? How much of this loss do log-probabilities, calibration, a filter, and true labels for one
+# message in ten bring back?** Write down a guess, in points of test accuracy: a student trained on all true labels
+# has 70, on our own teacher's logits 73.
 
 # %%
 import contextlib
@@ -107,8 +107,8 @@ for dialect, teacher in teachers.items():
 # %% [markdown]
 # A `Teacher` turns a text into a *request*, the JSON body that its provider documents, and the response into an
 # answer. Besides the question, each request carries **few-shot examples**: fifteen validation messages with their
-# queues, as earlier turns. **Predict first:** both dialects put the same conversation to the same model at
-# temperature 0. Are the answers the same?
+# queues, as earlier turns. *Unix* stands for X window. **Predict first:** both dialects put the same conversation to
+# the same model at temperature 0. Are the answers the same?
 
 # %%
 said = {}
@@ -126,7 +126,8 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 #
 # Answers cost money, so a collector must not lose them. In words: *before asking the next question, write each answer
 # to an append-only file, the journal, under a key that says exactly what was asked; a rerun skips the keys that it
-# finds.* In symbols, with $H$ a hash over everything that can change the answer,
+# finds.* In symbols, with $H$ a hash over everything that can change the answer (*sample* numbers repeated
+# questions),
 #
 # $$\text{key} = H(\text{model},\ \text{parameters},\ \text{messages},\ \text{sample}), \qquad
 # \text{to ask} = \{x : \text{key}(x) \notin \text{journal}\}$$
@@ -158,10 +159,10 @@ print("the package's key is this one; of five messages, two are still to be aske
 # %% [markdown]
 # ### Kill it
 #
-# Now a separate process asks about forty messages. Its teacher, `queue_teacher`, is the one above in OpenAI's
-# dialect, and also lists the twenty likeliest tokens at each position, for the next section. Once the journal has
-# some answers, we kill the process with SIGKILL. **Predict first:** how many answers are lost, and how many questions
-# does the rerun ask again?
+# Now a separate process asks about forty messages. Its teacher, `queue_teacher`, is the OpenAI teacher above, but
+# also asks for the twenty likeliest tokens at each position, for the next section. Once the journal has some answers,
+# we kill the process with SIGKILL. **Predict first:** how many answers are lost, and how many questions does the
+# rerun ask again?
 
 # %%
 import subprocess
@@ -217,20 +218,21 @@ assert len({record.key for record in records}) == len(records) == 40
 assert len(asked) == 40 - len(kept)
 
 # %% [markdown]
-# No answer in the journal is lost or asked for again. A kill costs at most the `max_concurrent` calls that were under
-# way, here one.
+# No answer in the journal is lost or asked for again. Only calls under way at the kill can be: at most
+# `max_concurrent`, here one.
 #
-# Transient errors are retried. A *failure is a record*, with its cause. Refusals and truncated answers are kept and
-# marked, but in a free-text job neither becomes a training example. A **budget** in dollars or tokens cannot be
-# exceeded: the most that a call may cost is set aside before the call. No log message contains your API key or a
-# customer's text.
+# Transient errors are retried. A final failure is recorded with its cause. Refusals and truncated answers are kept
+# and marked; where the student learns the text itself (a *free-text job*), neither is a training example. A
+# **budget** in dollars or tokens cannot be exceeded: the most that a call may cost is set aside before the call. No
+# log message contains your API key or a customer's text.
 #
 # ## Soft labels from an API
 #
 # OpenAI's API and most servers that speak its dialect return **the log-probabilities of the likeliest tokens** at
-# each position (`top_logprobs`, at most 20; Anthropic's API and some models have none). They belong to tokens, not to
-# labels. So: *for each label, add up the probabilities of the tokens that its word begins with; divide by the total
-# of all labels; and report the probability that fell on no label.* With $t$ the listed tokens,
+# each position (`top_logprobs`, at most 20; Anthropic's API and some models have none). These probabilities belong to
+# tokens, not to labels. So: *for each label, add up the probabilities of the tokens that its word begins with; divide
+# by the total of all labels; and report the probability that fell on no label.* With $t$ the tokens listed at the
+# first position,
 #
 # $$m_y = \sum_{t\,\text{begins}\,y} p(t), \qquad p(y) = \frac{m_y}{\sum_{y'} m_{y'}}, \qquad
 # \text{off-label mass} = 1 - \sum_{y} m_y$$
@@ -261,8 +263,8 @@ assert np.mean(gaps) < 0.03, np.mean(gaps)
 print("ten lines and package agree to a few hundredths")
 
 # %% [markdown]
-# They differ a little: in the package, a single letter such as *P* decides nothing until the next token is seen, and
-# an unlisted label gets a share of the rest rather than zero.
+# The two differ a little: in the package, a single letter such as *P* decides nothing before the next token, and a
+# label that no listed token begins gets a little probability, not zero.
 
 # %%
 chosen = ipywidgets.IntSlider(0, 0, 39, description="message")
@@ -287,14 +289,14 @@ assert 0.1 < off_label < 0.4, off_label
 print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 
 # %% [markdown]
-# **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on words that
-# name no queue, and the renormalised probabilities do not show it.
+# **Look at the off-label mass before you train.** About a quarter of this teacher's probability falls on no queue,
+# and the renormalised probabilities do not show it.
 #
 # ### No log-probabilities? Ask several times
 #
 # Where the API gives none, ask several times at temperature 1, and count the answers that name a label. With $n$ such
 # answers, a share $p$ has a standard error of $\sqrt{p(1-p)/n}$. At $n=20$ and $p=0.5$ that is eleven points, for
-# twenty times the price.
+# twenty times the price: the two numbers below can differ by twenty.
 
 # %%
 sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
@@ -312,8 +314,9 @@ print(f"{names[likeliest]}: {counts:.0%} of the samples, {listed:.0%} by the log
 # %% [markdown]
 # ## Are they right? The committed answers
 #
-# `data/results/queue-teacher.jsonl` has this teacher's answers to all 2,517 training, 385 validation and 400 test
-# messages (`python -m distill_helpers.course.experiments.queue_teacher`). Do your forty answers agree with the file?
+# `data/results/queue-teacher.jsonl` has this teacher's answers to 2,517 training, 385 validation and a random 400 of
+# the 1,952 test messages (`python -m distill_helpers.course.experiments.queue_teacher`). Do your forty answers agree
+# with the file?
 
 # %%
 on_test = read_answers("test", desk)
@@ -340,9 +343,9 @@ for queue, name in enumerate(ANSWERS):
 #
 # ## Take the bias off
 #
-# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead
-# whatever the message says.* This needs no true label, only messages in which the classes are about equally frequent.
-# In symbols, for $n$ messages $x_i$:
+# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead before
+# the message is read.* This needs no true label, only messages in which the classes are about equally frequent. In
+# symbols, for $n$ messages $x_i$:
 #
 # $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
 
@@ -364,12 +367,13 @@ for way in ("calibrated", "calibrated, surest half"):
 print("mean probability:", ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ANSWERS, p.mean(0), strict=True)))
 
 # %% [markdown]
-# This is batch calibration (Zhou et al. 2023), except that we average log-probabilities. Where the classes are *not*
-# equally frequent, calibration takes a frequent class for a bias, and does harm. Then use `matched_to_prior` with the
+# This is batch calibration (Zhou et al. 2023), except that we average log-probabilities, so the mean probabilities
+# are only nearly equal. It is not notebook 02's calibration by temperature. Where the classes are *not* equally
+# frequent, calibration takes a frequent class for a bias, and does harm. Then use `matched_to_prior` with the
 # classes' shares from a small labelled sample.
 #
-# **Predict first:** if only the surest tenth of the teacher's labels is kept, how many are right, and which queues
-# are left?
+# **Predict first:** if only the surest tenth of the calibrated labels (those of highest probability) is kept, how
+# many are right, and which queues are left?
 
 # %%
 trust = {
@@ -396,20 +400,21 @@ assert heights == sorted(heights)
 print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *(f"{h:.0f}" for h in heights))
 
 # %% [markdown]
-# Filtering costs messages and balance: seven in ten of the surest tenth's labels are *PC* or *Graphics*, hardly one
-# is *Unix*.
+# Filtering costs messages and balance: of the surest tenth's labels, seven in ten are *PC* or *Graphics*, and hardly
+# any *Unix*.
 #
 # ## What it does to a student
 #
-# The student of [05](05_response_distillation.ipynb) now learns from the answers. For each kind of label, the
-# learning rate and the best epoch within 720 steps were chosen on validation. **Predict first:** what test accuracy,
-# in points, does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these with true
+# The student of [05](05_response_distillation.ipynb) now learns from the answers. For each kind of label, true
+# validation labels chose the learning rate and the best epoch within about 720 steps. **Predict first:** what test
+# accuracy does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these with true
 # labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
 #
-# In the names of the rows, **verified** messages have a true label that is taught beside the teacher's. **Alpha** is
-# the teacher's weight in notebook 04's loss: 1 without verified messages, 0 for the true labels alone, and otherwise
-# 0.5 unless the name says 0.1. The loss is a mean over all messages: true labels for a tenth of them weigh a tenth of
-# what the teacher weighs at alpha 0.5, and nine tenths at alpha 0.1.
+# The teacher's labels are hard in *as written* and *likeliest queue*, otherwise soft, at T = 2. **Verified** messages
+# are taught with their true label too. **Alpha** is the teacher's weight in notebook 04's loss: 1 without verified
+# messages, 0 for the true labels alone, and otherwise 0.5 unless the name says 0.1. The loss is a mean over all
+# messages: true labels for a tenth of them weigh, at alpha 0.5, a tenth of what the teacher weighs, and at alpha 0.1
+# nine tenths.
 #
 # `python -m distill_helpers.course.experiments.weak_teacher` made the log of these students; the next cell trains one
 # of (b), for a third of the steps.
@@ -444,17 +449,19 @@ summary()[shown].round(1)
 
 # %% [markdown]
 # *difference* compares with the 251 true labels alone; *macro-F1* is the mean of the queues' F1 scores; *teacher
-# right %* counts the teacher's own labels of the kept messages. In points, with 95% intervals over the seeds:
+# right %* counts the teacher's right labels among the kept messages. In points, with 95% intervals over seeds:
 #
 # - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages.
-#   Raw probabilities add 1.8 ± 4.8, which is nothing that five seeds can show.
+#   Raw probabilities add 1.8 ± 4.8, which is nothing that five seeds could tell from chance.
 # - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and
 #   4.5 ± 2.3 with the *soft* labels.
-# - **The student seems to do better than its teacher.** The calibrated teacher is right in 37% of 400 test messages
-#   (standard error 2.4), its student in 45% of all 1,952. (On the easier *training* messages the teacher has 44%.)
+# - **The student seems to do better than its teacher.** The calibrated teacher is right in 37% of its 400 test
+#   messages (standard error 2.4), its student in 45% of all 1,952. (The teacher's 44% are of the earlier, easier
+#   *training* messages.)
 # - **The filter makes the labels better, but not the student.** Of the surest half 55% are right instead of 44%, but
 #   these messages are half as many, and perhaps easier.
-# - **True labels for a tenth of the messages bring four points at alpha 0.5 and twelve at 0.1.**
+# - **True labels for a tenth of the messages bring the calibrated student four points at alpha 0.5 and twelve at
+#   0.1.**
 # - **Beside these true labels, we see no gain from the teacher.** Students of the same 251 verified messages and of
 #   nothing else have 57. All of the teacher's answers, added to these labels, cost 8.2 ± 1.2 at alpha 0.5, in every
 #   seed. At 0.1 the difference is −0.5 ± 3.4, with its surest half −2.2 ± 5.0: five seeds cannot decide. The
@@ -473,11 +480,12 @@ print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its st
 # ## What does a strong teacher lose behind an API?
 #
 # To see what the API alone costs, take a good teacher whose logits we have: one trained on Banking77, bank customers'
-# questions with 77 intents, and right on 92.6% of its test messages. `python -m
+# questions with 77 intents, right on 92.6% of its test messages. `python -m
 # distill_helpers.course.experiments.api_doors` turns its logits into what an API would let out: log-probabilities,
-# drawn answers, or the likeliest intent. We call these *doors*; the functions of this page make soft labels of them.
-# All students read the same messages for 1,551 steps, with a learning rate tuned for each door. *tokens* counts all
-# requests and answers for one message. **Predict first:** which doors cost the student more than a point?
+# answers drawn at temperature 1, or the likeliest intent. We call these *doors*; this page's functions make soft
+# labels of them. All students read the same messages for 1,551 steps, with a learning rate tuned for each door.
+# *answers* and *tokens* are per message; *difference* compares with all logits. **Predict first:** which doors cost
+# the student more than a point?
 
 # %%
 doors = api_doors.summary()
@@ -502,25 +510,22 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **Only one or five drawn answers cost more than a point on average**: one answer at temperature 1 costs 1.4 ± 1.4,
-#   and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty times. If
-#   the API of such a sure teacher gives only text, ask once, at temperature 0: drawn answers are noisier labels.
-# - **Strictly, five seeds cannot tell any door from all logits**: every interval holds 0, those of one and of five
-#   answers only just. The likeliest intent alone is 0.4 ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them
-#   0.5 ± 1.1.
+# - **Only drawing one or five answers costs more than a point on average**: one answer at temperature 1 costs 1.4 ±
+#   1.4, and is behind in every seed; five cost 1.1 ± 1.1 for five times the tokens, twenty 0.2 ± 1.1 for twenty
+#   times. If such a sure teacher's API gives only text, ask once, at temperature 0: drawn answers are noisier.
+# - **Strictly, five seeds cannot tell any door from all logits**: every interval holds 0. The likeliest intent is 0.4
+#   ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them 0.5 ± 1.1.
 # - **The students' probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to
 #   0.53 nats, and to 0.58 with one drawn answer.
-# - **The limits.** Perhaps the losses are small because this teacher is right and sure. We tried only $T=1$, no
-#   further texts, and no longer training.
+# - **The limits:** one teacher, which is right and sure; only $T=1$; no further texts, no longer training.
 #
 # ## What it costs
 #
 # In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt
-# is read with every message.* **Batch APIs** charge half, if the answer may wait until tomorrow. A prompt in the
-# provider's **cache** is cheaper too, but it must have at least 1,024 tokens (up to 4,096 with some of Anthropic's
-# models). Not every model has a cached price in batches. `load_prices("my-prices.toml")` replaces the package's
-# prices. **Predict first:** 10,000 messages of 60 tokens, a prompt of 2,000 tokens, answers of five: what share of
-# the bill is the answers?
+# is read with every message.* **Batch APIs** charge half, if the answers may wait a day. A prompt in the provider's
+# **cache** is cheaper too, but it must have at least 1,024 tokens (for some models 4,096). Not every model combines
+# the two. `load_prices("my-prices.toml")` replaces the package's prices. **Predict first:** 10,000 messages of 60
+# tokens, a prompt of 2,000 tokens, answers of five: what share of the bill is the answers?
 
 # %%
 job_controls = {
@@ -546,16 +551,16 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
         print("refused:", str(error).split(";")[0].split(":")[0])
 
 # %% [markdown]
-# For a classifier the prompt is the bill: shorten or cache it. `distill_helpers.api.batches` writes the request files
-# of batch APIs, submits them, and merges the results into the journal.
+# For a classifier the prompt is the bill: shorten or cache it. `distill_helpers.api.batches` writes and submits
+# batches, and merges the results into the journal.
 #
 # ## Before you use the answers
 #
 # - **Read the terms.** Providers' terms of service restrict which models you may train on their outputs, above all
-#   models that compete with their own. Some licences of open models allow such training (SmolLM2's is Apache-2.0),
-#   others attach conditions. Get a written answer before the first call.
-# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts: verified labels
-#   that tell you how often the teacher is right.
+#   competing models. Some open models' licences allow it (SmolLM2's is Apache-2.0), others attach conditions. Get the
+#   answer in writing before the first call.
+# - **Look at a hundred answers.** `distill_helpers.api.review` draws them and keeps your verdicts, which tell you how
+#   often the teacher is right.
 # - **Mind whose text leaves your machine**: your customers'.
 #
 # **When not to do it.** When you have a few hundred true labels for a narrow task: beside 251, we saw no gain in
@@ -568,8 +573,8 @@ for bad in ({"teacher_model": "gpt-9"}, {"n_examples": 0}):
 #
 # `answers` are several answers to one message, `words` the labels' words. An answer names a word if it *is* that
 # word; ignore case, and spaces and full stops around the answer. At least one answer names a word. Return the words'
-# probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error, for
-# which only the answers that named a word count.
+# probabilities, which sum to 1; the share of the answers that named none; and each probability's standard error, over
+# the answers that named a word.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -660,8 +665,8 @@ check("08.3", job_cost)
 # ### Exercise 08.4 · Frequent classes are no bias (★★★, 10 min)
 #
 # Write the calibration for classes of known `shares`: find one factor for each label such that the rows of `p`,
-# multiplied by these factors and normalised, have `shares` as their mean. No formula gives the factors: approach them
-# in two hundred rounds. `p` is a tensor (messages, labels), `shares` a tensor (labels,).
+# multiplied by these factors and normalised, have `shares` as their mean. Return these rows. No formula gives the
+# factors: approach them in two hundred rounds. `p` is a tensor (messages, labels), `shares` a tensor (labels,).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -708,15 +713,15 @@ for name in order:
 # A student does learn from such answers, but even the best one without true labels, with 45, is 28 points below the
 # student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in ten bring
 # it to 57, which these labels reach alone. The **way of asking** matters: written answers alone give 32;
-# log-probabilities and calibration bring back thirteen of the forty-one points that were lost. The rest is the weak
-# **teacher**. A teacher that is right and sure loses little behind an API: on Banking77, its likeliest intents alone
-# taught as much as all its logits, as far as five seeds can tell.
+# log-probabilities and calibration bring back thirteen of the forty-one lost points. The rest is due to the weak
+# **teacher**. A teacher that is right and sure loses little behind an API: on Banking77, five seeds cannot tell its
+# likeliest intents from all its logits.
 #
 # ## Summary
 #
 # - Write each answer to disk, under a key of everything that was asked, before the next question.
 # - Log-probabilities give soft labels from one call, samples from many; report the mass that fell on no label.
-# - A label bias can be taken off without more true labels, if you know how frequent the classes are.
+# - A label bias can be removed without further true labels, if you know how frequent the classes are.
 # - A weak teacher makes a weak student: 45 points where 251 true labels alone give 57. Measure the teacher first.
 # - The prompt is the bill; read the terms of service before the first call.
 #
