@@ -27,7 +27,7 @@
 # first: **the network never sees a 3, and no hard label names one.** The test images include 51 threes. How many of
 # them does the network get right?
 #
-# The page starts with help-desk messages; the digits follow.
+# Help-desk messages come first, the digits later.
 
 # %%
 import itertools
@@ -109,11 +109,11 @@ HTML(explorer.children[-1].value)
 # %% [markdown]
 # Never: dividing all logits by $T$ keeps their order.
 #
-# The message is about a driver for a PC's graphics card. Its hard label says only *graphics*. At $T = 1$ the teacher
-# says Windows, perhaps graphics or PC hardware, and neither Mac nor X. Such a soft label may be worth learning from,
-# or may mislead. (On this page, *right* means: as the sender chose.)
+# Message 32 is about a driver for a PC's graphics card. Its hard label says only *graphics*. At $T = 1$ the teacher
+# says Windows, perhaps graphics or PC hardware, and neither Mac nor X. (For a message, *right* means: as the sender
+# chose. Entropy: see *How many bits?*)
 #
-# ## What it changes in training
+# ## What a soft label changes in training
 #
 # *The gradient at the logit of a class is the student's probability of the class minus the label's.* For student
 # logits $z$ with $q = \mathrm{softmax}(z)$ at $T = 1$ ($[k = y]$ is 1 for the hard label's class, else 0),
@@ -121,9 +121,9 @@ HTML(explorer.children[-1].value)
 # $$\frac{\partial\,\mathrm{CE}(z, y)}{\partial z_k} = q_k - [k = y], \qquad
 # \frac{\partial\,\mathrm{KL}(p\,\|\,q)}{\partial z_k} = q_k - p_k.$$
 #
-# Take a student that knows nothing yet, $q = (0.2, 0.2, 0.2, 0.2, 0.2)$. The hard label pushes the four other queues
-# down by the same 0.2. The soft label pushes a queue up if the teacher gives it more than 0.2, and down if less.
-# **Predict first:** on how many messages in a hundred does the teacher give a second queue more than 0.2?
+# Take an untrained student that gives every queue 0.2. The hard label pushes the four other queues down by the same
+# 0.2. The soft label pushes a queue up if the teacher gives it more than 0.2, and down if less. **Predict first:** on
+# how many messages in a hundred does the teacher give its second choice more than 0.2?
 
 # %%
 student = dh.load_course_model("help-desk-student")
@@ -151,16 +151,16 @@ print(f"more than 0.2 for a second queue at T = 1: on {100 * share:.0f} messages
 # %% [markdown]
 # ## How many bits?
 #
-# Hinton, Vinyals and Dean (section 1) write that soft targets of high entropy provide "much more information per
-# training case" and "much less variance in the gradient" (measured in [04](04_distillation_loss.ipynb)).
-# "Information" can mean two things.
+# Hinton, Vinyals and Dean (2015, section 1) write that soft targets of high entropy provide "much more information
+# per training case" and less variance in the gradient ([04](04_distillation_loss.ipynb)). "Information" can mean two
+# things.
 #
 # 1. **Bits about the sender's queue.** The five queues are about equally frequent, so your doubt before any label is
 #    $\log_2 5 = 2.32$ bits. A hard label removes all of it. A soft label leaves $-\log_2 p_y$ bits, where $p_y$ is
 #    its probability for the sender's queue.
 # 2. **Entropy**, $-\sum_k p_k \log_2 p_k$, is the doubt that a label *states*. It is not information: a uniform label
-#    has the most entropy and tells nothing. If the teacher's percentages were right, it would leave, on average, as
-#    much doubt as it states.
+#    has the most entropy and tells nothing. If the teacher's percentages were right, its labels would leave, on
+#    average, as much doubt as they state.
 #
 # **Predict first:** which is larger, the doubt that the teacher states or the doubt that it leaves?
 
@@ -180,13 +180,12 @@ print(f"a soft label leaves {doubt_left:.2f} bits, so it removes {doubt_before -
 print(f"and it states {doubt_stated:.2f} bits of doubt")
 
 # %% [markdown]
-# The teacher leaves almost twice as much doubt as it states: it is **overconfident**. Is what its label says about
-# the *other* queues true?
+# The teacher leaves almost twice as much doubt as it states: it is **overconfident**.
 #
 # ## Which queues does the teacher find alike?
 #
-# For each queue, average the soft labels of its messages. The **confusions** say how often the teacher names each
-# other queue instead.
+# For each queue, average the soft labels of its messages. A second table, not shown, has the **confusions**: how
+# often the teacher's first choice is each other queue.
 
 
 # %%
@@ -201,8 +200,8 @@ confused = by_queue(torch.nn.functional.one_hot(p.argmax(-1), 5).double(), every
 pd.DataFrame(100 * alike, index=queues, columns=queues).round().astype(int)
 
 # %% [markdown]
-# Rows are the senders' queues; the numbers are mean probabilities in per cent. Rank the 20 entries off the diagonal.
-# **Predict first:** do the confusions give the same ranking? (A rank correlation of 1 means: exactly.)
+# Rows are the senders' queues; the numbers are mean probabilities in per cent, at $T = 1$. Rank the 20 entries off
+# the diagonal. **Predict first:** do the confusions give the same ranking? (A rank correlation of 1 means: exactly.)
 
 # %%
 off_diagonal = ~np.eye(5, dtype=bool)
@@ -244,21 +243,21 @@ with_alt_text(
 )
 
 # %% [markdown]
-# They nearly do, but a wrong answer counts in both tables. The second correlation is fair: **the soft labels come
-# only from messages that the teacher gets right, the confusions only from messages that it gets wrong.** The two
-# tables still agree. Because twenty pairs of five queues are not independent, Mantel's test renames the queues of one
+# They nearly do. But in the first correlation, a wrong answer counts in both tables. The second is fair: **the soft
+# labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.**
+# They still agree. Because twenty pairs of five queues are not independent, Mantel's test renames the queues of one
 # table in all $5! = 120$ ways. Only the true naming fits this well: a p-value of 1/120.
 #
 # ## Five lessons of a soft label, tested
 #
-# The article that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09, 0.05, 0.03) at $T
-# = 4$. It reports no experiment, so we test them.
+# The [article](errata.md) that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09,
+# 0.05, 0.03) at $T = 4$: (1) a large share means a similar class, (2) a smaller one an overlapping class, (3) a small
+# lead a near border, (4) the smallest share a distant class; (5) the top share is the teacher's confidence.
 #
 # ### Lessons 1, 2 and 4: the larger a class's share, the nearer it is
 #
-# We measure similarity without the teacher, by words: for each pair of queues, the cosine between the mean tf-idf
-# vectors of their messages. **Predict first:** will word counts agree with a language model about which queues are
-# alike?
+# We measure similarity without the teacher: for each pair of queues, the cosine between the mean tf-idf vectors of
+# their messages. **Predict first:** will word counts agree with the table above about which queues are alike?
 
 
 # %%
@@ -279,7 +278,7 @@ for name, similarity in (("training", words), ("test", words_of_test)):
 
 # %% [markdown]
 # With the words of the training messages, from which the teacher learned, only the true naming agrees so well. The
-# words of the test messages prove little.
+# words of the test messages prove little: some wrong namings agree as well.
 #
 # A sharper test asks: is the second class right more often than by chance *when the first is wrong*, and the third
 # when both are wrong? **Predict first:** how often is the least likely class the true one?
@@ -320,10 +319,10 @@ with_alt_text(
 #
 # ### Lesson 3: a small lead means that the border is near
 #
-# The **margin** of a message is the lead of the first class over the second. If a small margin means "near the
-# border", the teacher must be wrong more often there, and a small change must carry more messages across. We take
-# every second message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the
-# quarter with the smallest margins, how many in a hundred change sides? And in the other three?
+# The **margin** of a message is the first class's lead in probability over the second. If lesson 3 holds, the teacher
+# must be wrong more often at small margins, and a small change must carry more messages across. We take every second
+# message, drop each word with probability 0.1, and ask the teacher again. **Predict first:** in the quarter with the
+# smallest margins, how many in a hundred change sides (another first choice)? And in the other three?
 
 # %%
 top_two, _ = p.topk(2)
@@ -367,13 +366,13 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Lesson 3 holds too, for the *teacher's* border.
+# Lesson 3 holds too, though the border is the *teacher's*, not a person's.
 #
 # ### Lesson 5: "0.62 confident"
 #
 # The article takes 0.62 for the teacher's confidence. But 0.62 is the probability **at $T = 4$**. The logits behind
 # it are known up to a constant: $v = 4 \log p$. **Predict first:** what does the same teacher say at $T = 1$? At $T =
-# 4$ ours gives no queue more than about a half. Where it gives 0.48 or more, how often is it right?
+# 4$ our teacher gives no queue more than about a half. Where it gives one 0.48 or more, how often is it right?
 
 # %%
 soft = torch.tensor([0.62, 0.21, 0.09, 0.05, 0.03], dtype=torch.float64)
@@ -392,13 +391,13 @@ print(f"and at T = 1 it gives that queue {100 * p.amax(-1)[half].mean():.0f}%")
 
 # %% [markdown]
 # So the top share at $T = 4$ is not the teacher's confidence: where ours says "a half", it is almost always right.
-# Distillation chooses $T$ to soften labels, not to make them match the accuracy. ([02](02_temperature.ipynb) measures
-# which $T$ makes them match.)
+# Distillation chooses $T$ to soften labels; [02](02_temperature.ipynb) measures the $T$ at which confidence matches
+# accuracy.
 #
 # ## A digit that the student has never seen
 #
-# The strongest test of dark knowledge is in section 3 of Hinton, Vinyals and Dean's paper: a teacher learns all ten
-# digits, and a student learns from its probabilities on images without any 3.
+# This experiment is in section 3 of Hinton, Vinyals and Dean's paper: the teacher learns all ten digits, and the
+# student learns from its probabilities on images without any 3.
 #
 # We use scikit-learn's 8×8 digits: 1,097 for training, 200 for validation, 500 for the test. **Predict first:** on
 # images of which digits does the teacher make the 3 its second choice?
@@ -440,13 +439,13 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Above all on 2s and 5s, then on 9s. A student that never saw a 3 may learn to recognise 3s from **how much such
-# images resemble one**.
+# Above all on 2s, 5s and 9s. A student that never saw a 3 may learn to recognise it from **how much such images
+# resemble one**.
 #
 # The students have two layers of 128 units, and their soft labels are made at $T = 20$. The results of ten seeds are
-# saved; the next cell trains three students of seed 0 again. Each student chooses its learning rate, number of epochs
-# and best epoch by validation errors (*Tune both arms*, [05](05_response_distillation.ipynb)). Validation images of
-# 3s have no say, since they would favour students that know the 3.
+# saved; the next cell trains three students of seed 0 again, two for later. Each student chooses its learning rate,
+# number of epochs and best epoch by validation errors (*Tune both arms*, [05](05_response_distillation.ipynb)).
+# Validation images of 3s have no say: they would favour students that know the 3.
 #
 # **Predict first:** train a student on hard labels, with every 3 removed. How many of the 51 test threes will it
 # miss? And a student on soft labels?
@@ -498,10 +497,9 @@ with_alt_text(
 # %% [markdown]
 # ### Is it the order of the wrong digits, or just the softness?
 #
-# A soft label differs from a hard one in two ways: it is less extreme, and it says how likely each wrong class is. To
-# tell the two apart, keep the teacher's highest probability and **share the rest evenly** among the other nine
-# digits. Such a label says only what the teacher answers and how sure it is. **Predict first:** how many threes does
-# a student of such labels miss?
+# A soft label is less extreme than a hard one, and it says how likely each wrong class is. To tell the two apart,
+# keep the teacher's highest probability and **share the rest evenly** among the other nine digits. **Predict first:**
+# how many threes does a student of such labels miss?
 
 # %%
 T = withheld_digit.TEMPERATURE
@@ -518,13 +516,14 @@ for arm in (soft_no_3s, even_no_3s):
     print(f"{arm}: misses {spread_of(on_3s[arm])} of 51")
 
 # %% [markdown]
-# All of them, in every seed. So the student above knew its threes from the **ranking** of the wrong digits. This is
-# what Hinton calls *dark knowledge*: what the probabilities of the wrong classes say.
+# All of them, in every seed, although both kinds of labels have about the same entropy. So the student above knew its
+# threes from the **ranking** of the wrong digits. This is what Hinton calls *dark knowledge*: what the probabilities
+# of the wrong classes say.
 #
 # ### The bias of a missing class
 #
 # The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is
-# to add a **bias** to this logit: the one that leaves the fewest validation errors. Only this step needs labelled 3s.
+# to add to this logit the **bias** that leaves the fewest validation errors. Only this step needs labelled 3s.
 # **Predict first:** each student gets its own best bias. Will that make up for the missing ranking?
 
 # %%
@@ -540,8 +539,8 @@ for arm in (hard_no_3s, soft_no_3s, even_no_3s):
     print(f"{arm}, bias corrected: misses {spread_of(on_3s_corrected[arm])} of 51, from {low:.0f} to {high:.0f}")
 
 # %% [markdown]
-# It does not: in every seed, the student with the ranking finds more threes. The student without now finds half of
-# them: an image that fits no digit well may be a 3.
+# It does not: in every seed, the student with the ranking finds more threes. The student without it now finds half of
+# them: an image that fits no other digit well may be a 3.
 #
 # Drag the bias. The second student in the menu learned from 7s and 8s alone, and one bias is added to all eight
 # missing digits. Validation images of *all* digits chose its epoch; those of 7s and 8s would stop it too early.
@@ -583,8 +582,9 @@ for name in sliders["student"].options:
 #
 # ### Beside the paper
 #
-# The paper used MNIST, with 60,000 training images. So compare the direction of each effect, not the size of the
-# errors. Hard labels without 3s are not in the paper.
+# The paper used MNIST (60,000 training images), so compare the direction of each effect, not its size. Hard labels
+# without 3s are not in the paper. *Errors on 3s* are per cent of the threes, *errors* of all test images; *corrected*
+# means with the bias.
 
 # %%
 per_cent = {"errors": 5, "errors_corrected": 5, "errors_on_3s": 0.51, "errors_on_3s_corrected": 0.51}  # of images
@@ -611,15 +611,14 @@ lines = [(arm, name.replace("_", " "), theirs, f"{v.mean():.1f} ± {v.std():.1f}
 pd.DataFrame(lines, columns=["network", "figure", "Hinton et al. (%)", "here, ten seeds ± sd (%)"]).set_index("network")
 
 # %% [markdown]
-# **Four effects hold in every seed, one in 8 of 10.** From 7s and 8s alone, a student with a corrected bias reads
-# three images in four.
+# **Four effects hold in every seed, the other in 8 of 10.**
 #
 # ## With all ten digits: does a soft label beat a hard one?
 #
 # The labels are now hard, *smoothed* (nine tenths on the class and a tenth spread over all ten, no teacher), or the
-# teacher's at two temperatures. For 15, 60 and 240 epochs, each kind and seed chooses its learning rate and best
-# epoch. **Predict first:** the paper's student makes half as many errors with soft labels as without (74 and 146 of
-# 10,000). Does ours, whatever the number of epochs?
+# teacher's at two temperatures. For each budget (15, 60 and 240 epochs), every kind and seed chooses its learning
+# rate and best epoch. **Predict first:** the paper's student makes half as many errors with soft labels as without
+# (74 and 146 of 10,000). Does ours, whatever the budget?
 
 # %%
 budget = label_budget.results()
@@ -671,9 +670,9 @@ with_alt_text(
 
 # %% [markdown]
 # **At every budget, soft labels lead to about three to six more errors of 500 than hard ones, and smoothed labels to
-# three to four fewer.** With hard labels, validation errors soon reach their minimum and then rise. With soft labels
-# they are flat from epoch 150 of 240 on, so more time would not help. A comparison after the last epoch would set a
-# student past its best against one near its best. (At their best epochs, only the test images tell the two apart.)
+# three to four fewer.** On the validation images, students of hard labels are at their best early and those of soft
+# labels late, so a comparison after the last epoch would favour soft labels. More time would hardly help them: 240
+# epochs instead of 60 save less than one test error.
 #
 # These runs do not tell why soft labels lose. The teacher has little to give: it makes 10.5 errors, students of hard
 # labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003 and
@@ -682,11 +681,11 @@ with_alt_text(
 # ## The sender's label, the teacher's choice, the teacher's doubts
 #
 # Back to the help desk, with a saved log of students tuned on validation messages
-# ([05](05_response_distillation.ipynb)). They read the first 26 words of the 2,517 training messages, or also 20,388
-# **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its sender's queue. The labels
-# are the sender's queue, the teacher's choice (again a hard label), or the teacher's distribution at $T = 2$. This
-# page's teacher is right on 80.3% of the test messages. **Predict first:** which is worth more, the teacher's choice
-# or its doubts?
+# ([05](05_response_distillation.ipynb)). These students read the first 26 words of the 2,517 training messages, or
+# also 20,388 **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its sender's queue.
+# The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's distribution at $T =
+# 2$, with its doubts. The teacher is this page's, right on 80.3% of the test messages. **Predict first:** which is
+# worth more, the teacher's choice or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")
@@ -702,15 +701,15 @@ print(f"a window that inherits {queues[desk.transfer_labels[7678]]}: {desk.trans
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Means of five seeds, in points of accuracy; ± is a gain's 95% interval, and the brackets count the seeds with a
-# gain.
+# Means of five seeds: accuracies (%), and gains of the choice over the sender's queue and of the doubts over the
+# choice. ± is a 95% interval; brackets count the seeds with a gain.
 #
 # - **With the windows the teacher's labels bring 6.9 ± 1.1 points**, in every seed, nearly all of them by its choice:
 #   6.3 ± 1.0. Its doubts add 0.6 ± 0.3. The window above says nothing about the queue that it inherits; the teacher
 #   judges the window itself.
 # - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from
 #   −0.1 to 5.8 points.
-# - Students of the teacher's labels chose the lowest learning rate tried; a lower one might help them.
+# - The teacher's students chose the lowest learning rate tried; a lower one might help.
 #
 # ## Exercises
 #
@@ -749,21 +748,21 @@ check("01.1", runner_up_rates)
 # %% [markdown]
 # ### Exercise 01.2 · Labels of an unknown temperature (★★, 8 min)
 #
-# A colleague left two files of soft labels, `soft` and `known`, by the same teacher for the same messages in the same
-# order. `known` was made at `temperature`. Write `made_at(soft, known, temperature)`: the temperature at which `soft`
-# was made. No probability is 0.
+# `soft` and `known` are two files of soft labels by the same teacher for the same messages in the same order. `known`
+# was made at `temperature`. Write `made_at(soft, known, temperature)`: the temperature at which `soft` was made. No
+# probability is 0.
 #
 # <details><summary>Hint 1</summary>
 #
-# In each row, `soft.log()` equals the logits divided by T, up to one constant. Subtract the row's mean, and the
-# constant is gone.
+# In each row, `soft.log()` equals the logits divided by T, up to a constant, which disappears when you subtract the
+# row's mean.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
 # What is left of one file equals what is left of the other, times one number. A sum of products divided by a sum of
-# squares finds this number.
+# squares finds it.
 #
 # </details>
 #
@@ -810,9 +809,9 @@ check("01.3", most_telling)
 # %% [markdown]
 # ### Exercise 01.4 · Choose a bias, and report it (★★, 10 min)
 #
-# Write `corrected_errors(validation, test, digit, biases)`. Choose the bias for the digit's logit so that the number of
-# test errors stays honest, and return the bias and this number. The biases are in ascending order; in a tie, take the
-# smallest.
+# Write `corrected_errors(validation, test, digit, biases)`. For the digit's logit, choose the bias that leaves the
+# fewest errors, on images that keep the test honest. Return the bias and the number of test errors with it. The
+# biases are in ascending order; in a tie, take the smallest.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -822,8 +821,8 @@ check("01.3", most_telling)
 #
 # <details><summary>Hint 2</summary>
 #
-# A function `errors(logits, labels, bias)` serves validation and test: raise the digit's column of `logits.clone()`,
-# and count where the argmax is not the label. `min(biases, key=...)` takes the first of equals.
+# Let a function `errors(logits, labels, bias)` raise the digit's column of `logits.clone()` and count where the
+# argmax is not the label. `min(biases, key=...)` takes the first of equals.
 #
 # </details>
 #
@@ -849,8 +848,7 @@ HTML(render_quiz("01_dark_knowledge"))
 # %% [markdown]
 # ## The answer
 #
-# On average, the student gets 42 of the 51 threes right without having seen one. The figure shows how many each
-# student *misses*:
+# On average, the student of soft labels gets 42 of the 51 threes right, and misses 9, without having seen one:
 
 # %%
 parts = {}
