@@ -11,7 +11,7 @@ import pytest
 from reduced import reduce_notebook
 
 from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOURCES, notebook_names
-from distill_helpers.course.notebooks import read_source, table_of_notebooks
+from distill_helpers.course.notebooks import head_of, read_source, table_of_notebooks
 from distill_helpers.course.widgets import FIRST_STATE, WIDGET_VIEW
 
 NAMES = notebook_names()
@@ -40,6 +40,12 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 def test_a_page_has_at_most_3000_words_with_its_hints_and_solutions(notebook: nbformat.NotebookNode) -> None:
     assert sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown") <= 3000
+
+
+def test_the_head_says_how_long_the_exercises_take(name: str) -> None:
+    source = SOURCES / f"{name}.py"
+    minutes = re.findall(r"(?m)^# ### Exercise .* (\d+) min\)$", source.read_text(encoding="utf-8"))
+    assert abs(head_of(source).exercises - sum(map(int, minutes))) <= 2
 
 
 def prose(notebook: nbformat.NotebookNode) -> str:

@@ -12,10 +12,9 @@
 # - *predict* what the factor does under SGD and under AdamW;
 # - *spot* a missing T² in someone else's code.
 #
-# **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about a minute on two CPU cores. **You need:**
-# [00 · Start here](00_start_here.ipynb) and [02 · Temperature](02_temperature.ipynb). **Next:**
-# [04 · The distillation loss](04_distillation_loss.ipynb). On [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# **Time:** about 35 minutes of reading and 40 of exercises; the cells run in about a minute on two CPU cores. **You
+# need:** [00 · Start here](00_start_here.ipynb) and [02 · Temperature](02_temperature.ipynb). **Next:** [04 · The
+# distillation loss](04_distillation_loss.ipynb). On [Colab](https://colab.research.google.com/): see notebook 00.
 
 # %% [markdown]
 # ## The question
@@ -24,8 +23,9 @@
 # long as at T = 1. With T², it is 1.4 times as long.](drawings/03_t_squared.svg)
 #
 # Two engineers distil the same teacher into the same student at T = 16, from soft labels alone. Both delete the
-# factor T² from the loss and change nothing else. One trains with SGD, and her student now only guesses. The other
-# trains with AdamW, and his student makes as many errors as before. **What does T² do, and when does it matter?**
+# factor T² from the loss and change nothing else. One trains with SGD, and her student now does little better than
+# guessing. The other trains with AdamW, and his student makes about as many errors as before. **What does T² do, and
+# when does it matter?**
 
 # %%
 import inspect
@@ -57,8 +57,8 @@ near = torch.testing.assert_close  # raises where two tensors differ
 #
 # $$C = \mathrm{KL}(p\,\|\,q) = \sum_j p_j \log p_j - \sum_j p_j \log q_j.$$
 #
-# **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient as the cross-entropy $-\sum_j p_j \log
-# q_j$. The derivation is checked in double precision.
+# **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient in $z$ as the cross-entropy $-\sum_j
+# p_j \log q_j$. Each cell checks the lines above it in double precision.
 
 # %%
 z = torch.tensor([2.0, 1.0, 0.5, -1.0, -0.5], dtype=torch.float64)
@@ -84,7 +84,7 @@ near(by_autograd(cost, z, v, 3), by_autograd(cross_entropy_of, z, p, 3))
 print("line 1: KL and cross-entropy with p have the same gradient")
 
 # %% [markdown]
-# **Line 2.** How does a log-probability change with a logit? With $\log q_j = z_j/T - \log\sum_k e^{z_k/T}$,
+# **Line 2.** With $\log q_j = z_j/T - \log\sum_k e^{z_k/T}$,
 #
 # $$\frac{\partial \log q_j}{\partial z_i} = \frac{\delta_{ij} - q_i}{T}, \qquad \delta_{ij} = 1 \text{ if } i = j,
 # \text{ else } 0.$$
@@ -114,16 +114,15 @@ for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
 print("line 3: (q − p)/T, and T² times it in the package, at every T from 0.1 to 1000")
 
 # %% [markdown]
-# At all of them, because nothing was approximated: this $1/T$ is **exact**. The second $1/T$ that T² undoes comes
-# from $q - p$, which also shrinks as $T$ grows, because both distributions become flat.
+# At all of them, because nothing was approximated: this $1/T$ is **exact**. A second $1/T$ comes from $q - p$: as $T$
+# grows, both distributions become flat, and their difference shrinks. T² undoes both.
 #
 # **Line 4.** For small $x$, $e^x \approx 1 + x$. With $\bar z$ the mean of the logits,
 #
 # $$q_i = \frac{e^{(z_i - \bar z)/T}}{\sum_k e^{(z_k - \bar z)/T}} \approx \frac{1 + (z_i - \bar z)/T}{N}.$$
 #
-# A softmax does not change when a number is added to all logits (**shift invariance**), so we may subtract the mean.
-# Hinton et al. *assume* zero-mean logits here (section 2.1, before equation 4); shift invariance makes this
-# unnecessary. The centred logits sum to 0, so the denominator is $N$. The error is of order $1/T^2$: ten times the
+# A softmax does not change when the same number is added to all logits (**shift invariance**), so we may subtract the
+# mean. The centred logits sum to 0, so the denominator is $N$. The error is of order $1/T^2$: ten times the
 # temperature must leave a hundredth of it.
 
 # %%
@@ -137,13 +136,13 @@ assert 90 < errors[20] / errors[200] < 110
 assert 90 < errors[200] / errors[2000] < 110
 
 # %% [markdown]
-# **Line 5.** Line 4, put into line 3 for $q$ and $p$, gives the limit of T² times the gradient. **Line 6.** The
-# second-order term of the KL divergence about $p = q$ gives the limit of T² times the cost:
+# **Line 5.** Line 4, put into line 3 for $q$ and $p$, gives the limit of T² times the gradient. **Line 6.** Near $p =
+# q$, $C \approx \frac{1}{2} \sum_j (p_j - q_j)^2/q_j$; line 4, put into this, gives the limit of T² times the cost:
 #
 # $$T^2\,\frac{\partial C}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N}, \qquad
 # T^2\,C \to \frac{\lVert (z - \bar z) - (v - \bar v) \rVert^2}{2\,N}.$$
 #
-# At high temperature the student's centred logits are simply pulled towards the teacher's.
+# At high temperature the student's centred logits are pulled towards the teacher's.
 
 # %%
 difference = (z - z.mean()) - (v - v.mean())
@@ -158,12 +157,13 @@ near(by_autograd(lambda z: ((z - z.mean() - v + v.mean()) ** 2).sum() / 10, z), 
 print("lines 5 and 6: both limits, and the first is the gradient of the second")
 
 # %% [markdown]
-# This is the whole reason for T²: in the limit the gradient falls like $1/T^2$, and T² cancels that.
+# In the limit the gradient falls like $1/T^2$, and T² cancels that: this is the whole reason for T². (The percentages
+# fall only like $1/T$: line 4's error is of order $1/T^2$, but $q - p$ itself is of order $1/T$.)
 #
 # ## The same in numbers
 #
-# **Predict first:** by which factor does the gradient's norm $\lVert g \rVert$ fall from T = 1 to T = 2, and from 16
-# to 32?
+# **Predict first:** by which factor does the norm of the gradient $g = (q - p)/T$ fall from T = 1 to T = 2, and from
+# 16 to 32? The table's last column is a claim: KL(T) ≈ KL(1)/T².
 
 # %%
 temperatures = [1, 2, 4, 8, 16, 32]
@@ -184,9 +184,9 @@ for low, high in ((1, 2), (2, 4), (16, 32)):
     print(f"from T = {low} to {high}: ‖g‖ falls {ratio:.1f}-fold, KL {kl_ratio:.1f}-fold")
 
 # %% [markdown]
-# From T = 1 to 2 the gradient falls 2.1-fold and the KL 1.2-fold; only at high temperature does each doubling give a
-# factor of 4. Even with the factor, the gradient is **not** the same at every T: T²‖g‖ grows from 0.26 to 0.71. And
-# KL(1)/T² does not approximate the KL: at T = 4 it is less than a fifth of the KL.
+# Only at high temperature does each doubling of T divide the gradient and the KL by about 4. Even with the factor,
+# the gradient is **not** the same at every T: T²‖g‖ grows from 0.26 to 0.71. And KL(1)/T² does not approximate the
+# KL: at T = 4 it is less than a fifth of the KL.
 #
 # ## When is a temperature high?
 #
@@ -202,8 +202,8 @@ print("logits and T times c: the same KL, and the gradient divided by c")
 
 # %% [markdown]
 # For real logits, this notebook uses scikit-learn's 1,797 digits of 8 × 8 pixels, a teacher with two layers of 400
-# units and a student with one layer of 128, here trained on hard labels for three epochs. **Predict first:** at T =
-# 4, a common choice, what share of its limit does T²‖g‖ reach?
+# units and students with one layer of 128. The student here learned from hard labels for three epochs. **Predict
+# first:** at T = 4, a common choice, what share of its limit does T²‖g‖ reach?
 
 # %%
 bar = ProgressWidget("teacher and student")
@@ -247,13 +247,12 @@ print(f"the median image has reached {shown} in this run")
 
 # %% [markdown]
 # The usual temperatures, from 1 to 8, are *not* high for this teacher, whose logits have a standard deviation of
-# about 5. Nor does T²‖g‖ always climb to its limit from below, as in the table: here it overshoots.
+# about 5. In the table, T²‖g‖ climbs to its limit from below; here it first overshoots.
 #
 # ## A KL that rises with T
 #
-# "KL(T) ≈ KL(1)/T²" says that the KL falls to a quarter at T = 2. One example refutes it. **Predict first:** the
-# student's logits are (10, 0, 0, −1, −2), the teacher's (10, 5, 2, −3, −4). What happens to the KL between T = 1 and
-# T = 2?
+# "KL(T) ≈ KL(1)/T²" says that the KL falls to a quarter at T = 2. **Predict first:** the student's logits are (10, 0,
+# 0, −1, −2), the teacher's (10, 5, 2, −3, −4). What happens to the KL between T = 1 and T = 2?
 
 # %%
 z_sure, v_sure = (torch.tensor(values, dtype=torch.float64) for values in PAIRS["both sure of one class"])
@@ -282,9 +281,10 @@ of_ten_seeds = rising_kl.summary()  # of the log: ten seeds, and other students
 of_ten_seeds.round(1)
 
 # %% [markdown]
-# A rising KL is the rule here. Before training the KL nearly always falls; after three epochs it rises on four images
-# in five or more. The table gives this share in % for ten seeds, and KL(2) / KL(1) of the *mean* KLs; "T = 4"
-# students learn from the teacher.
+# A rising KL is the rule here. Before training the KL nearly always falls; after three epochs it rises on about 80%
+# of the images or more. The table gives this share for ten seeds, and the ratio of the *mean* KLs, which can fall
+# although most KLs rise. "T = 4" students learn from the teacher. The table's students are on their way through 60
+# epochs; the student above had three in all, over which its learning rate fell to 0, hence its lower share.
 #
 # ### Drag the temperature
 #
@@ -313,16 +313,16 @@ for pair in PAIRS:
     print(f"{pair}: {'; '.join(shown)}")
 
 # %% [markdown]
-# Each line gives T²‖g‖ as a share of its limit, and the ratio of the exact KL to KL(1)/T², which is 1 at T = 1. Above
-# T = 1 the ratio stays within 6% of 1 only for the logits divided by ten: for them, T = 1 is already high.
+# Each line gives T²‖g‖ as a share of its limit, and the ratio of the exact KL to KL(1)/T². Above T = 1 that ratio
+# stays within about 6% of 1 only for the logits divided by ten: for them, T = 1 is already high.
 #
 # ## What T² is for: the balance with hard labels
 #
 # Students often learn from hard labels too, with the loss $\alpha\,T^2\,C + (1-\alpha)\,\mathrm{CE}$. Alpha is the
 # teacher's weight, and CE is the cross-entropy at T = 1. If T changes the size of the first term's gradient, T
 # changes what alpha means. Hinton et al. claim that with T² the two terms *roughly* keep their relative weight when T
-# changes (section 2). **Predict first:** how much does the ratio of the two gradients change from T = 1 to T = 32,
-# with T² and without?
+# changes (section 2). **Predict first:** by which factor does the ratio of the two gradients' norms vary over T = 1
+# to 32, with T² and without?
 
 # %%
 hard = (Z.softmax(-1) - torch.nn.functional.one_hot(data.train_labels, 10)).norm(dim=-1).mean()
@@ -350,13 +350,13 @@ assert change["without"] > 150
 print(f"the balance moves {change['with']:.1f}-fold with T², {change['without']:.0f}-fold without it in this run")
 
 # %% [markdown]
-# "Roughly" is the right word. T² does most of the job, but at the same alpha the teacher still weighs several times
-# as much at T = 4 as at T = 1. When you change T, reconsider alpha.
+# *Roughly* is the right word: at the same alpha the teacher still weighs several times as much at T = 4 as at T = 1.
+# When you change T, reconsider alpha.
 #
 # ## Leaving T² out is another alpha and another scale
 #
-# Write $\alpha C + (1-\alpha)\mathrm{CE}$ as $s$ times a loss *with* T² and another $\alpha'$, and compare the two
-# terms:
+# Write $\alpha C + (1-\alpha)\mathrm{CE}$ as a scale $s$ times a loss *with* T² and another $\alpha'$, and compare
+# the two terms:
 #
 # $$\alpha\,C + (1-\alpha)\,\mathrm{CE} = s\,\big(\alpha'\,T^2 C + (1-\alpha')\,\mathrm{CE}\big)
 # \;\Rightarrow\; s\,\alpha'\,T^2 = \alpha,\quad s\,(1-\alpha') = 1-\alpha.$$
@@ -391,7 +391,7 @@ pd.DataFrame(
 # %% [markdown]
 # - **Below alpha = 1** the teacher all but disappears as T grows: at T = 16, alpha = 0.5 without T² is alpha = 0.004
 #   with T². The scale tends to 1 − alpha, the hard labels' weight.
-# - **At alpha = 1** alpha stays 1, and the whole loss is divided by T². What that does depends on the optimiser.
+# - **At alpha = 1** alpha stays 1, and the whole loss is divided by T².
 #
 # ## What the optimiser makes of it
 #
@@ -401,10 +401,9 @@ pd.DataFrame(
 #
 # $$\frac{c\,m}{\sqrt{c^2 u} + \varepsilon} = \frac{m}{\sqrt{u} + \varepsilon/c}.$$
 #
-# The factor survives only beside $\varepsilon$ (10⁻⁸ by default), which keeps the denominator above 0. AdamW's weight
-# decay acts directly on the weights, so it does not see the factor. **Predict first:** AdamW trains one student with
-# T² and one without, at alpha = 1 and T = 16. Do their final weights differ by rounding error, in the third digit, or
-# visibly?
+# The factor survives only beside $\varepsilon$ (10⁻⁸ by default). AdamW's weight decay acts directly on the weights,
+# so it does not see the factor. **Predict first:** AdamW trains one student with T² and one without, at alpha = 1 and
+# T = 16. Do their final weights differ by rounding error, in the third digit, or by more?
 
 # %%
 x, v_all = data.train_images.double(), V
@@ -485,10 +484,10 @@ for name, result in results.items():
 print(f"AdamW: the typical weight differs by {100 * plain['typical']:.0f}% of the way that it went")
 
 # %% [markdown]
-# Without T², SGD hardly moves from its start. Under AdamW hardly any answer changes, but some weights end visibly
-# apart. That is *not* rounding error: leaving T² out sets $c = 1/T^2$ and turns $\varepsilon$ into $T^2\varepsilon$,
-# here 256 times as large, and weights with tiny gradients notice that. With $\varepsilon$ shrunk to 10⁻¹⁶, the
-# difference vanishes. The next cell asserts the exact relation:
+# Without T², SGD's steps are 256 times smaller, and most answers differ. Under AdamW hardly any answer differs, but
+# some weights differ by up to about 0.1. That is *not* rounding error: leaving T² out sets $c = 1/T^2$ and turns
+# $\varepsilon$ into $T^2\varepsilon$, which matters for weights with tiny gradients. With $\varepsilon$ shrunk to
+# 10⁻¹⁶, the difference all but vanishes.
 
 # %%
 bare = train_by_hand(1.0, AdamW, lr=3e-3, eps=1e-8)
@@ -505,16 +504,17 @@ print("SGD without T² at T² times the learning rate is SGD with T²")
 # decay to the gradient.
 #
 # Two things make the factor matter to Adam again. **Clipping** compares the gradient's norm with a fixed number, so
-# the factor decides how often clipping acts. The package's trainer clips at 1.0: from notebook 05 on, the row "AdamW,
-# clipped" applies. **Adam with `weight_decay`** (not AdamW) adds the decay to the gradient, as an L2 term would. A
-# gradient 256 times smaller loses against the decay: the weights shrink to nothing, and the student gives every image
-# the same answer.
+# the factor decides how often clipping acts. The package's trainer, used from notebook 05 on, clips at 1.0, as in the
+# row "AdamW, clipped". **Adam with `weight_decay`** (the row "Adam, L2") adds the decay to the gradient, as an L2
+# term would. A gradient 256 times smaller loses against the decay, and the student ends up giving every image the
+# same answer.
 #
 # ## Ten seeds, each with its learning rate
 #
 # Leaving T² out at the *same* learning rate is unfair: that rate was chosen for the loss with T². So each student of
-# the log (128 units, 60 epochs, ten seeds) chooses its rate on its validation images, from one grid for each
-# optimiser. **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And AdamW?
+# a saved log (60 epochs, ten seeds) has its rate chosen on its validation images: out of seven under SGD, out of
+# three under AdamW. **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And
+# AdamW?
 
 # %%
 wrong = t_squared.by_learning_rate() / 2  # of 200 validation images, in %
@@ -541,22 +541,20 @@ figures = table[["mean", "sd", "more than with T²", "± 95%"]].astype(float).ro
 figures.where(figures.notna(), "").join(table["learning rate"])
 
 # %% [markdown]
-# The table counts errors on 500 test images and compares runs of the same seed.
+# In the figure, 90% wrong means that training broke down. The table gives errors on 500 test images, how many of them
+# leaving T² out adds (seed by seed), and the range of the chosen rates.
 #
 # - **Alpha 1, SGD:** the factor is a learning rate, nothing else. Without T², validation chooses 16 times the rate at
 #   T = 4 and 256 times at T = 16. Each of these twenty students makes exactly as many errors as its partner with T².
-#   At T = 16 without T², more than 80% of the validation images are wrong at the rate of 0.32, which suits the loss
-#   with T².
 # - **Alpha 1, AdamW**, clipped or not: mostly the same rates, and no difference that ten seeds can show.
 # - **Alpha 0.5:** without T² the teacher has little weight, alpha 0.06 at T = 4 and 0.004 at T = 16. Here that costs
-#   nothing: SGD shows no difference, and AdamW even makes fewer errors, by 2.8 ± 2.0 at T = 4 (1.7 ± 1.2 if clipped)
-#   and 2.8 ± 1.7 at T = 16 (0.6 ± 1.6).
+#   no errors that ten seeds can show. AdamW even makes fewer: by 2.8 ± 2.0 at T = 4 (1.7 ± 1.2 if clipped) and by 2.8
+#   ± 1.7 at T = 16 (0.6 ± 1.6 if clipped, which may be chance).
 #
-# What T² *does* is certain. Whether T² *pays* depends on what the teacher adds to the hard labels, which are all
-# correct here (notebook 04). AdamW mostly chose the highest rate of its grid, with and without T²; a higher one might
-# be better still.
+# Whether T² *pays* depends on what the teacher adds to the hard labels, which are all correct here (notebook 04).
+# AdamW mostly chose the highest rate of its grid; a higher one might be better still.
 #
-# ### A slice of it, live
+# ### A slice of the log, live
 #
 # SGD trains the first seed's student at T = 16 and alpha 1: with T² at a rate of 0.32, without T² at 0.32 and at 256
 # times 0.32.
@@ -579,7 +577,7 @@ print("without T² at 256 times the rate: the validation curve that it has with 
 # %% [markdown]
 # ## Exercises
 #
-# Write the body and run the cell, which checks it.
+# Each exercise checks itself.
 #
 # ### Exercise 03.1 · One step of training (★★, 8 min)
 #
@@ -613,14 +611,14 @@ check("03.1", soft_step)
 # %% [markdown]
 # ### Exercise 03.2 · From which temperature on? (★★★, 12 min)
 #
-# For each row of logits, return the lowest of the ascending `temperatures` *from which on* T²‖g‖ stays within
-# `tolerance` of its limit (0.1 is 10% of the limit), or infinity if even the highest is too far off. Here g = (q −
-# p)/T is one row's gradient without T².
+# For each row of logits, return the lowest of the ascending `temperatures` *from which on*, at every temperature
+# listed, T²‖g‖ is within `tolerance` of its limit (0.1 is 10% of the limit), or infinity if even the highest is too
+# far off. Here g = (q − p)/T for each row.
 #
 # <details><summary>Hint 1</summary>
 #
-# Line 5 gives the limit: the norm of the difference of the *centred* logits, divided by the number of classes. The
-# figure of the digits shows what "from which on" excludes.
+# Line 5 gives the limit: the norm of the difference of the *centred* logits, divided by the number of classes. In the
+# figure of the digits, the median is near the limit at T = 2, but not *from there on*.
 #
 # </details>
 #
@@ -644,9 +642,9 @@ check("03.2", high_from)
 # %% [markdown]
 # ### Exercise 03.3 · Spot the missing T² (★★, 10 min)
 #
-# Three colleagues wrote the soft loss, the mean over the rows of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$. Read their code
-# and note which versions are right. Then write `is_right`, which *measures* whether such a function trains a student
-# as that loss does. The check tries these three functions and six that you have not seen.
+# Three colleagues tried to write the soft loss, the mean over the rows of $T^2 \cdot \mathrm{KL}(p\,\|\,q)$. Read
+# their code and note which versions are right. Then write `is_right`, which *measures* whether a function trains a
+# student as that loss does. The check tries these three functions and six that you have not seen.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -683,7 +681,7 @@ check("03.3", is_right)
 #
 # <details><summary>Hint 1</summary>
 #
-# As a weight of T²·KL, their KL weight is (1 − hard_weight)/T². The two weights must keep their ratio.
+# Their loss gives T²·KL the weight (1 − hard_weight)/T². The two weights must keep their ratio.
 #
 # </details>
 #
@@ -716,20 +714,19 @@ HTML(render_quiz("03_t_squared"))
 # ## The answer
 #
 # With soft labels alone, T² only scales the loss. Without it, the first engineer's SGD steps at T = 16 were 256 times
-# smaller: in effect, she had changed the learning rate. Adam divides the scale away, except beside ε. Once hard
-# labels are mixed in, T² decides what alpha means under any optimiser: without T², raising T silently turns the
-# teacher down.
+# smaller: in effect, she had changed the learning rate. The second engineer's AdamW divides the scale away, except
+# beside ε. Once hard labels are mixed in, T² decides what alpha means under any optimiser: without T², raising T
+# silently turns the teacher down.
 #
 # ## Summary
 #
 # - The gradient of the KL is exactly (q − p)/T at every temperature; with T² it is T·(q − p).
-# - The second 1/T needs T well above the spread of the logits; on the digits, T from 1 to 8 is not.
-# - KL(T) is not KL(1)/T²: once a student has begun to learn, the KL rises from T = 1 to 2 on most digits, in all ten
-#   seeds.
+# - The second 1/T needs T well above the spread of the logits; on the digits, T from 1 to 8 is too low.
+# - KL(T) is not KL(1)/T²: once a student has begun to learn, the KL rises from T = 1 to 2 on most images.
 # - Leaving T² out means another alpha and another scale: translate settings, don't copy them.
-# - Under SGD the scale acts as a learning rate. Under AdamW it cancels, except beside ε; clipping brings it back.
+# - Under SGD the scale is a learning rate; under AdamW it cancels, unless gradients are clipped.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The claims of the article that this course started from, checked: [Errata](errata.md).
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
 # [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·

@@ -13,7 +13,7 @@
 # - *split* a teacher's surprise into the writer's doubt and distance, and *compute* how many tokens a drafter yields
 #   per call.
 #
-# **Time:** about 35 minutes of reading and 35 of exercises; the cells run in about two minutes on two CPU cores.
+# **Time:** about 35 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
 # **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) for the two directions of the KL, and
 # [09 · Language models](09_language_models.ipynb). On [Colab](https://colab.research.google.com/): upload the repository
 # and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
