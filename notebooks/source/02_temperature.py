@@ -9,13 +9,12 @@
 # You will be able to
 # - *write* softmax with a temperature, and *predict* what it does to probabilities, ratios and entropy;
 # - *find* the temperature at which a file of soft labels was made;
-# - *judge* a claim about "the best temperature" by students of four sizes and three budgets;
+# - *judge* a claim about "the best temperature" with students of four widths and three training lengths;
 # - *calibrate* a classifier with one number, and *measure* how well that number holds on later messages.
 #
 # **Time:** about 30 minutes of reading and 21 of exercises; the cells run in about a minute on two CPU cores. **You
 # need:** [00 · Start here](00_start_here.ipynb) and [01 · Dark knowledge](01_dark_knowledge.ipynb). **Next:** [03 ·
-# The T² factor](03_t_squared.ipynb). [Colab](https://colab.research.google.com/): see notebook 00, and use the
-# plain-pip lines of the [README](../README.md).
+# The T² factor](03_t_squared.ipynb). [Colab](https://colab.research.google.com/): see notebook 00.
 
 # %% [markdown]
 # ## The question
@@ -30,7 +29,7 @@
 # - a person at the desk sees 83% on a screen, and asks whether 83% of such messages really belong in that queue;
 # - a third person receives a file of the teacher's soft labels, made at a temperature that nobody remembers.
 #
-# **Which temperature does each of them need?** Make a guess.
+# **Which temperature does each of them need?**
 
 # %%
 import math
@@ -58,7 +57,7 @@ desk = dh.load_help_desk()
 models = {name: dh.load_course_model(f"help-desk-{name}") for name in ("teacher", "student")}
 
 # %% [markdown]
-# Teacher and student label the messages once. Every fourth training message is enough.
+# The teacher and student of notebook 00 read the messages once. Every fourth training message is enough.
 
 # %%
 parts = {
@@ -81,8 +80,7 @@ print({name: len(part) for name, part in parts.items()})
 # $$p_i(T) = \frac{e^{z_i/T}}{\sum_k e^{z_k/T}}.$$
 #
 # $T = 1$ is the plain softmax. The **entropy** $H = -\sum_i p_i \log_2 p_i$, in bits, measures how evenly a
-# distribution is spread: 0 when one class has everything, and $\log_2 5 = 2.32$ when five classes have a fifth each.
-# Written out:
+# distribution is spread: 0 when one class has everything, and $\log_2 5 = 2.32$ when all five are equal. Written out:
 
 # %%
 row = 135  # the message of the question, among the validation messages
@@ -99,9 +97,9 @@ torch.testing.assert_close(p, torch.softmax(z / T, dim=-1))
 print("the lines above give PyTorch's distribution, and the entropy that follows from the package's KL")
 
 # %% [markdown]
-# Drag the temperature, then the message. **Predict first:** from T = 1 to T = 4, what happens to the first queue's
-# 83%? Does any message ever change its first queue? If the first queue is five times as probable as the second at T =
-# 1, how many times as probable is it at T = 4?
+# Drag the temperature, then the message. **Predict first:** towards what does the 83% of the first queue (the
+# likeliest) fall as T grows? If the first queue is five times as probable as the second at T = 1, how many times as
+# probable is it at T = 4?
 
 # %%
 controls = {
@@ -140,7 +138,7 @@ for temperature in (0.5, 1.0, 4.0, 16.0):
     print(f"T = {temperature:4}: first queue {p.max():.2f}, {ratio:5.2f} times the second, {bits:.2f} bits")
 
 # %% [markdown]
-# - A higher T moves probability from the first queue to the last; in the limit each queue has a fifth.
+# - A higher T moves probability from likely queues to unlikely ones. As T grows, each queue tends to a fifth.
 # - **The order never changes.** Dividing by a positive number keeps the largest logit the largest, so accuracy stays
 #   the same.
 # - The ratio of two probabilities is $p_i/p_j = e^{(z_i - z_j)/T}$, because the sum in the denominator cancels. Five
@@ -165,12 +163,12 @@ print(f"largest error of a restored probability: {error:.0e} in this run")
 print(f"the order of all five queues is the same at every T, in all {len(all_z)} messages")
 
 # %% [markdown]
-# T adds no information and removes none. It decides **what the loss looks at**.
+# Almost exactly, in double precision: T adds no information and removes none. It decides **what the loss looks at**.
 #
 # ## The labels of a whole training set
 #
-# **Predict first:** at which T do the teacher's labels of the training messages have the most bits? At which T do the
-# bits differ most between messages?
+# **Predict first:** at which T do the teacher's labels of the training messages have the highest entropy? At which T
+# does it vary most between messages?
 
 # %%
 grid = 2.0 ** torch.arange(-1, 5.25, 0.25, dtype=torch.float64)
@@ -207,15 +205,14 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
     print(f"T = {temperature:2.0f}: {mean_bits[temperature]:.1f} bits, standard deviation {spread[temperature]:.2f}")
 
 # %% [markdown]
-# The labels with the most bits, at the highest T, are nearly uniform and all alike. The bits differ most between
-# messages near T = 1. Neither number tells you which T is best, because neither looks at the student. What the
-# *student* learns depends on the gradient.
+# The entropy is highest at the highest T, where all labels are nearly uniform and alike. It varies most between T = 1
+# and 2. Neither tells you which T is best: what the *student* learns depends on the gradient.
 #
 # ## What the loss looks at
 #
 # Sort the five queues of each validation message from the teacher's first to its last. How much of the loss's
-# gradient arrives at the student's logit for each queue? **Predict first:** what share goes to the teacher's two
-# *least* likely queues at T = 1, and at T = 16?
+# gradient, in absolute value, arrives at the student's logit for each queue? **Predict first:** what share goes to
+# the teacher's two *least* likely queues at T = 1, and at T = 16?
 
 # %%
 order = logits["teacher", "validation"].argsort(-1, descending=True)
@@ -250,21 +247,20 @@ for temperature in (1.0, 16.0):
     print(f"T = {temperature:2.0f}: {100 * last_two[temperature]:.0f}% of the gradient at the two least likely queues")
 
 # %% [markdown]
-# At a low T the loss says: *get the likely queues right.* At a high T it says: *get every logit right, even those of
-# unlikely queues.* In the limit of a high T the loss is, up to a factor, the squared difference of the logits after
-# each side's mean is subtracted (Hinton et al. 2015, section 2.1).
+# (Two equal shares would be 40%.) At a low T the loss says: *get the likely queues right.* At a high T it says: *get
+# every logit right, even those of unlikely queues.* In the limit of a high T the loss is, up to a factor, the squared
+# difference of the two models' logits, each minus its mean (Hinton et al. 2015, section 2.1).
 #
 # ## Which temperature for which student?
 #
 # Hinton et al. (section 3) report on MNIST: with 300 or more units in each of two layers, all temperatures above 8
 # gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower ones.
 #
-# Here is a small experiment of that kind: scikit-learn's 8×8 digits, a teacher with two layers of 400 units, and
-# students with one layer of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone
-# at T = 1 or 20; students of 16 and 128 units also at T = 2, 4 and 8. Each of the ten seeds splits the images anew
-# and trains its own teacher. Each student's learning rate (one of two) and best epoch are chosen on its 200
-# validation images. **Predict first:** after 240 epochs, which width suffers most from T = 20? Which T is best for
-# 128 units?
+# Our small version has scikit-learn's 8×8 digits, a teacher with two layers of 400 units, and students with one layer
+# of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone at T = 1 or 20; students
+# of 16 and 128 units also at T = 2, 4 and 8. Each of the ten seeds splits the images anew and trains its own teacher.
+# Each student's learning rate (one of two) and best epoch are chosen on its 200 validation images. **Predict first:**
+# after 240 epochs, which width suffers most from T = 20? Which T is best for 128 units?
 
 # %%
 table, errors = capacity.summary(), capacity.by_seed()
@@ -292,7 +288,7 @@ with_alt_text(
 )
 
 # %% [markdown]
-# The seeds differ a lot, so compare the two temperatures *within* each seed. **Predict first:** if the students train
+# The seeds differ a lot, so compare T = 1 and T = 20 *within* each seed. **Predict first:** if the students train
 # four times as long, does T = 20 still cost as much?
 
 
@@ -336,10 +332,10 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Is a narrow student *unable* to do what T = 20 asks for (capacity), or has its training not got there
-# (optimisation)? Look at the training images, where nothing has to generalise. The last column is the loss at T = 20,
-# the divergence from the teacher times T²; only the students of T = 20 minimised it. **Predict first:** is theirs
-# lower?
+# At T = 20 the validation errors fall more slowly. Is a narrow student *unable* to do what T = 20 asks for
+# (capacity), or just slow to learn it (optimisation)? Look at the training images, where nothing has to generalise.
+# The last column is the loss at T = 20, the divergence from the teacher times T²; only the students of T = 20
+# minimised it. **Predict first:** do they also get fewer training images wrong?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -355,8 +351,8 @@ for label in ("T = 1", "T = 20"):
     print(f"16 units, {label}: 960 epochs make {fewer.mean():.1f} ± {half_width(fewer):.1f} fewer test errors than 60")
 
 # %% [markdown]
-# Now train one seed of the log again, live: its teacher, and two students of 16 units for 60 epochs. **Predict first:**
-# of 1,097 training images, how many will each get wrong?
+# Now train one seed of the saved log again, live: its teacher, and two students of 16 units for 60 epochs, at T = 1
+# and 20. **Predict first:** of 1,097 training images, how many will each get wrong?
 
 # %%
 seed, found = 2, {}
@@ -372,54 +368,53 @@ print(f"wrong at T = 1 and at T = 20: {found['T = 1']:.0f} and {found['T = 20']:
 print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 
 # %% [markdown]
-# The log says:
+# (The log's student of T = 20 had chosen another learning rate, 0.03.) The log says:
 #
-# - **The narrower the student, the more T = 20 costs**, on average, after 60 and after 240 epochs. After 960 epochs
-#   it still costs 16 units about six errors, and 128 units none that ten seeds can show.
-# - **The training is not finished.** At T = 20, students of 16 units make fewer errors after 960 epochs than after
-#   60, and their loss is still falling. At T = 1 the gain is smaller than its interval. So a comparison after one
-#   short training partly measures how *fast* students learn at each T: optimisation, not capacity.
-# - **The rest looks like a trade-off.** With 16 units, the students of T = 20 reach by far the lower loss at T = 20,
-#   but get several times as many training images wrong: fitting the unlikely digits seems to cost them some of the
-#   likely ones. After 960 epochs, 128 units can do both. This is not proven: longer training might close more of the
-#   gap.
-# - **No T above 1 beats T = 1 beyond chance.** As in Hinton's experiments, small students suffer from a high T, but
-#   2.5 to 4 is not clearly best here.
-# - **T = 1 does not beat hard labels here.** For students with two layers at T = 4 and T = 20, see
-#   [01](01_dark_knowledge.ipynb).
+# - **The narrower the student, the more T = 20 costs**, on average, after 60 and after 240 epochs. After 960 epochs T
+#   = 20 costs 128 units nothing that ten seeds can show, and 16 units about six errors instead of ten, a fall that
+#   may be chance.
+# - **At T = 20, 60 epochs are too few.** After 960, students of 16 units make fewer errors, and their loss is lower.
+#   At T = 1 the gain is smaller than its interval. So a comparison after one short training may partly measure how
+#   *fast* students learn at each T: optimisation, not capacity.
+# - **The remaining cost looks like a trade-off.** With 16 units, the students of T = 20 reach by far the lower loss
+#   at T = 20, but get several times as many training images wrong: fitting unlikely digits seems to cost right
+#   answers. After 960 epochs, 128 units can do both. Longer training might remove more of the cost.
+# - **No T above 1 beats T = 1 beyond chance.** At 128 units T = 1 is best, on average. Small students suffer from a
+#   high T, as in Hinton's experiments, but T = 4 is not best here.
+# - **No T beats hard labels here**, on average, at any width; with two layers, T = 4 and T = 20 do not either
+#   ([01](01_dark_knowledge.ipynb)).
 #
 # ### And on messages?
 #
 # The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the help desk's 2,517 training
-# messages: from their true queues alone, or from its teacher's labels alone (alpha, their weight in the loss, is 1)
-# at T = 1, 2, 4 or 8. Each of these five arms chose its learning rate and best epoch on validation, then ran with
-# five seeds. *mean* is the accuracy in per cent; *difference* is the gain over true queues in points. **Predict
-# first:** how many points lie between the best T and the worst?
+# messages: from their true queues alone, or from its teacher's labels alone (their weight in the loss, alpha, is 1)
+# at T = 1, 2, 4 or 8. Each row's learning rate and best epoch were chosen on validation; then five seeds ran. *mean*
+# is the accuracy in per cent, *difference* the gain over true queues in points, with its 95% interval; *won* counts
+# the seeds with a gain. **Predict first:** how many points lie between the best T and the worst?
 
 # %%
 messages = temperature_and_alpha.summary()
 messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning rate", "best epoch"]].round(2)
 
 # %% [markdown]
-# - **Soft labels pay, and their T hardly matters.** At each T the teacher's labels bring 2.4 to 3.5 points, in every
-#   seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another beyond
-#   chance.
-# - **The probabilities differ more than the decisions do, but T need not be the cause.** NLL (defined below) is 0.87
-#   and 0.90 at T = 1 and 4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as
-#   high.
-# - Some arms, true queues among them, chose the highest of their three learning rates.
+# - **Soft labels pay, and their T hardly matters.** Depending on T, the teacher's labels bring 2.4 to 3.5 points, in
+#   every seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another
+#   beyond chance.
+# - **The probabilities differ too, but T need not be the cause.** NLL (defined below) is 0.87 and 0.90 at T = 1 and
+#   4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as high.
+# - T = 2, T = 8 and true queues chose the highest rate tried; a higher one might help.
 #
 # ## The same knob, another use: calibration
 #
-# A classifier is **calibrated** if it is right as often as it says: on eight of ten messages to which it gives 80%.
-# Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the T at
-# which held-out labels are most probable.* For messages $n$ with labels $y_n$,
+# A classifier is **calibrated** if it is right as often as it says: on eight of ten messages whose first queue gets
+# 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the
+# T at which the labels of held-out messages are most probable.* For messages $n$ with labels $y_n$,
 #
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
-# This quantity is the *negative log-likelihood*, NLL, in nats. As a function of $\beta = 1/T$ it is convex, and its
-# slope is zero where the mean logit of the labels equals the mean logit that the model expects. So halve an interval
-# until the two agree:
+# What is minimised is the *negative log-likelihood*, NLL, in nats (natural logarithms). As a function of $\beta =
+# 1/T$ it is convex. Its slope is zero where two means over the messages agree: the label's logit, and the logits
+# averaged with the model's probabilities. So halve an interval until they do:
 
 # %%
 z_val, y_val = logits["teacher", "validation"].double(), torch.tensor(desk.validation.labels)
@@ -436,11 +431,11 @@ assert 1.2 < fitted < 1.4
 print(f"ten lines and the package find the same temperature, about {fitted:.1f}")
 
 # %% [markdown]
-# This T is above 1: the teacher is too sure of itself. Find it by hand: drag T until the NLL is lowest. The picture
-# is a **reliability diagram**: it bins messages by their confidence (the largest probability) and plots each bin's
-# share of right answers against its mean confidence. *ECE*, the expected calibration error, is the mean gap to the
-# diagonal, weighted by messages. **Predict first:** on which side of the diagonal are the dots at T = 1, and at T =
-# 8? Which of NLL, ECE and accuracy will not move?
+# This T is above 1: the teacher is too sure of itself. Find this T by hand: drag until the NLL is lowest. The
+# **reliability diagram** bins messages by their confidence (the largest probability) and plots each bin's share of
+# right answers against its mean confidence. *ECE*, the expected calibration error, is the bins' mean distance from
+# the diagonal, weighted by messages. **Predict first:** on which side of the diagonal are the dots at T = 1, and at T
+# = 8? Which of NLL, ECE and accuracy will not move?
 
 # %%
 T_slider = ipywidgets.FloatSlider(1.0, min=0.5, max=8.0, step=0.05, description="T", readout_format=".2f")
@@ -465,9 +460,9 @@ for temperature in (1.0, 8.0, 1.3):
 assert eces[1.3] < eces[1.0] < eces[8.0]
 
 # %% [markdown]
-# The dots of an overconfident model lie below the diagonal (T = 1), those of an underconfident model above it (T = 8).
-# At T = 1.3, where the NLL is lowest, the ECE is hardly lower than at T = 1: dots lie on both sides, and one number
-# moves them all.
+# Most dots lie below the diagonal at T = 1 (overconfident), and above it at T = 8 (underconfident). At T = 1.3, where
+# the NLL is lowest, the ECE is hardly lower than at T = 1: dots lie on both sides, and one number moves them all. On
+# average the model is now underconfident: the NLL judges each label, not mean confidence.
 #
 # ### Fitted on what, tested on what?
 #
@@ -493,10 +488,10 @@ print(f"by chance, the T of {len(y_val)} validation messages moves by ± {by_cha
 
 # %% [markdown]
 # **Training messages point the wrong way**: the teacher is right on nearly all of them, so they ask it to be *surer*.
-# The fit needs errors like those to come.
+# The fit needs errors like those on new messages.
 #
-# We expected the earlier, easier validation messages to give too low a T for the test. But the two temperatures
-# differ by no more than chance explains.
+# We expected the earlier, easier validation messages to give too low a T for the test. But the two differ by no more
+# than chance.
 #
 # ### Before and after
 
@@ -539,9 +534,9 @@ with_alt_text(
 # %% [markdown]
 # ### How small an ECE is small?
 #
-# Even a perfectly calibrated model has an ECE above 0, because each bin holds only so many messages. To see how far
-# above, draw labels from the model's own probabilities: for these labels it *is* calibrated. **Predict first:** is
-# the ECE that remains on the test messages chance?
+# Even a perfectly calibrated model has an ECE above 0, because each bin's accuracy varies by chance. To see how far
+# above, draw labels from the model's own probabilities: for these labels it *is* calibrated. **Predict first:** can
+# chance explain the ECE that remains on the test messages?
 
 
 # %%
@@ -561,15 +556,15 @@ for part, ece in left.items():
     print(f"{part}: ECE {100 * ece:.1f}%; of 50 calibrated draws, 95% stay below {100 * chance[part]:.0f}% in this run")
 
 # %% [markdown]
-# No: 4.8% is clearly more than the 3% that chance explains. Where the teacher says 0.4 to 0.85, it is still too sure
-# of the test messages, while its surest answers are right more often than it says. A higher T would correct the first
-# error and worsen the second.
+# No: 4.8% is clearly more than the 3% that chance explains. The last figure shows why: where the teacher says 0.4 to
+# 0.85, it is still too sure, while its surest answers are right more often than it says. No T corrects both.
 #
 # ### Not the temperature of distillation
 #
 # In distillation, the logits of *both* models are divided by T during training, and the student answers at T = 1
 # afterwards. In calibration, only the finished model's logits are divided, and this division stays. **Predict
-# first:** the course's student was distilled at T = 2, above the 1.3 that calibrates its teacher. Is it calibrated?
+# first:** the course's student was distilled at T = 2, above the 1.3 that calibrates its teacher. Is the student
+# calibrated?
 
 # %%
 student_t = dh.fit_temperature(logits["student", "validation"], desk.validation.labels)
@@ -581,16 +576,16 @@ assert scaled["nll"] < raw["nll"]
 print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece']:.0f}% at its own T = {student_t:.1f}")
 
 # %% [markdown]
-# The student is overconfident too. So calibrate last, and calibrate the model whose probabilities people read: the
-# student.
+# No: the student is overconfident too. So calibrate last, and calibrate the model whose probabilities people read:
+# the student.
 #
 # **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing ([notebook
 # 01](01_dark_knowledge.ipynb)) can be better calibrated and yet teach *worse* students (Müller et al. 2019, sections
 # 3 and 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better student.
-# Ask the digits: students of 128 units, the teacher's labels alone, 240 epochs, ten seeds. Each row names the labels
+# Try the digits: students of 128 units, the teacher's labels alone, 240 epochs, ten seeds. Each row names the labels
 # that the *teacher* learned from and the T of its students' soft labels; *difference* compares the students with
 # those of the hard-label teacher at the same T. **Predict first:** smoothing makes this teacher *worse* calibrated,
-# because it becomes too unsure. And its students?
+# because it becomes too unsure. Does it also teach worse?
 
 # %%
 taught = teacher_label_smoothing.summary()
@@ -602,13 +597,13 @@ taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128
 
 # %% [markdown]
 # **Here smoothing makes the teacher worse calibrated and its students better**: the reverse of Müller's on both
-# counts, and against Kim's trend, on one small data set. The smoothed teacher also makes fewer errors itself, which
-# may be the reason. The lower ECE would have picked the wrong teacher. Choose a teacher by its students' accuracy on
-# validation.
+# counts, and against Kim's trend, on one small data set. (Students of 16 units do not tell the teachers apart.) The
+# smoothed teacher also makes fewer errors itself, which may be the reason. The lower ECE would have picked the wrong
+# teacher. Choose a teacher by its students' accuracy on validation.
 #
 # ## Exercises
 #
-# Write the body and run the cell, which checks it.
+# Each exercise checks itself.
 
 # %% [markdown]
 # ### Exercise 02.1 · A softmax that survives (★★, 5 min)
@@ -656,8 +651,8 @@ check("02.1", stable_softmax)
 #
 # <details><summary>Hint 2</summary>
 #
-# Two classes of one message are enough for a candidate. All classes of all messages have to agree with it: recompute
-# the labels from the logits, and compare them with `torch.allclose(…, atol=1e-4)`.
+# Two classes of one message are enough for a candidate. All classes of all messages must agree: recompute the labels
+# from the logits, and compare them with `torch.allclose(…, atol=1e-4)`.
 #
 # </details>
 #
@@ -715,8 +710,8 @@ HTML(render_quiz("02_temperature"))
 # ## The answer
 #
 # - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it
-#   will get. No rule replaces that measurement. On our digits no higher T beat T = 1 beyond chance; on messages, T
-#   from 1 to 8 made no difference that five seeds can show.
+#   will get. On our digits no higher T beat T = 1 beyond chance; on messages, T from 1 to 8 made no difference that
+#   five seeds can show.
 # - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher. The
 #   83% shrinks:
 
@@ -731,7 +726,7 @@ print(f"Windows queue: {100 * z.softmax(-1).max():.0f}% at T = 1, {100 * p_desk:
 print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% right")
 
 # %% [markdown]
-# 75% is nearer the truth than 83%, but still too high, as the last line shows.
+# Of such test messages only 62% are right: 75% is nearer the truth than 83%, but still too high.
 #
 # - **The person with the file** can find its temperature if the teacher is at hand (exercise 02.2). The labels at every
 #   other temperature then follow.
@@ -740,16 +735,15 @@ print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% r
 #
 # - T divides the logits. Order and accuracy stay; the ratio of two probabilities is $e^{(z_i - z_j)/T}$.
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
-# - The best T depends on the student, its data and its budget. On the digits, the narrower the student, the more T =
-#   20 costs; longer training wins part of it back.
-# - A T fitted on held-out messages changes no answer, but brings confidence closer to accuracy: here it nearly halves
-#   the ECE on later messages, though not down to chance. Fitted on training messages, T points the wrong way.
+# - Measure what T costs your student: on the digits, the narrower the student, the more T = 20 costs, on average.
+# - A T fitted on held-out messages, never on training messages, changes no answer, but brings confidence closer to
+#   accuracy: here it nearly halves the ECE on later messages, though not down to chance.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
 #
-# What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
+# The article's claims, checked: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, sections 2.1 and 3,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531) · Guo et al. 2017, *On Calibration of Modern Neural Networks*,
-# section 4.2, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599) · Müller et al. 2019, *When Does Label Smoothing
-# Help?*, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of Teacher Calibration in
-# Knowledge Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224).
+# **References.** Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network*, [arXiv
+# 1503.02531](https://arxiv.org/abs/1503.02531) · Guo et al. 2017, *On Calibration of Modern Neural Networks*, [arXiv
+# 1706.04599](https://arxiv.org/abs/1706.04599) · Müller et al. 2019, *When Does Label Smoothing Help?*, [arXiv
+# 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of Teacher Calibration in Knowledge
+# Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224).

@@ -3,22 +3,21 @@
 #
 # <!-- teaches: the loss of each token without the logits of a batch; teacher targets on disk; SmolLM2 cut to a third of its layers; when tokenizers differ -->
 #
-# **Distil a causal language model: a loss over every token that never holds the logits, and a teacher's targets in a
-# fraction of their bytes.**
+# **Distil a causal language model: compute the loss of every token without ever holding all logits, and store a
+# teacher's targets in a fraction of their bytes.**
 #
 # You will be able to
 # - *align* two language models token by token: shift, mask, mean;
 # - *cut* a language model to a third of its layers, and *say* which layers matter;
 # - *compute* the loss and its gradient through the output head without ever holding all logits;
-# - *keep* a teacher's distributions on disk, and *say* what truncating them does to the gradient;
+# - *store* a teacher's distributions on disk, and *say* what truncating them does to the gradient;
 # - *recognise* a teacher whose tokens are not the student's.
 #
-# **Time:** about 35 minutes of reading and 36 of exercises; the cells run in about a minute on two CPU cores.
-# **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) and
-# [07 · Landmark systems](07_landmark_systems.ipynb). **Before:** [08 · API distillation](08_api_distillation.ipynb).
-# **Next:** [10 · The student writes](10_on_policy_distillation.ipynb). On
-# [Colab](https://colab.research.google.com/): upload the repository and run the plain-pip lines of the
-# [README](../README.md) with `%pip` (see notebook 00).
+# **Time:** about 35 minutes of reading and 36 of exercises; the cells run in about a minute on two CPU cores. **You
+# need:** [04 · The distillation loss](04_distillation_loss.ipynb) and [07 · Landmark
+# systems](07_landmark_systems.ipynb). **Before:** [08 · API distillation](08_api_distillation.ipynb). **Next:** [10 ·
+# The student writes](10_on_policy_distillation.ipynb). On [Colab](https://colab.research.google.com/): see notebook
+# 00, and use the plain-pip lines of the [README](../README.md).
 
 # %% [markdown]
 # ## The question
@@ -27,11 +26,12 @@
 # logits and the gradient. Beside them, to scale, a small square: all weights of SmolLM2-135M, 0.5
 # GB.](drawings/09_language_models.svg)
 #
-# SmolLM2 answers every token with 49,152 probabilities. Models of today choose among 128,000 tokens and more, and a batch
-# of 16,000 tokens is nothing special: one copy of its logits takes 8.4 GB. Training compares the student's copy with the
-# teacher's, and then needs a gradient of the same size. **How much of the teacher's answer do you have to hold while you
-# train, and how much do you have to keep if the teacher is to run only once?** Keep a guess: in half precision,
-# SmolLM2's probabilities of one next token take 98,304 bytes. How many of them does a student need?
+# SmolLM2, the small language model of notebook 08, chooses each token among 49,152. Today's models choose among
+# 128,000 and more, and a batch of 16,000 tokens is nothing special: one copy of its logits takes 8.4 GB. Training
+# needs at least three of this size: the student's, the teacher's and a gradient. **How much of the teacher's answer
+# must you hold while you train? And how much must you keep if the teacher is to run only once?** Write down a guess:
+# in half precision, SmolLM2's probabilities of one next token take 98,304 bytes. How many bytes for each token does a
+# student need?
 
 # %%
 import tempfile
@@ -80,9 +80,11 @@ print(
 # %% [markdown]
 # ## A language model is a classifier, once for each token
 #
-# Everything until now had five classes. A language model has 49,152, and decides again at every position: *given the
-# tokens so far, which is next?* What it knows beside the right answer is dark knowledge, as before. Below is a passage of a
-# test tale; move the slider along it.
+# The help desk has five classes. A language model has 49,152 classes, its tokens, and decides again at every
+# position: *given the tokens so far, which token is next?* The probabilities of the other tokens are dark knowledge,
+# as before. Move the slider along this passage of one of Grimm's tales: the table lists the tokens that the teacher,
+# SmolLM2, finds likeliest (␣ is a space, ✓ the tale's own token). Beside the teacher stands a model that we cut out
+# of it below: ten of its thirty layers, not *healed* (trained again).
 
 # %%
 with capture_output():
@@ -115,15 +117,16 @@ print("mean over the passage:", ", ".join(f"{name} {values.mean():.1f} nats" for
 HTML(explorer.children[-1].value)
 
 # %% [markdown]
-# At some positions the teacher is nearly certain, at others it spreads its probability over hundreds of tokens, most of it
-# behind "all others". Language models' distributions are soft as they are, and we take **T = 1**, as Busbridge et al. do
-# (arXiv 2502.08606). The ten layers beside it spread theirs over tokens that have nothing to do with the passage.
+# At some positions the teacher is nearly certain. At others, as in this table, it spreads its probability over
+# hundreds of tokens, and 71% of it falls under "all others". Language models' distributions are soft as they are, so
+# we take **T = 1**, as Busbridge et al. do (arXiv 2502.08606). The ten layers give about 0% to every token listed.
 #
 # ### The loss, token by token
 #
-# In words: *the logits at position t are about token t + 1; compare the two distributions there, at the tokens of the
-# completion and nowhere else, and divide by how many those are.* A token that is not to be learnt has the label −100. In
-# symbols, with $M$ the positions whose **next** token counts, and $p_t$ and $q_t$ the teacher's and the student's softmax at T there,
+# In words: *the logits at position t predict token t + 1. Compare both models' distributions where token t + 1
+# belongs to the completion, sum, and divide by the number of these positions.* A token that does not count has the
+# label −100. In symbols, with $M$ the positions whose **next** token counts, and $p_t$ and $q_t$ the teacher's and
+# the student's softmax there, at temperature $T$,
 #
 # $$L = \frac{T^2}{|M|} \sum_{t \in M} \mathrm{KL}\big(p_t \,\|\, q_t\big), \qquad
 # M = \{t : \text{label}_{t+1} \ne -100\}$$
@@ -155,16 +158,17 @@ torch.testing.assert_close(ours, package, rtol=1e-4, atol=1e-5)
 print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the package agrees")
 
 # %% [markdown]
-# Three mistakes are easy to make here: no shift (the mask is one place late: the completion's first token is lost, and a
-# position behind its end is learnt), a mask that holds prompt or padding, and a *mean of means* when gradients are
-# accumulated over several batches, which gives the tokens of short batches more weight. The trainer
+# Three mistakes are easy to make here. Without the shift, the mask is one place late: the completion's first token is
+# lost, and a position after its end is learnt. Or the mask holds prompt or padding. Or gradients are accumulated over
+# several batches as a *mean of means*, which gives the tokens of a batch with few tokens more weight. Our trainer
 # divides by the tokens of the whole accumulated step.
 #
 # ## Cut it, and watch it break
 #
-# Which ten layers? Those that change most what passes through them (notebook 07's prune-and-heal, as in ShortGPT's
-# *Block Influence*; Minitron heals such models at scale): one minus the cosine between a layer's input and its output. **Predict first:** which layers of a
-# language model could go, the first, the middle or the last ones?
+# Which ten layers should stay? We keep those that most change what passes through them, as in notebook 07's
+# prune-and-heal. The score is ShortGPT's *Block Influence*: one minus the cosine between a layer's input and its
+# output. (Minitron heals such models at scale.) **Predict first:** which layers of a language model could go: the
+# first, the middle or the last ones?
 
 # %%
 importance = dh.layer_importance(teacher, tales.train[:20], max_length=language_model_arms.WINDOW)
@@ -187,19 +191,22 @@ print(f"layers that stay: {kept}")
 print(f"perplexity on twelve passages: the teacher {broken['teacher_perplexity']:.0f}, its ten layers above 10,000")
 
 # %% [markdown]
-# The first two layers and the last stand out; between them the influences differ little (another choice among those we have
-# not tried). A third of the layers is not a third of the model: the embeddings, 28 million, stay. (A model that guessed
-# evenly among all tokens would have a perplexity of 49,152.) The layers that are left get inputs that they have never seen.
+# The first two layers and the last stand out, and so does layer 24. The other influences differ little; we have not
+# tried another choice. The ten layers that stay (blue) leave almost half of the parameters, because the embeddings,
+# 28 million, stay too. *Perplexity* is $e$ to the mean cross-entropy; a model that guessed evenly among all tokens
+# would have 49,152. The cut model has more than 10,000: its layers get inputs that they have never seen.
 #
 # ## Why the logits do not fit
 #
-# Before we train: a step needs the student's logits and the teacher's, their softmaxes, and a gradient of the same size.
-# For a batch of 8 × 2,048 tokens and a vocabulary of 128,256, **one** such tensor in fp32 has 8.4 GB. The weights of a
-# student with half a billion parameters have two.
+# A training step needs the student's logits and the teacher's, their softmaxes, and a gradient of the same size. For
+# a batch of 8 × 2,048 tokens and a vocabulary of 128,256, **one** such tensor takes 8.4 GB in fp32. All the weights
+# of a student with half a billion parameters take two.
 #
-# In words: *the gradient of the divergence with respect to a row of logits depends on that row alone. So make the logits
-# of a few rows, turn them into their gradient at once, multiply it back through the head, and throw it away.* In symbols,
-# for forward KL with $q = \mathrm{softmax}(W h)$ and a mean over $N$ tokens,
+# The logits come from the **output head**, a matrix $W$ that multiplies the last hidden state $h_t$ of each token
+# (576 numbers in SmolLM2). In words: *the gradient of the divergence with respect to a row of logits depends on that
+# row alone. So compute the logits of a few rows, turn them into their gradient at once, multiply this gradient back
+# through the head, and throw it away.* In symbols, for forward KL at T = 1 with $q_t = \mathrm{softmax}(W h_t)$ and a
+# mean over $N$ tokens,
 #
 # $$\frac{\partial L}{\partial h_t} = \frac{1}{N} W^\top (q_t - p_t), \qquad
 # \frac{\partial L}{\partial W} = \frac{1}{N} \sum_t (q_t - p_t)\, h_t^\top$$
@@ -235,13 +242,11 @@ for own, theirs in zip(written_out, expected, strict=True):
 print("loss and both gradients: the package agrees")
 
 # %% [markdown]
-# Count the products with a head: two for the logits, two for the gradients. A loss that makes its logits again in the backward
-# pass, to save the memory in the usual way, has six. The package's version has closed forms for forward and reverse KL, for
-# Jensen–Shannon, and for *skew* KL, which compares one model with a mixture of both (DistiLLM, Ko et al., arXiv 2402.03898).
-# It also handles temperature, biases, logits that a tanh keeps below a *cap* (Gemma 2), a vocabulary that is *padded* with
-# rows for no token, frozen heads (whose gradient it skips) and half precision. **Predict first:** in fp32 the head of 49,152
-# classes has 113 MB, and so has its gradient; logits of 256 tokens have 50 MB, of 512 tokens 101. How many MB does the dense
-# loss hold at its worst moment, and how many the fused one with 64 rows at a time, for 256 tokens and for 512?
+# Count the products with a head: two make the logits, and two the gradients. The usual way to save this memory is to
+# compute both models' logits again in the backward pass, which takes six products. **Predict first:** in fp32 the
+# head of 49,152 classes takes 113 MB, and so does its gradient; the logits of 256 tokens take 50 MB, those of 512
+# tokens 101. How many MB does the *dense* loss (all logits) hold at its worst moment, and how many the *fused* loss
+# (64 rows at a time), for 256 tokens and for 512?
 
 
 # %%
@@ -267,27 +272,35 @@ print(f"of each the copy of the head and its gradient: {2 * heads[0].numel() * 4
 pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, index=["256 tokens", "512"]).round(0)
 
 # %% [markdown]
-# Beyond the head and its gradient, the fused loss holds two buffers of 64 rows, plus small temporaries, however many tokens
-# there are. The dense loss holds, for 512 tokens, six tensors as large as all logits: both models' logits, both log-softmaxes,
-# and what the divergence makes of these. The fused loss has the same four products, but smaller ones, which run slower; the
-# assertion allows it 30% more time. `make bench` times it beside other libraries' losses.
+# Beyond the head and its gradient, the fused loss holds two buffers of 64 rows, plus small temporaries, however many
+# tokens there are. The dense loss takes 365 MB more for 256 more tokens. At its worst moment it holds seven tensors
+# as large as all logits: both models' logits, both log-softmaxes, and three that the divergence makes of these. (Of
+# the 226 MB, only the head's copy exists at that moment.) The fused loss makes the same four products in smaller
+# pieces, which run slower; the assertion allows it 30% more time. `make bench` times it beside other libraries'
+# losses. The package's version has closed-form gradients for forward and reverse KL, Jensen–Shannon, and *skew* KL,
+# which compares one model with a mixture of both (DistiLLM, Ko et al., arXiv 2402.03898). It also handles
+# temperature, biases, frozen heads, half precision, capped logits and padded vocabularies.
 #
 # ## A teacher on disk
 #
-# The teacher's forward pass can be made once, like notebook 05's logits. But 49,152 half-precision logits a token are
-# 98 kB, and a million tokens 98 GB. Three ways out:
+# The teacher can run once, and its logits can be stored, as in notebook 05. But the 49,152 logits of one token take
+# 98 kB in half precision, and those of a million tokens 98 GB. There are three ways to store less:
 #
-# - **the likeliest k, and a bucket**: k + 1 outcomes. The divergence between two distributions can only get smaller when
-#   outcomes are merged, and is 0 for equal ones. The usual way, to *renormalise* the k, teaches that all else is impossible;
-# - **tokens drawn** from the distribution: each draw a one-hot target. Wrong each time, right on average;
-# - **what the head sees**: 576 numbers, from which the teacher's head makes all logits again. Exact, but for their rounding to
-#   half precision, which the table leaves out.
+# - **the k likeliest tokens and a bucket**: the bucket is one more outcome, with the probability of all other tokens
+#   together. Merging outcomes can only shrink a divergence, and leaves 0 at 0. The usual way, to *renormalise* the k
+#   probabilities, teaches that every other token is impossible;
+# - **tokens drawn** from the teacher's distribution: each draw is a one-hot target, wrong each time and right on
+#   average;
+# - **the head's input**: 576 numbers, from which the teacher's head makes all logits again. This is exact but for
+#   rounding to half precision, which the table leaves out.
 #
-# The last column averages the gradients of 25 independent targets: noise goes away in it, as it does over the tokens of a
-# step, and bias stays. An error is $\lVert g - g_0 \rVert / \lVert g_0 \rVert$ over 240 tokens, $g$ being the gradient at the
-# logits and $g_0$ that with all logits. A kept token takes six bytes (id and log-probability), the bucket four; a draw four,
-# and four for the teacher's entropy, with which the draws estimate the KL. **Predict first:** with k = 16, which is the nearest
-# for one token, and which in that mean: renormalised, bucket or drawn?
+# An error in the table is $\lVert g - g_0 \rVert / \lVert g_0 \rVert$ over 240 tokens, where $g$ is the gradient at
+# the student's logits and $g_0$ that with all of the teacher's logits. The last column first averages the gradients
+# of 25 independent targets: noise goes away in this mean, as it does over the tokens of a step, and bias stays. *KL
+# seen* is the forward KL that each target shows the student. A kept token takes six bytes (id and log-probability),
+# the bucket four, and a draw four; the teacher's entropy, with which draws estimate the KL, takes four more.
+# **Predict first:** with k = 16, which gradient is nearest with one target, and which in the mean of 25:
+# renormalised, bucket or drawn?
 
 # %%
 rows = slice(0, 240)
@@ -316,11 +329,13 @@ print("the bucket's gradient is nearer than the renormalised one's; only the dra
 HTML(cache_widget.children[-1].value)
 
 # %% [markdown]
-# Drawn tokens are a bad target once and, being unbiased for forward KL (and for it alone), a good one in the mean over many,
-# which is what training sees (Anshumann et al., arXiv 2503.16870). Truncation's error does not average out; the bucket leaves
-# less of it. The percentages are for this broken student: for one that is nearly as good as the teacher the gradient is small, and the
-# noise of draws weighs more beside it. And where you have the teacher's head, keeping its input is as good as all logits, at an 85th
-# of the bytes here (width over vocabulary). In the package, resumable and memory-mapped:
+# With one target for each token, the 16 drawn tokens are the worst: 42% off. But they are unbiased for forward KL
+# (and for it alone), so in the mean of 25 targets 8% are left, and training sees such means (Anshumann et al., arXiv
+# 2503.16870). The error of truncation does not average out: 23% stay with renormalised probabilities, and 11% with
+# the bucket. These percentages are for a broken student. Near the teacher, the gradient is small, and the noise of
+# draws weighs more. If you have the teacher's head, its input is as good as all logits, at an 85th of the bytes
+# (width over vocabulary). The package writes all four (by default, 64 likeliest tokens or 50 draws), resumable and
+# memory-mapped:
 
 # %%
 cache = Path(tempfile.mkdtemp())
@@ -333,9 +348,9 @@ pd.DataFrame({"kB a token": {kind: round(store.bytes_per_token / 1000, 1) for ki
 # %% [markdown]
 # ## When the tokenizers differ
 #
-# A teacher of another family splits text into other tokens: position t of the one is no position of the other, and token
-# 4,711 is another word. Code that only compares vocabulary *sizes* trains on nonsense and says nothing. Here it is refused,
-# by the trainer and by what writes targets. Below SmolLM2 pretends to read the help desk's word pieces:
+# A teacher of another family splits text into other tokens. Position t is another place in the text, and token 4,711
+# another word. Code that compares only vocabulary *sizes* trains on nonsense and says nothing. Our trainer and
+# `precompute_token_targets` refuse such a teacher. Below, SmolLM2 gets the help desk's tokenizer:
 
 # %%
 word_pieces = dh.load_course_model("help-desk-teacher", device="cpu").tokenizer
@@ -347,12 +362,14 @@ else:
     raise AssertionError("a teacher with another tokenizer was accepted")
 
 # %% [markdown]
-# Three things can be done. The teacher can **write**, and the student learn the text (`teacher_completions`; sequence level,
-# Kim and Rush, arXiv 1606.07947; or notebook 08). One can **align**: group the tokens of both models into pieces that spell the
-# same text, and compare piece by piece. TRL's GOLD and the token aligner of NeMo-RL do so; this package does not. Or one
-# compares how *sure* both are, with the probabilities **sorted**: the universal logit distance (ULD, Boizard et al., arXiv
-# 2402.12030). It fills the smaller vocabulary up with zeros, pairs the t-th token of the one with the t-th of the other, and
-# cuts the longer to the $n$ tokens of the shorter, which is its weakness:
+# There are three ways out. The teacher can **write**, and the student learns from the text (`teacher_completions`;
+# *sequence-level* distillation, Kim and Rush, arXiv 1606.07947; or notebook 08). One can **align**: group the tokens
+# of both models into pieces that spell the same text, and compare piece by piece. TRL's GOLD and the token aligner of
+# NeMo-RL do so; this package does not. Or one can compare how *sure* both models are, with the probabilities
+# **sorted**: the universal logit distance (ULD, Boizard et al., arXiv 2402.12030). It pads the smaller vocabulary
+# with zeros. Its weakness is that it pairs the t-th token of one model with the t-th of the other, and cuts the
+# longer sequence to the $n$ tokens of the shorter. With $p_t^{(i)}$ and $q_t^{(i)}$ the $i$-th largest probabilities
+# at the t-th token, the distance is
 #
 # $$\frac{1}{n} \sum_{t \le n} \sum_i \big| p_t^{(i)} - q_t^{(i)} \big|, \qquad p_t^{(1)} \ge p_t^{(2)} \ge \dots$$
 
@@ -377,35 +394,38 @@ shuffled = some[:, torch.randperm(some.shape[1], generator=torch.Generator().man
 print(f"distance between a teacher and itself with its vocabulary shuffled: {sorted_distance(shuffled, some):.3f}")
 
 # %% [markdown]
-# Zero for a shuffled vocabulary: it knows nothing of *which* token. That must come from hard labels beside it.
+# The distance is 0, because ULD does not know *which* token is likely. Hard labels must teach that. (The cell cuts
+# the student's vocabulary to 40,000, so that the sizes differ.)
 #
 # ## Further on
 #
-# What this notebook does not measure, with its sources:
+# This notebook does not measure:
 #
-# - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; the frozen head then costs no gradient. Over weights that
-#   bitsandbytes keeps in four bits this is QLoRA (Dettmers et al., arXiv 2305.14314). A student in plain bf16 is no
-#   economy: AdamW moves a weight by about its rate, 1e-5, and the next number that bf16 has above 0.05 is 2e-4 away.
-# - **Reasoning traces.** DeepSeek-R1's small models are sequence-level distillation: fine-tuned on text, about 600,000 reasoning
-#   traces with the right result and 200,000 other answers (arXiv 2501.12948). Whether a result is right is yours to check;
-#   which completions were cut off, `teacher_completions` says in `finished`.
-# - **Scaling laws.** Given enough compute or data, training without a teacher reaches what distillation reaches. It
-#   pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
-# - **Quantisation-aware distillation.** The student is the teacher in four bits, and learns from the whole one by KL, to win back
-#   what rounding costs (arXiv 2601.20088).
-# - **Sampling, bandwidth, many GPUs.** When the student's writing is what takes the time, use
-#   TRL's `DistillationTrainer`, which has vLLM write. Where its loss and ours mean the same they are equal to five
-#   digits (`tests/llm/test_trl_equality.py`). Mind two differences: no T², and a JSD that is not divided by
-#   β(1 − β).
+# - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; its frozen head then costs no gradient. If
+#   bitsandbytes keeps the base weights in four bits, this is QLoRA (Dettmers et al., arXiv 2305.14314). Do not train
+#   all weights in plain bf16: AdamW moves a weight by about its learning rate, say 1e-5, but the next bf16 number
+#   above 0.05 is 2e-4 away.
+# - **Reasoning traces.** DeepSeek-R1's small models come from sequence-level distillation: they were fine-tuned on
+#   about 600,000 reasoning traces with the right result and 200,000 other answers (arXiv 2501.12948). Whether a
+#   result is right is yours to check; `teacher_completions` says in `finished` which completions were not cut off.
+# - **Scaling laws.** Given enough compute or data, training without a teacher reaches what distillation reaches.
+#   Distillation pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
+# - **Quantisation-aware distillation.** The student is the teacher in four bits. It learns by KL from the teacher in
+#   full precision, to win back what rounding costs (arXiv 2601.20088).
+# - **Sampling, bandwidth, many GPUs.** If the student's writing takes most of the time, use TRL's
+#   `DistillationTrainer`, which lets vLLM write. Where TRL's loss and ours mean the same, the tests find them equal
+#   to a relative 1e-4 (`tests/llm/test_trl_equality.py`). Mind two differences: TRL's loss has no T², and its JSD is
+#   not divided by β(1 − β).
 #
 # ## Exercises
 #
 # ### Exercise 09.1 · Reverse KL in chunks (★★★, 20 min)
 #
-# `hidden` is (tokens, width), `head` (vocabulary, width), `log_p` the teacher's log-probabilities, (tokens, vocabulary). Return
-# the gradients of the mean **reverse** KL, $\mathrm{KL}(q \,\|\, p)$, with respect to `hidden` and `head`, without ever having more
-# than `chunk_size` rows of logits. Autograd would keep them all, so the check switches it off: find the gradient with respect to a
-# row of logits $z$, where $q = \mathrm{softmax}(z)$, on paper first.
+# `hidden` is (tokens, width), `head` is (vocabulary, width), and `log_p`, the teacher's log-probabilities, is
+# (tokens, vocabulary). Return the gradients of the mean **reverse** KL, $\mathrm{KL}(q \,\|\, p)$, first with respect
+# to `hidden`, then to `head`. Never hold more than `chunk_size` rows of logits. Autograd would keep them all, so the
+# check switches it off. First find, on paper, the gradient with respect to one row of logits $z$, where $q =
+# \mathrm{softmax}(z)$.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -416,8 +436,9 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #
 # <details><summary>Hint 2</summary>
 #
-# With respect to $z_j$ it is $q_j \, (\log q_j - \log p_j - \mathrm{KL})$, with the row's own KL, divided by the tokens. Each chunk
-# writes its own rows of the one gradient, and adds to the whole of the other.
+# The gradient with respect to $z_j$ is $q_j \, (\log q_j - \log p_j - \mathrm{KL})$, divided by the number of tokens;
+# KL is the row's own. Each chunk fills its own rows of the gradient of `hidden`, and adds to the whole gradient of
+# `head`.
 #
 # </details>
 #
@@ -435,27 +456,27 @@ check("09.1", chunked_gradients)
 # %% [markdown]
 # ### Exercise 09.2 · Find the bug: everything else is impossible (★★, 10 min)
 #
-# `ids` are the teacher's k likeliest tokens, (tokens, k), and `p` their probabilities. The function below renormalises
-# `p` and computes a forward KL, as much code does. The cell shows what is wrong with it: a student that is **equal to
-# its teacher** gets a loss above 0, and a gradient. Write `bucket_kl`, the forward KL of the k + 1 outcomes for each
-# token, (tokens,), which is 0 for that student.
+# `ids` are the teacher's k likeliest tokens, (tokens, k), and `p` their probabilities. The function below
+# renormalises `p` and computes a forward KL, as much code does. The cell shows what is wrong with it: a student that
+# is **equal to its teacher** gets a loss above 0 (and a gradient). Write `bucket_kl`, which returns the forward KL of
+# the k + 1 outcomes for each token, (tokens,). It is 0 for that student.
 #
 # <details><summary>Hint 1</summary>
 #
-# The student's probabilities of the same tokens: `softmax`, then `gather(1, ids)`.
+# You need the student's probabilities of the same tokens: `softmax` over the whole vocabulary, then `gather(1, ids)`.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# What is left, 1 minus the sum, is an outcome like the others, for both.
+# The rest, 1 minus the sum, is one more outcome, both for the teacher and for the student.
 #
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# A sure teacher leaves nothing, and in fp32 its probabilities may sum to 1.0000001: keep what is left from going below a tiny
-# number (`clamp`).
+# A sure teacher leaves nothing for the bucket, and in fp32 its probabilities may sum to 1.0000001. Keep the rest from
+# falling below a tiny number (`clamp`).
 #
 # </details>
 #
@@ -486,9 +507,9 @@ check("09.2", bucket_kl)
 # %% [markdown]
 # ### Exercise 09.3 · Will it fit? (★, 6 min)
 #
-# For a batch of sequences, return a dictionary of bytes: `"logits"` of one model in fp32; and, in half precision, targets
-# that are `"dense"`, `"top_k"` (an id of four bytes and a log-probability for each of the k, and a bucket of four bytes for
-# each token) and `"hidden"`.
+# For a batch of sequences, return a dictionary of bytes. `"logits"` are the logits of one model, in fp32. The other
+# three are targets in half precision: `"dense"` (all logits), `"top_k"` (for each token of the text, k ids of four
+# bytes, k log-probabilities, and a bucket of four bytes) and `"hidden"` (the head's input).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -533,21 +554,23 @@ assert bucket[3] > draws[3]
 print("in the mean of 25 targets, the gradient of 16 draws is nearer than that of the 16 likeliest tokens and a bucket")
 
 # %% [markdown]
-# **While you train, you hold a few rows; and of 98,304 bytes you keep 1,152, or about a hundred.** A row of logits
-# becomes its gradient at once, so that no batch of logits ever exists. For the disk, what the teacher's head sees is as
-# good as all logits, if you have the head. If you have not, 16 drawn tokens take 68 bytes and are right on average, for
-# forward KL. The 16 likeliest tokens with a bucket take 100 bytes and serve every divergence, but what they leave out is
-# a bias, and no number of tokens averages it away.
+# **While you train, you hold a few rows of logits. On disk, you keep 1,152 of the 98,304 bytes, or about a hundred.**
+# Each row of logits becomes its gradient at once, so the logits of a whole batch never exist. If you have the
+# teacher's head, keep its input, from which it makes all logits again. Without the head, 16 drawn tokens take 68
+# bytes and are right on average, for forward KL. The 16 likeliest tokens with a bucket take 100 bytes and serve every
+# divergence. But what they leave out is a bias, and no number of tokens averages it away. We compared gradients here,
+# and trained no student.
 #
-# What to learn with such a loss, from whose text, and how far it brings the ten layers back, is
-# [notebook 10](10_on_policy_distillation.ipynb).
+# [Notebook 10](10_on_policy_distillation.ipynb) asks which divergence to train with, on whose text, and how far this
+# brings the ten layers back.
 #
 # ## Summary
 #
-# - A language model's loss is a mean over the tokens that count: shift once, mask the prompt, divide by tokens.
-# - Logits need never be whole: a chunk of rows becomes its gradient at once. Four products with the heads, not six.
-# - Targets on disk: the head's input is exact, top-k needs its bucket, draws are right on average.
-# - A model without two thirds of its layers is broken: its perplexity on tales is above 10,000, its teacher's about 30.
+# - A language model's loss is a mean over the tokens that count: shift once, mask the prompt, divide by their number.
+# - The logits of a batch never need to exist: each chunk of rows becomes its gradient at once. This takes four
+#   products with the heads, not six.
+# - On disk, the head's input is exact, the top k need a bucket, and draws are right on average for forward KL.
+# - Without two thirds of its layers, SmolLM2 is broken: its perplexity is above 10,000, and the whole model's is 27.
 # - Equal vocabulary sizes prove nothing: two models can be compared token by token only if their tokenizers are equal.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
