@@ -25,6 +25,7 @@ from distill_helpers.course.experiments.language_model_arms import (
     windows,
     write,
 )
+from distill_helpers.course.folders import ROOT, SOURCES
 from distill_helpers.course.logs import RESULTS, read_log
 from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.evaluation import evaluate_language_model
@@ -70,6 +71,35 @@ def test_the_table_is_made_of_the_log(log):
         assert float(cells[arm][1]) == pytest.approx(own["perplexity"].mean(), abs=0.051)
         assert float(cells[arm][9]) == pytest.approx(own["written_perplexity"].mean(), abs=0.051)
     assert table.loc[TEACHER, "same next token %"] == 100
+
+
+def test_notebook_10_and_the_readme_say_what_the_log_says(log):
+    table, results = summary(), log[log["phase"] == "result"]
+    perplexity, kl, written = (
+        table[name] for name in ("perplexity", "KL to the teacher", "teacher's perplexity of what it writes")
+    )
+    hard, forward, reverse = ARMS
+    gain = f"a difference of {table.loc[hard, 'difference']:.1f} ± {table.loc[hard, '± 95%']:.1f}"
+    nats = f"{kl[hard]:.1f} nats instead of {kl[forward]:.1f}"
+    page = (SOURCES / "10_on_policy_distillation.py").read_text(encoding="utf-8")
+    words = " ".join(page.replace("\n#", "\n").split())
+    for passage in (
+        f"perplexities of {perplexity[hard]:.0f} and {perplexity[forward]:.0f}, {gain}",
+        f"The teacher has {perplexity[TEACHER]:.0f}.",
+        f"a KL of {nats}",
+        f"a perplexity of {written[reverse]:.0f}, against {written[hard]:.0f} for hard labels and"
+        f" {written[forward]:.0f} for forward KL",
+        f"these students are worst, with {perplexity[reverse]:.0f}",
+    ):
+        assert passage in words
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"to {perplexity[hard]:.0f} with hard labels and to {perplexity[forward]:.0f} with" in readme
+    assert gain in readme
+    assert f"{kl[forward]:.1f} nats from the teacher instead of {kl[hard]:.1f}" in readme
+    assert abs(table.loc[hard, "difference"]) < table.loc[hard, "± 95%"]
+    by_seed = results.pivot_table(index="seed", columns="arm", values=["forward_kl", "written_perplexity"])
+    assert (by_seed["forward_kl"][forward] < by_seed["forward_kl"][[hard, reverse]].min(axis=1)).all()
+    assert (by_seed["written_perplexity"][reverse] < by_seed["written_perplexity"][[hard, forward]].min(axis=1)).all()
 
 
 @pytest.mark.slow

@@ -63,14 +63,22 @@ def key(name: str) -> str:
 
 def test_quiz_judges() -> None:
     table = summary().loc[["hard labels", "forward KL"]]
-    spread = table["± sd of that"].max()
-    assert table["perplexity"].round().nunique() == 1
-    assert abs(table["teacher's perplexity of what it writes"].diff().iloc[-1]) < spread
-    assert [f"{value:.1f}" for value in table["KL to the teacher"]] == ["1.8", "1.0"]
-    assert key("judges").startswith("the KL to the teacher")
+    perplexity, kl, times, written = (
+        [f"{value:.{digits}f}" for value in table[column]]
+        for column, digits in (
+            ("perplexity", 0),
+            ("KL to the teacher", 1),
+            ("e^KL: times the teacher's perplexity", 1),
+            ("teacher's perplexity of what it writes", 0),
+        )
+    )
+    assert f"perplexities of {perplexity[0]} and {perplexity[1]}" in QUIZ["judges"].text
     whys = " ".join(choice.why for choice in QUIZ["judges"].choices)
-    written = table["teacher's perplexity of what it writes"].round().astype(int)
-    assert f"{written.iloc[0]} and {written.iloc[1]}" in whys
+    assert f"{written[0]} for hard labels and {written[1]} for forward KL" in whys
+    assert f"{kl[0]} nats for hard labels and {kl[1]} for forward KL" in whys
+    assert f"{times[0]} times against {times[1]} times" in whys
+    assert written[0] < written[1], "it prefers the farther copy"
+    assert key("judges").startswith("the KL to the teacher")
 
 
 def test_quiz_on_policy() -> None:
