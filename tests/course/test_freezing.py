@@ -63,6 +63,7 @@ def test_an_arm_keeps_its_parts_as_they_are_for_so_many_of_eight_steps(arm: str,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the student has not learned")
 def test_a_step_of_a_frozen_student_is_quicker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     logged: dict[str, Any] = {}
     monkeypatch.setattr(freezing, "append_run", lambda log, line: logged.update(line))

@@ -102,7 +102,7 @@ class _Stopwatch(TrainerCallback):
 
 
 def _embeddings(model: PreTrainedModel) -> list[nn.Module]:
-    return [model.base_model.embeddings]
+    return [model.base_model.get_submodule("embeddings")]
 
 
 def _embeddings_and_layers(model: PreTrainedModel) -> list[nn.Module]:

@@ -26,7 +26,7 @@ from distill_helpers.course.experiments.language_model_arms import (
     OPENING,
     REVERSE_KL,
     WINDOW,
-    Watched,
+    KeepBest,
     healed,
     pruned_student,
     surprise,
@@ -83,7 +83,7 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
     Raises:
         KeyError: no arm has this name.
     """
-    watched = Watched(EVERY, surprise)
+    watched = KeepBest(EVERY, surprise)
     student, early_loss = healed(ARMS[arm], seed, steps=STEPS, learning_rate=learning_rate, callbacks=[watched])
 
     def measure_test() -> dict[str, Any]:

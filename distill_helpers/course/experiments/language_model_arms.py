@@ -39,8 +39,8 @@ __all__ = [
     "REVERSE_KL",
     "WINDOW",
     "Healed",
+    "KeepBest",
     "Method",
-    "Watched",
     "healed",
     "pruned_student",
     "surprise",
@@ -188,7 +188,7 @@ class _StopAfter(TrainerCallback):
         control.should_training_stop = control.should_training_stop or state.global_step >= self._step
 
 
-class Watched(TrainerCallback):
+class KeepBest(TrainerCallback):
     """Judges the student every few steps, and keeps the best weights.
 
     Args:

@@ -32,7 +32,7 @@ from distill_helpers.course.experiments.language_model_arms import (
     OPENING,
     REVERSE_KL,
     WINDOW,
-    Watched,
+    KeepBest,
     healed,
     teacher,
     windows,
@@ -170,7 +170,7 @@ def train_student(arm: str, learning_rate: float, seed: int) -> Trained:
     Raises:
         KeyError: no arm has this name.
     """
-    method, watched = ARMS[arm], Watched(EVERY, _distance)
+    method, watched = ARMS[arm], KeepBest(EVERY, _distance)
     student = healed(method, seed, begin=start(), steps=STEPS, learning_rate=learning_rate, callbacks=[watched]).student
     watched.take_best(student)
     n_tokens = STEPS * BATCH_SIZE * (WINDOW - OPENING)
