@@ -67,6 +67,22 @@ def test_text_is_carried_over_and_changed_code_is_not(source: Path, tmp_path: Pa
         update_text(source)
 
 
+def test_a_changed_quiz_is_carried_over_like_text(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.write_text('# %%\nprint(1)\n\n# %%\nHTML(render_quiz("09_title"))\n')
+    saved = read_source(source)
+    outputs = {"text/html": "<h4>an older question</h4>", "text/plain": "<IPython.core.display.HTML object>"}
+    saved.cells[0]["outputs"] = [nbformat.v4.new_output("stream", text="1\n")]
+    saved.cells[1]["outputs"] = [nbformat.v4.new_output("execute_result", outputs)]
+    nbformat.write(saved, tmp_path / "09_title.ipynb")
+    monkeypatch.setattr(notebooks, "render_quiz", lambda name: f"<h4>the question of {name}</h4>")
+    update_text(source)
+    first, quiz = nbformat.read(tmp_path / "09_title.ipynb", as_version=4).cells
+    assert first.outputs[0].text == "1\n"
+    assert quiz.outputs[0]["data"] == {**outputs, "text/html": "<h4>the question of 09_title</h4>"}
+
+
 @pytest.mark.slow
 def test_a_run_leaves_html_in_the_place_of_widgets_and_nothing_of_a_progress_bar(source: Path, tmp_path: Path) -> None:
     source.write_text(WITH_WIDGETS)
