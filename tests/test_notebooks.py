@@ -38,16 +38,6 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
-def test_a_page_has_at_most_3000_words_with_its_hints_and_solutions(notebook: nbformat.NotebookNode) -> None:
-    assert sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown") <= 3000
-
-
-def test_the_head_says_how_long_the_exercises_take(name: str) -> None:
-    source = SOURCES / f"{name}.py"
-    minutes = re.findall(r"(?m)^# ### Exercise .* (\d+) min\)$", source.read_text(encoding="utf-8"))
-    assert abs(head_of(source).exercises - sum(map(int, minutes))) <= 2
-
-
 def prose(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
@@ -148,6 +138,10 @@ def test_length(notebook: nbformat.NotebookNode) -> None:
         assert len(cell.source.splitlines()) <= 25, cell.source[:80]
 
 
+def test_a_page_has_at_most_3000_words_with_its_hints_and_solutions(notebook: nbformat.NotebookNode) -> None:
+    assert len(prose(notebook).split()) <= 3000
+
+
 def test_sections_that_every_notebook_has(name: str, notebook: nbformat.NotebookNode) -> None:
     text = prose(notebook)
     assert text.startswith(f"# {name[:2]} · ")
@@ -201,6 +195,12 @@ def test_nothing_of_the_package_is_defined_again(
                 assert node.name not in defined_in_the_package, (
                     f"{node.name} is defined in a notebook and in the package"
                 )
+
+
+def test_the_head_says_how_long_the_exercises_take(name: str) -> None:
+    source = SOURCES / f"{name}.py"
+    minutes = re.findall(r"(?m)^# ### Exercise .* (\d+) min\)$", source.read_text(encoding="utf-8"))
+    assert abs(head_of(source).exercises - sum(map(int, minutes))) <= 2
 
 
 def test_time_is_published_and_within_bounds(name: str) -> None:

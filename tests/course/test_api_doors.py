@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from published_text import cells_of_table, words_of_page
 
 from distill_helpers.course.experiments import api_doors
 from distill_helpers.course.experiments.api_doors import (
@@ -17,8 +18,8 @@ from distill_helpers.course.experiments.api_doors import (
     written,
 )
 from distill_helpers.course.experiments.fair_arms import Trained
-from distill_helpers.course.folders import ROOT, SOURCES
-from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.folders import ROOT
+from distill_helpers.course.logs import read_log
 
 
 @pytest.fixture
@@ -109,8 +110,7 @@ def test_the_log_is_whole_and_the_table_is_made_of_it() -> None:
     assert set(map(tuple, seeds)) == {(0, 1, 2, 3, 4)}
     assert runs["steps"].nunique() == 1
     table = summary()
-    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    cells = cells_of_table(LOG)
     assert [float(row[3]) for row in cells] == pytest.approx(table["mean"].tolist(), abs=0.051)
     tokens = {row[0]: int(re.sub(",", "", row[2])) for row in cells if row[2] != "–"}
     once = tokens["the likeliest intent"]
@@ -119,7 +119,7 @@ def test_the_log_is_whole_and_the_table_is_made_of_it() -> None:
 
 def test_what_page_08_and_the_readme_say_is_what_the_log_says() -> None:
     table = summary()
-    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "08_api_distillation.py").read_text("utf-8")).split())
+    page = words_of_page("08_api_distillation")
     gains = {arm: f"{abs(line['difference']):.1f} ± {line['± 95%']:.1f}" for arm, line in table.iloc[1:].iterrows()}
     nll = table["NLL"]
     for passage in (

@@ -6,11 +6,11 @@ import re
 
 import pytest
 import torch
+from published_text import words_of_page
 
 from distill_helpers.course.experiments import help_desk_students, label_budget
 from distill_helpers.course.experiments.fair_arms import paired_gain
 from distill_helpers.course.experiments.linear_models import TEXTS
-from distill_helpers.course.folders import SOURCES
 from distill_helpers.course.logs import read_log
 from distill_helpers.course.tasks import get_task
 from distill_helpers.course.widgets.dark_knowledge import HIGHEST_BIAS, render_bias
@@ -109,7 +109,7 @@ def test_quiz_last_epoch() -> None:
 def test_what_the_page_says_of_the_help_desk_is_what_the_log_says() -> None:
     log = read_log(help_desk_students.LOG).query("phase == 'result'")
     by_seed = 100 * log.pivot_table(index="seed", columns="arm", values="accuracy")
-    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "01_dark_knowledge.py").read_text("utf-8")).split())
+    page = words_of_page("01_dark_knowledge")
     gains = {
         (texts, name): paired_gain(by_seed, f"{more}, {texts}", f"{less}, {texts}")
         for texts in TEXTS

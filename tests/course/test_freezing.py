@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from published_text import cells_of_table, words_of_page
 from transformers import PreTrainedModel, TrainerCallback
 
 from distill_helpers.course.experiments import freezing
 from distill_helpers.course.experiments.freezing import ARMS, LOG, PARTS, WHOLE, Frozen, summary
 from distill_helpers.course.experiments.landmark_ablations import AT_THE_OTHER, accuracies
-from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOURCES
-from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.folders import NOTEBOOKS, ROOT
+from distill_helpers.course.logs import read_log
 from distill_helpers.course.tasks import get_task
 from distill_helpers.landmarks.stages import Training
 
@@ -90,8 +91,7 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_an_arm_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed() -> None:
     results = read_log(LOG).query("phase == 'result'")
     whole = accuracies()
-    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    cells = {line.strip("|").split("|")[0].strip(): [c.strip() for c in line.strip("|").split("|")] for line in lines}
+    cells = {row[0]: row for row in cells_of_table(LOG)}
     assert list(cells) == [WHOLE, *ARMS] == list(summary().index)
     for arm in ARMS:
         runs = results[results["arm"] == arm].set_index("seed")
@@ -107,15 +107,14 @@ def test_page_errata_and_readme_say_what_the_log_says() -> None:
     table = summary()
     line = {name: f"{abs(row['difference']):.1f} ± {row['± 95%']:.1f}" for name, row in table.iterrows()}
     half, whole = (f"embeddings and layers, {long}" for long in ("half of the steps", "all steps"))
-    page = (SOURCES / "07_landmark_systems.py").read_text(encoding="utf-8")
-    words = " ".join(page.replace("\n#", "\n").split())
+    page = words_of_page("07_landmark_systems")
     for passage in (
         f"frozen for all of the steps cost {line[whole]} points",
         f"the difference is +{line[half]}",
         f"Embeddings frozen for all of the steps cost {line['embeddings, all steps']} points**, for half of the steps"
         f" {line['embeddings, half of the steps']}",
     ):
-        assert passage in words
+        assert passage in page
     for text in (NOTEBOOKS / "errata.md", ROOT / "README.md"):
         for name in (whole, half, "embeddings, all steps"):
             assert line[name] in text.read_text(encoding="utf-8")

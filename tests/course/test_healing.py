@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from published_text import cells_of_table, words_of_page
 
 from distill_helpers import load_grimm_tales
 from distill_helpers.course.experiments import healing, language_model_arms
@@ -25,8 +26,8 @@ from distill_helpers.course.experiments.language_model_arms import (
     windows,
     write,
 )
-from distill_helpers.course.folders import ROOT, SOURCES
-from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.folders import ROOT
+from distill_helpers.course.logs import read_log
 from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.evaluation import evaluate_language_model
 
@@ -61,8 +62,7 @@ def test_the_log_is_whole(log):
 
 def test_the_table_is_made_of_the_log(log):
     table = summary()
-    lines = (RESULTS / f"{LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    cells = {row[0]: row for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
+    cells = {row[0]: row for row in cells_of_table(LOG)}
     assert list(cells) == [TEACHER, PRUNED, *ARMS] == list(table.index)
     results = log[log["phase"] == "result"]
     for arm in ARMS:
@@ -81,8 +81,7 @@ def test_notebook_10_and_the_readme_say_what_the_log_says(log):
     hard, forward, reverse = ARMS
     gain = f"a difference of {table.loc[hard, 'difference']:.1f} ± {table.loc[hard, '± 95%']:.1f}"
     nats = f"{kl[hard]:.1f} nats instead of {kl[forward]:.1f}"
-    page = (SOURCES / "10_on_policy_distillation.py").read_text(encoding="utf-8")
-    words = " ".join(page.replace("\n#", "\n").split())
+    page = words_of_page("10_on_policy_distillation")
     for passage in (
         f"perplexities of {perplexity[hard]:.0f} and {perplexity[forward]:.0f}, {gain}",
         f"The teacher has {perplexity[TEACHER]:.0f}.",
@@ -91,7 +90,7 @@ def test_notebook_10_and_the_readme_say_what_the_log_says(log):
         f" {written[forward]:.0f} for forward KL",
         f"these students are worst, with {perplexity[reverse]:.0f}",
     ):
-        assert passage in words
+        assert passage in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"to {perplexity[hard]:.0f} with hard labels and to {perplexity[forward]:.0f} with" in readme
     assert gain in readme

@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 import torch
+from published_text import cells_of_table
 
 from distill_helpers.course.experiments import fair_arms, freezing, landmark_ablations, landmark_arms, landmarks
 from distill_helpers.course.experiments.landmark_arms import GRID
@@ -17,7 +18,7 @@ from distill_helpers.course.experiments.landmarks import (
     gains,
     summary,
 )
-from distill_helpers.course.logs import RESULTS, read_log
+from distill_helpers.course.logs import read_log
 from distill_helpers.course.tasks import get_task
 from distill_helpers.landmarks import stages
 from distill_helpers.llm.synthetic_data import SyntheticMessage
@@ -114,13 +115,8 @@ def test_the_log_is_whole(experiment) -> None:
     assert {tuple(sorted(seeds)) for _, seeds in runs.groupby("arm")["seed"]} == {(*range(5), *[100] * n_choices)}
 
 
-def cells_of_table(experiment) -> list[list[str]]:
-    lines = (RESULTS / f"{experiment.LOG}.md").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 def test_an_ablation_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed() -> None:
-    cells, table = {row[0]: row for row in cells_of_table(landmark_ablations)}, landmark_ablations.summary()
+    cells, table = {row[0]: row for row in cells_of_table(landmark_ablations.LOG)}, landmark_ablations.summary()
     log, whole = read_log(landmark_ablations.LOG), landmarks.runs_of("DistilBERT").query("phase == 'result'")
     at_rate = {5e-4: whole, 1.2e-3: log.query("phase == 'other rate'")}
     assert set(whole["learning_rate"]) == {5e-4}
@@ -138,7 +134,7 @@ def test_an_ablation_is_compared_with_the_whole_recipe_at_its_rate_seed_by_seed(
 
 
 def test_the_table_is_made_of_the_log() -> None:
-    table, cells = summary(), cells_of_table(landmarks)
+    table, cells = summary(), cells_of_table(LOG)
     assert [row[0] for row in cells] == ["teacher", *SYSTEMS, *HARD_LABELS] == list(table.index)
     assert [float(row[4]) for row in cells] == pytest.approx(table["accuracy %"].tolist(), abs=0.051)
     shown = {row[0]: float(row[7]) for row in cells if re.fullmatch(r"[+-]\d+\.\d", row[7])}

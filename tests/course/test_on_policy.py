@@ -1,11 +1,11 @@
 """The experiment on what a student writes itself: its cut-off divergence, its start and its log."""
 
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
+from published_text import words_of_page
 
 from distill_helpers.course.experiments import healing, language_model_arms, on_policy
 from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings
@@ -21,7 +21,7 @@ from distill_helpers.course.experiments.on_policy import (
     kl_by_place,
     summary,
 )
-from distill_helpers.course.folders import ROOT, SOURCES
+from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import RESULTS, read_log
 from distill_helpers.llm.completion_dataset import CompletionDataset
 from distill_helpers.llm.evaluation import evaluate_language_model
@@ -124,7 +124,7 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     log, table = read_log(LOG), summary()
     tales, own, forward = ARMS
     assert (tales, own, forward) == ("reverse KL, tales", "reverse KL, own text", "forward KL, tales")
-    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "10_on_policy_distillation.py").read_text("utf-8")).split())
+    page = words_of_page("10_on_policy_distillation")
     column = {name: table[name] for name in table}
     written, kl, of_own, perplexity = (
         column[name] for name in ("mean", "KL on it", "own perplexity of it", "tales' perplexity")

@@ -4,11 +4,12 @@ import itertools
 import re
 
 import pytest
+from published_text import words_of_page
 
 from distill_helpers.course.experiments import temperature_and_alpha
 from distill_helpers.course.experiments.fair_arms import Trained, paired_gain
 from distill_helpers.course.experiments.temperature_and_alpha import ARMS, GRID, LOG, REFERENCE, summary
-from distill_helpers.course.folders import ROOT, SOURCES
+from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import RESULTS, read_log
 
 
@@ -60,7 +61,7 @@ def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:
     soft = list(ARMS)[1:]
     gap = paired_gain(by_seed, "T = 4, alpha = 1", "T = 8, alpha = 1")
     apart = f"{gap['difference']:.1f} ± {gap['± 95%']:.1f} points above"
-    page = " ".join(re.sub(r"(?m)^# ", "", (SOURCES / "02_temperature.py").read_text("utf-8")).split())
+    page = words_of_page("02_temperature")
     gain, nll = table["difference"], table["NLL"]
     for passage in (
         f"the teacher's labels bring {gain[soft].min():.1f} to {gain[soft].max():.1f} points, in every seed",

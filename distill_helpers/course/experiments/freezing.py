@@ -30,7 +30,7 @@ from distill_helpers.course.experiments.fair_arms import (
     paired_gain,
     write_fair_table,
 )
-from distill_helpers.course.experiments.landmark_ablations import AT_THE_OTHER, OTHER_RATE, accuracies
+from distill_helpers.course.experiments.landmark_ablations import accuracies, distilbert_at
 from distill_helpers.course.experiments.landmark_arms import BATCH_SIZE, GRID, Arm, help_desk, train_arm
 from distill_helpers.course.experiments.landmarks import SYSTEMS, runs_of
 from distill_helpers.course.logs import append_run, markdown_table, read_log
@@ -171,7 +171,7 @@ def summary() -> pd.DataFrame:
     step = log[log["phase"] == "timing"].iloc[-1]
     lines = {}
     for name in ARMS:
-        beside = AT_THE_OTHER if table.loc[name, "learning rate"] == f"{OTHER_RATE:g}" else WHOLE
+        beside = distilbert_at(str(table.loc[name, "learning rate"]))
         parts, long = name.rsplit(", ", 1)
         saved = _LENGTHS[long] * (1 - step[parts] / step[WHOLE])
         lines[name] = {"beside": beside, **paired_gain(by_seed, name, beside), "time %": 100 * (1 - saved)}

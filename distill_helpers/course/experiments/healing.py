@@ -31,6 +31,7 @@ from distill_helpers.course.experiments.language_model_arms import (
     pruned_student,
     surprise,
     teacher,
+    text_of,
     windows,
     write,
 )
@@ -73,7 +74,7 @@ def judge(model: LanguageModel) -> dict[str, Any]:
     figures, own_text = evaluate_language_model(model, windows("test"), teacher()), write(model)
     return figures | {
         "written_perplexity": evaluate_language_model(teacher(), own_text)["perplexity"],
-        "writes": str(model.tokenizer.decode(own_text.token_ids[0][OPENING:], skip_special_tokens=True)),
+        "writes": text_of(own_text, 0),
     }
 
 

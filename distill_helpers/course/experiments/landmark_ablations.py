@@ -37,7 +37,7 @@ from distill_helpers.course.logs import markdown_table, read_log, run_missing
 from distill_helpers.landmarks.distilbert_recipe import distilbert
 from distill_helpers.landmarks.tinybert_recipe import tinybert
 
-__all__ = ["ABLATIONS", "ARMS", "AT_THE_OTHER", "LOG", "accuracies", "summary", "train_student"]
+__all__ = ["ABLATIONS", "ARMS", "AT_THE_OTHER", "LOG", "accuracies", "distilbert_at", "summary", "train_student"]
 
 LOG = "landmark-ablations"
 NEEDS = ("landmarks",)
@@ -81,6 +81,11 @@ def _with_the_whole_recipe() -> pd.DataFrame:
     return pd.concat([runs_of("DistilBERT"), read_log(LOG)], ignore_index=True)
 
 
+def distilbert_at(learning_rate: str) -> str:
+    """Name the arm of `accuracies` that has DistilBERT's whole recipe at a rate of the grid, as a table prints it."""
+    return AT_THE_OTHER if learning_rate == f"{OTHER_RATE:g}" else "DistilBERT"
+
+
 def accuracies() -> pd.DataFrame:
     """The test accuracy (%) of every arm, of DistilBERT's whole recipe and of `AT_THE_OTHER`: a row for each seed."""
     log = _with_the_whole_recipe()
@@ -103,8 +108,7 @@ def summary() -> pd.DataFrame:
     by_seed, lines = accuracies(), {}
     for name in ABLATIONS:
         recipe = name.split(" ")[0]
-        other = recipe == "DistilBERT" and table.loc[name, "learning rate"] == f"{OTHER_RATE:g}"
-        beside = AT_THE_OTHER if other else recipe
+        beside = recipe if recipe == "TinyBERT" else distilbert_at(str(table.loc[name, "learning rate"]))
         lines[name] = {"beside": beside, **paired_gain(by_seed, name, beside, better="lower")}
     gains = pd.DataFrame.from_dict(lines, orient="index").rename(columns={"won": "worse in"})
     at_other = by_seed[AT_THE_OTHER]

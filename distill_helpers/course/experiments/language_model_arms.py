@@ -46,6 +46,7 @@ __all__ = [
     "surprise",
     "teacher",
     "teacher_targets",
+    "text_of",
     "windows",
     "write",
 ]
@@ -226,3 +227,8 @@ def write(model: LanguageModel, n: int = N_WRITTEN, *, part: str = "test", seed:
     prompts = [ids[:OPENING] for ids in data.token_ids[:n]]
     sequences = completed(model, prompts, max_new_tokens=WINDOW - OPENING, temperature=1.0, seed=seed)
     return CompletionDataset(sequences, [OPENING] * len(sequences), data.tokenizer)
+
+
+def text_of(written: CompletionDataset, row: int) -> str:
+    """What a model wrote after the opening of one row of `write`."""
+    return str(written.tokenizer.decode(written.token_ids[row][OPENING:], skip_special_tokens=True))

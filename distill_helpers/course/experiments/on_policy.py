@@ -35,6 +35,7 @@ from distill_helpers.course.experiments.language_model_arms import (
     KeepBest,
     healed,
     teacher,
+    text_of,
     windows,
     write,
 )
@@ -197,7 +198,7 @@ def _test_figures(student: LanguageModel) -> dict[str, Any]:
         "written_perplexity": figures["teacher_perplexity"],
         "own_perplexity": figures["perplexity"],
         "written_kl_by_place": kl_by_place(student, own_text),
-        "writes": str(teacher().tokenizer.decode(own_text.token_ids[2][OPENING:], skip_special_tokens=True)),
+        "writes": text_of(own_text, 2),
     }
 
 
