@@ -481,7 +481,7 @@ assert clipped["typical"] > 0.04
 assert results["Adam, L2"]["answers"] > 300
 for name, result in results.items():
     print(f"{name:17s} {round(result['answers'], -1):3d} of 500 answers differ (rounded to tens)")
-print(f"AdamW: the typical weight differs by {100 * plain['typical']:.0f}% of the way that it went")
+print(f"AdamW: the typical weight differs by {100 * plain['typical']:.0f}% of the distance that training moved it")
 
 # %% [markdown]
 # Without T², SGD's steps are 256 times smaller, and most answers differ. Under AdamW hardly any answer differs, but

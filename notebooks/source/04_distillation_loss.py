@@ -28,7 +28,7 @@
 # Four colleagues measure the loss of the *same* student against the *same* teacher on the *same* 64 help-desk
 # messages. They report 0.40, 0.58, 0.27 and 0.26 nats (natural logarithms), and nobody has made an arithmetic error.
 #
-# **Which *two* of these losses would train the same student?** You compute all four.
+# **Which *two* of these losses would train the same student?**
 
 # %%
 import ipywidgets
@@ -48,14 +48,14 @@ from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.distillation_loss import GRID, bell, fit_bell, mean_and_sd, render_modes, two_peaks
+from distill_helpers.course.widgets.simplex import TEACHER, descent, render_simplex
 from distill_helpers.models.batching import encode_texts
 
 logging.disable_progress_bar()
 desk = dh.load_help_desk()
 teacher, student = (dh.load_course_model(f"help-desk-{name}", device="cpu") for name in ("teacher", "student"))
-texts = desk.validation.texts[:64]
 y = torch.tensor(desk.validation.labels[:64])  # hard labels: one of five queues
-v, z = (dh.predict_logits(model, texts, max_length=48) for model in (teacher, student))
+v, z = (dh.predict_logits(model, desk.validation.texts[:64], max_length=48) for model in (teacher, student))
 
 # %% [markdown]
 # Throughout, $v$ are the teacher's logits and $z$ the student's, both (64 messages, 5 queues). Their distributions
@@ -168,7 +168,9 @@ for alpha in (0.0, 0.7, 1.0):
 # will do. Both terms are printed unweighted; `task_loss` is the hard one.
 #
 # **Predict first:** at T = 1, is there *one* label whose cross-entropy has the weighted sum's gradient, whatever the
-# student's logits?
+# student's logits? The triangle holds all distributions over three queues; its teacher says 30, 60 and 10%, the label
+# 100, 0 and 0. Where does a student that starts in the middle end, and which slider moves that point? (Arrows show
+# where the loss pulls.)
 
 # %%
 alpha = 0.7
@@ -179,9 +181,22 @@ mixed_label = alpha * p + (1 - alpha) * h
 torch.testing.assert_close(whole, gradient_of(lambda s: F.cross_entropy(s, mixed_label)))
 print("at T = 1 the sum of two losses is one cross-entropy, with the label α p + (1 − α) h")
 
+dials = {
+    "temperature": ipywidgets.SelectionSlider(options=[1, 2, 4, 8, 20], value=1, description="T"),
+    "alpha": ipywidgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.1, description="alpha", continuous_update=False),
+}
+for temperature, alpha in ((1, 0.9), (1, 0.5), (8, 0.5), (1, 0.1)):
+    end = torch.tensor(descent(temperature, alpha)[-1])
+    print(f"T = {temperature}, alpha = {alpha}: the student ends at", ", ".join(f"{share:.0%}" for share in end))
+    if temperature == 1:
+        mixed = alpha * torch.tensor(TEACHER) + (1 - alpha) * torch.tensor([1.0, 0.0, 0.0])
+        torch.testing.assert_close(end, mixed, atol=3e-3, rtol=0)
+live(render_simplex, **dials)
+
 # %% [markdown]
-# Yes: at T = 1 alpha only **mixes the labels**. At other temperatures the two terms use different softmaxes, and no
-# fixed label does the same.
+# Yes: at T = 1 alpha only **mixes the labels**, so the student ends on the straight line between the two. At other
+# temperatures the two terms use different softmaxes, and no fixed label does the same. Yet where the student ends,
+# alpha decides: at alpha 0.5, going from T = 1 to 8 moves it from 65% to 67%.
 #
 # ## The direction of KL
 #
@@ -192,9 +207,9 @@ print("at T = 1 the sum of two losses is one cross-entropy, with the label α p 
 # \qquad
 # \underbrace{\mathrm{KL}(q\,\|\,p) = \sum_k q_k \log\frac{q_k}{p_k}}_{\text{reverse: student}\,\|\,\text{teacher}}$$
 #
-# (The article that this course started from shows the left sum, but names it KL(student‖teacher).) In PyTorch,
-# `F.kl_div(log_q, p)` is KL(p‖q): log-probabilities first, then probabilities. Pass `reduction="batchmean"`; the
-# default, `"mean"`, also divides by the number of classes.
+# (The article names the left sum KL(student‖teacher).) In PyTorch, `F.kl_div(log_q, p)` is KL(p‖q): log-probabilities
+# first, then probabilities. Pass `reduction="batchmean"`; the default, `"mean"`, also divides by the number of
+# classes.
 
 # %%
 forward, reverse = dh.forward_kl(log_q, log_p).mean(), dh.reverse_kl(log_q, log_p).mean()
@@ -290,7 +305,7 @@ for beta in (0.0, 0.3, 0.7, 1.0):
 # %% [markdown]
 # No, abruptly: drag to distance 3.5, and the reverse-KL student still has 57% right of 0; at 4, practically all. At
 # distance 5, the JSD lets go between β = 0.4 and 0.5. Reverse KL drops the *smaller* peak because the best of several
-# starts is kept; a run that starts at the smaller one stays there.
+# starts is kept.
 #
 # **Skew KL** (DistiLLM, Ko et al. 2024, section 3.1) compares the teacher with a mixture of both, of which the *skew*
 # is the teacher's share; skew reverse KL swaps the models. If the student excludes the teacher's favourite, skew KL
@@ -403,8 +418,7 @@ print(f"a plain mean over no positions: {torch.empty(0).mean().item()}")
 # %% [markdown]
 # ## Sequences: (batch, sequence, vocabulary), and the causal shift
 #
-# In a language model every position is a classification, with the vocabulary as classes. Logits are (batch, sequence,
-# vocabulary), labels (batch, sequence).
+# In a language model every position is a classification, with the vocabulary as classes.
 #
 # In a *causal* model, position $t$ predicts token $t+1$. The last position has no known next token, and no position
 # predicts the first token. So logits lose their last position, labels and masks their first. At a position both
@@ -426,8 +440,8 @@ torch.testing.assert_close(by_hand, dh.DistillationLoss(config)(z_tokens, v_toke
 print(f"{int(mask.sum())} tokens, {len(targets)} of them are predicted: one less for each of the 8 messages")
 
 # %% [markdown]
-# Near 20, the size of its largest logits: the student is punished for being right. The models in `transformers` shift
-# *inside* when you pass labels, so pass these unshifted; a loss of your own on their logits must do the shift itself.
+# Near 20: the student is punished for being right. The models in `transformers` shift *inside* when you pass labels,
+# so pass these unshifted; a loss of your own on their logits must do the shift itself.
 #
 # ## fp32, or the KL turns negative
 #
@@ -479,7 +493,8 @@ for name, (true, half, ours) in measured.items():
 fig, axes = figure("Below 0.001 nats, KL in bf16 means nothing")
 for number, (name, (true, half, _)) in enumerate(measured.items()):
     for sign, marker, which in ((1, "o", "positive"), (-1, "x", "negative (its size)")):
-        rows = half.sign() == sign
+        if not (rows := half.sign() == sign).any():
+            continue
         colour = COLOURS[(1, 4)[number]]
         axes.plot(true[rows], half[rows].abs(), marker, color=colour, markersize=4, label=f"{name}, {which}")
 order = measured["5 queues"][0].argsort()
@@ -545,7 +560,7 @@ images.groupby("epochs").median().round(0)
 # The claim holds as far as the labels are soft. Before training, the relative variance is four times lower at T = 20,
 # and hardly lower at T = 1, where this teacher's labels are nearly hard. After three epochs, the median at T = 20 is
 # less than half of that with hard labels; in eight seeds of ten T = 20 is lower. Later, T = 1 is even *above* hard
-# labels. At the end of training the mean gradient has almost vanished, and noise is left.
+# labels.
 #
 # ## What alpha does to training
 #
@@ -556,7 +571,7 @@ images.groupby("epochs").median().round(0)
 
 # %%
 errors, table = alphas.errors_by_seed(), alphas.summary()
-fig, axes = figure("The teacher halves the errors where labels are wrong")
+fig, axes = figure("Where labels are wrong, a teacher removes about half of the errors")
 for number, labels_are in enumerate(alphas.LABELS):
     mean, sd = errors[labels_are].mean(), errors[labels_are].std()
     style = {"color": COLOURS[(0, 1, 4)[number]], "marker": "os^"[number], "linestyle": ("-", "--", "-.")[number]}
@@ -587,8 +602,7 @@ figures = (
 figures.where(figures.notna(), "").join(table["learning rate"])
 
 # %% [markdown]
-# *More than hard labels* compares with alpha 0, seed by seed, with 95% intervals. Runs that are the same (alpha 0
-# needs no teacher, alpha 1 no hard labels) are listed once.
+# *More than hard labels* compares with alpha 0, seed by seed, with 95% intervals.
 #
 # - **Right labels:** up to alpha 0.7, ten seeds show no gain and no loss. Alpha 1, the teacher alone, costs 2.8 ± 1.4
 #   errors. Label smoothing (a tenth of the label spread over all digits) needs no teacher and *saves* 3.3 ± 1.7
@@ -620,8 +634,7 @@ except ValueError as error:
 
 # %% [markdown]
 # Teacher and student must agree on what the logits *mean*: the classes and their order, which the loss cannot check.
-# Here even the tokenizers differ, since the classes are queues; a language model's classes are its vocabulary, so in
-# practice it needs the teacher's tokenizer.
+# Here even the tokenizers differ. A language model needs its teacher's, since its classes are the vocabulary.
 #
 # ## Exercises
 #

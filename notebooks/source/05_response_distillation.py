@@ -361,7 +361,7 @@ axes.legend(frameon=False)
 with_alt_text(
     fig,
     "Training and validation loss over eight epochs. With hard labels the training loss falls to near zero and the"
-    " validation loss turns and rises; with soft labels both fall, the training loss further.",
+    " validation loss turns and rises; with soft labels the training loss falls and the validation loss falls, then stays.",
 )
 
 # %% [markdown]

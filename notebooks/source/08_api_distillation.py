@@ -505,7 +505,7 @@ axes.set_ylabel("validation accuracy (%)")
 axes.legend(frameon=False, fontsize=8)
 with_alt_text(
     fig,
-    "Validation accuracy over eleven epochs for seven kinds of labels, means of five seeds. All curves rise close together and"
+    "Validation accuracy over eleven epochs for seven kinds of labels, means of five seeds. All curves rise and"
     " end flat between 85 and 87%; that of one drawn answer is the lowest from the third epoch on.",
 )
 

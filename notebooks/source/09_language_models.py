@@ -268,7 +268,7 @@ for name, way in ProgressWidget("both losses").over([("dense", dense), ("fused",
     seconds[name] = time.perf_counter() - start
 assert peaks["fused"][1] - peaks["fused"][0] < 0.05 * (peaks["dense"][1] - peaks["dense"][0])
 assert seconds["fused"] < 1.3 * seconds["dense"]
-print(f"of each the copy of the head and its gradient: {2 * heads[0].numel() * 4 / 1e6:.0f} MB")
+print(f"either way, a copy of the head and its gradient: {2 * heads[0].numel() * 4 / 1e6:.0f} MB")
 pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, index=["256 tokens", "512"]).round(0)
 
 # %% [markdown]

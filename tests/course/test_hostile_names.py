@@ -198,6 +198,7 @@ WITHOUT_NAMES = {
     "render_layer_map",
     "render_modes",
     "render_reliability",
+    "render_simplex",
     "render_student",
     "render_t_squared",
     "render_top_k",

@@ -30,6 +30,7 @@ def test_a_widget_carries_its_state_as_html_and_as_text() -> None:
         T=ipywidgets.FloatLogSlider(2.0, base=2, min=-2, max=6),
         kind=ipywidgets.Dropdown(options={"the first": 1, "the second": 2}, value=2),
         k=ipywidgets.SelectionSlider(options=[1, 4], value=4),
+        first=ipywidgets.SelectionSlider(options=[1, 4], value=1),
         on=ipywidgets.Checkbox(False, description="batch <API>"),
         text=ipywidgets.Text("a & b"),
     )
@@ -42,6 +43,7 @@ def test_a_widget_carries_its_state_as_html_and_as_text() -> None:
         "T: <b>2</b>",
         "kind: <b>the second</b>",
         "k: <b>4</b>",
+        "first: <b>1</b>",
         "batch &lt;API&gt;: <b>no</b>",
         "text: <b>a &amp; b</b>",
     ]

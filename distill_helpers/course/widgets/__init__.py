@@ -1,7 +1,7 @@
 """Widgets: pure functions from parameters to HTML, and one function that connects sliders to them.
 
 A render function can be called, compared and tested without a browser; a slider only calls it again. `live` is defined
-here. The render functions are in one module for each notebook, which has the notebook's name without its number.
+here. A notebook's render functions are in the module with its name, without its number; `simplex` belongs to 04, too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _shown_value(control: ipywidgets.ValueWidget) -> str:
     if isinstance(control.value, bool):
         return "yes" if control.value else "no"
     if hasattr(control, "label"):  # a menu, or a slider over options
-        return str(control.label)
+        return str(control.label or control.value)  # a slider that begins at its first option has no label yet
     if hasattr(control, "readout_format"):
         return format(control.value, control.readout_format)
     return str(control.value)

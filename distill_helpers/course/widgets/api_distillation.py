@@ -57,7 +57,7 @@ def render_cost(
         parts = (f"${cost[f'{part}_cost_usd']:,.2f}" for part in ("input", "output", "total"))
         rows.append((price.model, *parts, price.as_of))
     read = input_tokens + system_prompt_tokens
-    return html_table(("model", "reading", "writing", "both", "price of"), rows, highlight=chosen.model) + (
+    return html_table(("model", "reading", "writing", "both", "prices of"), rows, highlight=chosen.model) + (
         f"<p>{n_examples:,} requests; each reads {read:,} tokens, {system_prompt_tokens / max(read, 1):.0%} of them the"
         f" system prompt, and writes {output_tokens:,}.</p>"
     )
@@ -109,4 +109,4 @@ def render_trust(
         (name, int((labels[kept] == label).sum()), int((chosen[kept] == label).sum()))
         for label, name in enumerate(names)
     ]
-    return figure_html(fig, alt) + html_table(("queue", "kept messages of it", "labelled so"), rows)
+    return figure_html(fig, alt) + html_table(("queue", "kept messages of it", "given this label"), rows)
