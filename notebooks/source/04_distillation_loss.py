@@ -191,7 +191,8 @@ for temperature, alpha in ((1, 0.9), (1, 0.5), (8, 0.5), (1, 0.1)):
     if temperature == 1:
         mixed = alpha * torch.tensor(TEACHER) + (1 - alpha) * torch.tensor([1.0, 0.0, 0.0])
         torch.testing.assert_close(end, mixed, atol=3e-3, rtol=0)
-live(render_simplex, **dials)
+triangle = live(render_simplex, **dials)
+triangle
 
 # %% [markdown]
 # Yes: at T = 1 alpha only **mixes the labels**, so the student ends on the straight line between the two. At other

@@ -26,7 +26,6 @@ from distill_helpers.students.pruning import prune
 from distill_helpers.training.distilled_student import DistilledStudent
 
 __all__ = [
-    "A_TENTH",
     "GRID",
     "MESSAGES",
     "NARROW",
@@ -52,9 +51,8 @@ BATCH_SIZE = 32
 #: What validation chooses from.
 GRID = {"learning_rate": (5e-4, 1.2e-3)}
 
-#: What a stage reads: the training messages alone, with them the windows or what the language model wrote, or fewer.
+#: What a stage reads: the training messages alone, or with them the windows or what the language model wrote.
 MESSAGES, WITH_WINDOWS, WITH_WRITTEN = "messages", "messages and windows", "messages and written messages"
-A_TENTH = "a tenth of the messages"
 #: The shapes of the students. Their layers have about a third of the parameters of the teacher's layers, or an eighth.
 WIDE, NARROW, PRUNED = "2 × 384", "3 × 192", "3 × 384, half the neurons"
 
@@ -101,8 +99,8 @@ def n_texts(reads: str) -> int:
     """Count the texts of one pass over what a stage reads."""
     task = help_desk()
     n = len(task.data.train)
-    if reads in (MESSAGES, A_TENTH):
-        return n if reads == MESSAGES else round(n / 10)
+    if reads == MESSAGES:
+        return n
     if reads == WITH_WINDOWS:
         return n + N_TRANSFER
     reading = Training(max_length=task.max_length, cache_dir=WORK / "targets", progress=False)

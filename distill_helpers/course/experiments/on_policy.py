@@ -106,14 +106,11 @@ class TopKWithoutBucket(TopKTargets):
 
 
 #: What the arms learn from.
-ON_POLICY = REVERSE_KL._replace(on_policy=1.0)
 ARMS = {
     "reverse KL, tales": REVERSE_KL,
-    "reverse KL, own text": ON_POLICY,
+    "reverse KL, own text": REVERSE_KL._replace(on_policy=1.0),
     "forward KL, tales": FORWARD_KL,
-    "written tokens, own text": ON_POLICY._replace(kind="written"),
-    "top 20 and rest, own text": ON_POLICY._replace(kind="top_k", options={"k": 20}),
-    "top 20 alone, own text": ON_POLICY._replace(kind=TopKWithoutBucket, options={"k": 20}),
+    "written tokens, own text": REVERSE_KL._replace(on_policy=1.0, kind="written"),
 }
 REFERENCE, *_ = ARMS
 
