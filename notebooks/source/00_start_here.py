@@ -12,8 +12,8 @@
 # - *calculate* what a smaller model saves, and see where a well-known story gets that wrong;
 # - *check* that your machine has everything the course needs.
 #
-# **Time:** about 15 minutes of reading and 25 of exercises; the cells run in under a minute on two CPU cores. **You need:** Python and
-# PyTorch; no GPU, no network, no account.
+# **Time:** about 15 minutes of reading and 25 of exercises; the cells run in under a minute on two CPU cores. **You
+# need:** Python and PyTorch; no GPU, no network, no account.
 #
 # **Next:** [01 · Dark knowledge](01_dark_knowledge.ipynb): what a soft label says and a hard one does not.
 # On [Colab](https://colab.research.google.com/): upload the repository as a folder, then run in a cell
@@ -64,8 +64,8 @@ print(f"queues:   {', '.join(desk.label_names)}")
 print("device:  ", "a GPU was found and is used" if pick_device().type != "cpu" else "CPU, which is all you need")
 
 # %% [markdown]
-# The messages are real: posts to five Usenet groups of 1993 in which people ask for help with a computer (the
-# [20 Newsgroups](http://qwone.com/~jason/20Newsgroups/) collection, in lower case and without punctuation). We read only
+# The messages are real: posts to five Usenet groups of 1993 in which people ask for help with a computer (the [20
+# Newsgroups](http://qwone.com/~jason/20Newsgroups/) collection, in lower case and without punctuation). We read only
 # the first 26 words of each, as a router of messages would. The test messages are *later* than the training messages,
 # as they are in real life.
 
@@ -76,11 +76,13 @@ for row in (3, 900, 2000):
 # %% [markdown]
 # ## Teacher and student
 #
-# The group to which somebody posted a message is its **hard label**: one queue, and nothing about the other four. A model
-# that gives all five queues a probability gives a **soft label**.
+# The group to which somebody posted a message is its **[hard label](glossary.md#hard-label)**: one queue, and nothing
+# about the other four. A model that gives all five queues a probability gives a **[soft
+# label](glossary.md#soft-label)**.
 #
-# The **teacher** is a pretrained encoder of six layers, fine-tuned on the hard labels. The **student** has two narrow
-# layers. No hard label enters its loss: it was trained to give the same probabilities as the teacher.
+# The **[teacher](glossary.md#teacher)** is a pretrained encoder of six layers, fine-tuned on the hard labels. The
+# **[student](glossary.md#student)** has two narrow layers. No hard label enters its loss: it was trained to give the
+# same probabilities as the teacher.
 
 # %%
 models = {name: dh.load_course_model(f"help-desk-{name}") for name in ("teacher", "student")}
@@ -126,11 +128,12 @@ for text in (
     print(f"  → teacher: {answers['teacher']}, student: {answers['student']}")
 
 # %% [markdown]
-# Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher gives
-# 70% to one and 27% to another, and the other three next to nothing: it says which queues are alike for this message. That
-# is what the student learns from, and what Hinton and his colleagues came to call **dark knowledge**. The student itself
-# is sure of the other one: on a single message it may miss the teacher's opinion. Two messages prove nothing about when the models
-# disagree; the test set below answers that.
+# Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher
+# gives 70% to one and 27% to another, and the other three next to nothing: it says which queues are alike for this
+# message. That is what the student learns from, and what Hinton and his colleagues came to call **[dark
+# knowledge](glossary.md#dark-knowledge)**. The student itself is sure of the other one: on a single message it may
+# miss the teacher's opinion. Two messages prove nothing about when the models disagree; the test set below answers
+# that.
 
 # %% [markdown]
 # ## What the student minimised, in ten lines
@@ -141,10 +144,10 @@ for text in (
 # $$\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k},$$
 #
 # which is 0 where the two agree and grows where the student gives little to what the teacher finds likely. Both
-# distributions are first softened by a temperature $T$ (their *logits*, the scores of which softmax makes
-# probabilities, are divided by $T$), and the result is multiplied
-# by $T^2$: dividing logits by a large $T$ makes the gradients smaller, by about $1/T^2$ when $T$ is large against the
-# spread of the logits, and the factor makes up for it. Written out:
+# distributions are first softened by a [temperature](glossary.md#temperature) $T$ (their
+# *[logits](glossary.md#logit)*, the scores of which softmax makes probabilities, are divided by $T$), and the result
+# is multiplied by $T^2$: dividing logits by a large $T$ makes the gradients smaller, by about $1/T^2$ when $T$ is
+# large against the spread of the logits, and the factor makes up for it. Written out:
 
 # %%
 texts = desk.validation.texts[:64]
@@ -167,8 +170,8 @@ print("ten lines and the package give the same loss")
 # %% [markdown]
 # ## A whole test set
 #
-# Here are 600 test messages that neither model has seen. **Predict first:** on how many in a hundred do the two give the
-# same answer (their *agreement*)? And does it depend on how sure the teacher is?
+# Here are 600 test messages that neither model has seen. **Predict first:** on how many in a hundred do the two give
+# the same answer (their *[agreement](glossary.md#agreement)*)? And does it depend on how sure the teacher is?
 
 # %%
 sample = desk.test.sample(600 / len(desk.test), seed=0)
@@ -210,10 +213,10 @@ with_alt_text(fig, "Bar chart of the time to answer one message: the teacher's b
 # %% [markdown]
 # ## What does it save?
 #
-# The [article that this course started from](errata.md) opens with a story: a customer triages 50,000 support tickets a day with a large model
-# at 3 cents per thousand tokens, pays 1,500 dollars a day, and wants 90% off. **The story is fiction, and its arithmetic
-# does not hold together**; the calculator shows how. **Predict first:** is a price of 0.1 cents per thousand tokens a cut
-# of 90%?
+# The [article that this course started from](errata.md) opens with a story: a customer triages 50,000 support tickets
+# a day with a large model at 3 cents per thousand tokens, pays 1,500 dollars a day, and wants 90% off. **The story is
+# fiction, and its arithmetic does not hold together**; the calculator shows how. **Predict first:** is a price of 0.1
+# cents per thousand tokens a cut of 90%?
 
 # %%
 controls = {
@@ -238,7 +241,8 @@ controls["student_price"].value = 0.001
 HTML(calculator.children[-1].value)
 
 # %% [markdown]
-# - 1,500 dollars a day is right only if every ticket takes **1,000 tokens**, read and written. The story does not say so.
+# - 1,500 dollars a day is right only if every ticket takes **1,000 tokens**, read and written. The story does not say
+#   so.
 # - A cut of 90% is a tenth of the price: **0.3 cents**, 10 times cheaper. 0.1 cents is **30 times** cheaper: a cut of
 #   96.7%. The story treats the two as the same.
 # - It goes on to conclude that the model must be some 10 to 30 times smaller. **A ratio of prices is not a ratio of
@@ -306,8 +310,8 @@ check("00.1", price_cut)
 #
 # <details><summary>Hint 2</summary>
 #
-# Cost, divided by days, divided by what one message saves. When is that not a sensible number? The text above said 1,900
-# messages at the story's prices: `break_even_messages(20_000, 365, 1_000, 0.03, 0.001)`.
+# Cost, divided by days, divided by what one message saves. When is that not a sensible number? The text above said
+# 1,900 messages at the story's prices: `break_even_messages(20_000, 365, 1_000, 0.03, 0.001)`.
 #
 # </details>
 #
@@ -325,10 +329,10 @@ check("00.2", break_even_messages)
 # %% [markdown]
 # ### Exercise 00.3 · Agreement that luck cannot explain (★★, 7 min)
 #
-# A student that sends *every* message to "billing" agrees with its teacher on nine messages in ten, if the teacher sends
-# nine in ten there. So subtract luck: two models that name each queue as often as these do, but independently of each
-# other, would agree on a share $c$ of the messages. Where they really agree on a share $a$, return $(a - c)/(1 - c)$, from
-# their logits (Cohen's kappa). Where $c = 1$, agreement proves nothing: return 0.
+# A student that sends *every* message to "billing" agrees with its teacher on nine messages in ten, if the teacher
+# sends nine in ten there. So subtract luck: two models that name each queue as often as these do, but independently
+# of each other, would agree on a share $c$ of the messages. Where they really agree on a share $a$, return $(a -
+# c)/(1 - c)$, from their logits (Cohen's kappa). Where $c = 1$, agreement proves nothing: return 0.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -339,8 +343,8 @@ check("00.2", break_even_messages)
 #
 # <details><summary>Hint 2</summary>
 #
-# $c = \sum_k s_k t_k$. The shares are those of the answers, `torch.bincount(logits.argmax(-1), minlength=…)` divided by the
-# number of messages, and not the mean probabilities.
+# $c = \sum_k s_k t_k$. The shares are those of the answers, `torch.bincount(logits.argmax(-1), minlength=…)` divided
+# by the number of messages, and not the mean probabilities.
 #
 # </details>
 #
@@ -358,8 +362,9 @@ check("00.3", agreement_beyond_luck)
 # %% [markdown]
 # ### Exercise 00.4 · KL with zeros (★★, 8 min)
 #
-# Write $\mathrm{KL}(p\,\|\,q)$ in nats for distributions that may contain zeros. By convention $0 \log 0 = 0$: a class that
-# $p$ rules out adds nothing. Where $q$ is 0 and $p$ is not, the divergence is infinite. No message may come out as NaN.
+# Write $\mathrm{KL}(p\,\|\,q)$ in [nats](glossary.md#nat) for distributions that may contain zeros. By convention $0
+# \log 0 = 0$: a class that $p$ rules out adds nothing. Where $q$ is 0 and $p$ is not, the divergence is infinite. No
+# message may come out as NaN.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -410,8 +415,9 @@ print(f"{100 * share:.1f}% of the teacher's, with {100 * n_student / n_teacher:.
 assert share >= 0.96
 
 # %% [markdown]
-# One student can be lucky. Notebook 05 shows how such students are made and the spread over five seeds, beside a linear
-# model that takes about a second to train: a student below *that* line has no reason to exist.
+# One student can be lucky. Notebook 05 shows how such students are made and the spread over five
+# [seeds](glossary.md#seed), beside a linear model that takes about a second to train: a student below *that* line has
+# no reason to exist.
 
 # %% [markdown]
 # ## The map
@@ -420,7 +426,7 @@ assert share >= 0.96
 #
 # How to work through a notebook: run it from top to bottom. Where it says **predict first**, write your guess down
 # before you run the cell; being wrong on paper is how one remembers. Where a cell asserts something, change a number
-# and see it fail.
+# and see it fail. New words lead to the [glossary](glossary.md) where they are first used.
 
 # %% [markdown]
 # ## Summary
@@ -428,12 +434,12 @@ assert share >= 0.96
 # - A student learns to give a teacher's probabilities, not a person's labels.
 # - Here a twentieth of the parameters reaches more than 96% of the teacher's accuracy, and answers many times faster.
 # - The teacher's second and third choices carry the similarity of the classes: dark knowledge.
-# - The loss is a KL divergence; ten lines of it equal the package's.
+# - The loss is a [KL divergence](glossary.md#kl-divergence); ten lines of it equal the package's.
 # - A price ratio is not a parameter ratio, and a project has to earn its cost back.
 #
 # What the article that this course started from says of this subject, and what is true: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder is
-# [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), itself distilled: Wang et al.,
+# **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015, [arXiv
+# 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder
+# is [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), itself distilled: Wang et al.,
 # *MiniLM*, 2020, [arXiv 2002.10957](https://arxiv.org/abs/2002.10957). Data: 20 Newsgroups, Lang 1995.

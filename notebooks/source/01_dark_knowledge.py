@@ -111,7 +111,7 @@ HTML(explorer.children[-1].value)
 #
 # Message 32 is about a driver for a PC's graphics card. Its hard label says only *graphics*. At $T = 1$ the teacher
 # says Windows, perhaps graphics or PC hardware, and neither Mac nor X. (For a message, *right* means: as the sender
-# chose. Entropy: see *How many bits?*)
+# chose. [Entropy](glossary.md#entropy): see *How many bits?*)
 #
 # ## What a soft label changes in training
 #
@@ -399,8 +399,8 @@ print(f"and at T = 1 it gives that queue {100 * p.amax(-1)[half].mean():.0f}%")
 # This experiment is in section 3 of Hinton, Vinyals and Dean's paper: the teacher learns all ten digits, and the
 # student learns from its probabilities on images without any 3.
 #
-# We use scikit-learn's 8×8 digits: 1,097 for training, 200 for validation, 500 for the test. **Predict first:** on
-# images of which digits does the teacher make the 3 its second choice?
+# We use scikit-learn's 8×8 digits: 1,097 for training, 200 for [validation](glossary.md#validation), 500 for the
+# test. **Predict first:** on images of which digits does the teacher make the 3 its second choice?
 
 # %%
 seed, log = 0, withheld_digit.results()
@@ -616,9 +616,9 @@ pd.DataFrame(lines, columns=["network", "figure", "Hinton et al. (%)", "here, te
 # ## With all ten digits: does a soft label beat a hard one?
 #
 # The labels are now hard, *smoothed* (nine tenths on the class and a tenth spread over all ten, no teacher), or the
-# teacher's at two temperatures. For each budget (15, 60 and 240 epochs), every kind and seed chooses its learning
-# rate and best epoch. **Predict first:** the paper's student makes half as many errors with soft labels as without
-# (74 and 146 of 10,000). Does ours, whatever the budget?
+# teacher's at two temperatures. For each [budget](glossary.md#budget) (15, 60 and 240 epochs), every kind and seed
+# chooses its learning rate and best epoch. **Predict first:** the paper's student makes half as many errors with soft
+# labels as without (74 and 146 of 10,000). Does ours, whatever the budget?
 
 # %%
 budget = label_budget.results()
@@ -682,10 +682,10 @@ with_alt_text(
 #
 # Back to the help desk, with a saved log of students tuned on validation messages
 # ([05](05_response_distillation.ipynb)). These students read the first 26 words of the 2,517 training messages, or
-# also 20,388 **windows**: the whole messages, cut into pieces of 26 words. Each window inherits its sender's queue.
-# The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's distribution at $T =
-# 2$, with its doubts. The teacher is this page's, right on 80.3% of the test messages. **Predict first:** which is
-# worth more, the teacher's choice or its doubts?
+# also 20,388 **[windows](glossary.md#window)**: the whole messages, cut into pieces of 26 words. Each window inherits
+# its sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's
+# distribution at $T = 2$, with its doubts. The teacher is this page's, right on 80.3% of the test messages. **Predict
+# first:** which is worth more, the teacher's choice or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")

@@ -334,8 +334,8 @@ with_alt_text(
 # %% [markdown]
 # At T = 20 the validation errors fall more slowly. Is a narrow student *unable* to do what T = 20 asks for
 # (capacity), or just slow to learn it (optimisation)? Look at the training images, where nothing has to generalise.
-# The last column is the loss at T = 20, the divergence from the teacher times T²; only the students of T = 20
-# minimised it. **Predict first:** do they also get fewer training images wrong?
+# The last column is the loss at T = 20, the divergence from the teacher times [T²](glossary.md#t²); only the students
+# of T = 20 minimised it. **Predict first:** do they also get fewer training images wrong?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -387,10 +387,11 @@ print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 # ### And on messages?
 #
 # The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the help desk's 2,517 training
-# messages: from their true queues alone, or from its teacher's labels alone (their weight in the loss, alpha, is 1)
-# at T = 1, 2, 4 or 8. Each row's learning rate and best epoch were chosen on validation; then five seeds ran. *mean*
-# is the accuracy in per cent, *difference* the gain over true queues in points, with its 95% interval; *won* counts
-# the seeds with a gain. **Predict first:** how many points lie between the best T and the worst?
+# messages: from their true queues alone, or from its teacher's labels alone (their weight in the loss,
+# [alpha](glossary.md#alpha), is 1) at T = 1, 2, 4 or 8. Each row's learning rate and best epoch were chosen on
+# validation; then five seeds ran. *mean* is the accuracy in per cent, *difference* the gain over true queues in
+# points, with its 95% interval; *won* counts the seeds with a gain. **Predict first:** how many points lie between
+# the best T and the worst?
 
 # %%
 messages = temperature_and_alpha.summary()
@@ -400,15 +401,17 @@ messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning
 # - **Soft labels pay, and their T hardly matters.** Depending on T, the teacher's labels bring 2.4 to 3.5 points, in
 #   every seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another
 #   beyond chance.
-# - **The probabilities differ too, but T need not be the cause.** NLL (defined below) is 0.87 and 0.90 at T = 1 and
-#   4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as high.
+# - **The probabilities differ too, but T need not be the cause.** [NLL](glossary.md#nll) (defined below) is 0.87 and
+#   0.90 at T = 1 and 4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as
+#   high.
 # - T = 2, T = 8 and true queues chose the highest rate tried; a higher one might help.
 #
 # ## The same knob, another use: calibration
 #
-# A classifier is **calibrated** if it is right as often as it says: on eight of ten messages whose first queue gets
-# 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after training, with one number: *choose the
-# T at which the labels of held-out messages are most probable.* For messages $n$ with labels $y_n$,
+# A classifier is **[calibrated](glossary.md#calibration)** if it is right as often as it says: on eight of ten
+# messages whose first queue gets 80%. Guo et al. (2017, section 4.2) correct an overconfident classifier after
+# training, with one number: *choose the T at which the labels of held-out messages are most probable.* For messages
+# $n$ with labels $y_n$,
 #
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
@@ -579,13 +582,13 @@ print(f"student, test: ECE {100 * raw['ece']:.0f}% at T = 1, {100 * scaled['ece'
 # No: the student is overconfident too. So calibrate last, and calibrate the model whose probabilities people read:
 # the student.
 #
-# **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with label smoothing ([notebook
-# 01](01_dark_knowledge.ipynb)) can be better calibrated and yet teach *worse* students (Müller et al. 2019, sections
-# 3 and 4). Among the teachers of Kim et al. (2025, abstract), a lower calibration error goes with a better student.
-# Try the digits: students of 128 units, the teacher's labels alone, 240 epochs, ten seeds. Each row names the labels
-# that the *teacher* learned from and the T of its students' soft labels; *difference* compares the students with
-# those of the hard-label teacher at the same T. **Predict first:** smoothing makes this teacher *worse* calibrated,
-# because it becomes too unsure. Does it also teach worse?
+# **Does a calibrated teacher teach better?** Papers disagree. A teacher trained with [label
+# smoothing](glossary.md#label-smoothing) ([notebook 01](01_dark_knowledge.ipynb)) can be better calibrated and yet
+# teach *worse* students (Müller et al. 2019, sections 3 and 4). Among the teachers of Kim et al. (2025, abstract), a
+# lower calibration error goes with a better student. Try the digits: students of 128 units, the teacher's labels
+# alone, 240 epochs, ten seeds. Each row names the labels that the *teacher* learned from and the T of its students'
+# soft labels; *difference* compares the students with those of the hard-label teacher at the same T. **Predict
+# first:** smoothing makes this teacher *worse* calibrated, because it becomes too unsure. Does it also teach worse?
 
 # %%
 taught = teacher_label_smoothing.summary()

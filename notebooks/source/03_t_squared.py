@@ -57,8 +57,9 @@ near = torch.testing.assert_close  # raises where two tensors differ
 #
 # $$C = \mathrm{KL}(p\,\|\,q) = \sum_j p_j \log p_j - \sum_j p_j \log q_j.$$
 #
-# **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient in $z$ as the cross-entropy $-\sum_j
-# p_j \log q_j$. Each cell checks the lines above it in double precision.
+# **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient in $z$ as the
+# [cross-entropy](glossary.md#cross-entropy) $-\sum_j p_j \log q_j$. Each cell checks the lines above it in double
+# precision.
 
 # %%
 z = torch.tensor([2.0, 1.0, 0.5, -1.0, -0.5], dtype=torch.float64)
@@ -361,7 +362,8 @@ print(f"the balance moves {change['with']:.1f}-fold with T², {change['without']
 # $$\alpha\,C + (1-\alpha)\,\mathrm{CE} = s\,\big(\alpha'\,T^2 C + (1-\alpha')\,\mathrm{CE}\big)
 # \;\Rightarrow\; s\,\alpha'\,T^2 = \alpha,\quad s\,(1-\alpha') = 1-\alpha.$$
 #
-# Divide the first equation by T² and add it to the second: $s = \alpha/T^2 + 1 - \alpha$. Then $\alpha' = \alpha/(T^2 s)$.
+# Divide the first equation by T² and add it to the second: $s = \alpha/T^2 + 1 - \alpha$. Then $\alpha' = \alpha/(T^2
+# s)$.
 
 # %%
 T, alpha = 4.0, 0.5
@@ -728,7 +730,7 @@ HTML(render_quiz("03_t_squared"))
 #
 # The claims of the article that this course started from, checked: [Errata](errata.md).
 #
-# **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015,
-# [arXiv 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) ·
-# Kingma and Ba: *Adam*, 2015, [arXiv 1412.6980](https://arxiv.org/abs/1412.6980), section 2.1 · Loshchilov and Hutter: *Decoupled Weight Decay Regularization*, 2019,
-# [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2.
+# **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015, [arXiv
+# 1503.02531](https://arxiv.org/abs/1503.02531), section 2 (T²) and 2.1 (equations 2 to 4, the limit) · Kingma and Ba:
+# *Adam*, 2015, [arXiv 1412.6980](https://arxiv.org/abs/1412.6980), section 2.1 · Loshchilov and Hutter: *Decoupled
+# Weight Decay Regularization*, 2019, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2.

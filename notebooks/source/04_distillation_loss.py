@@ -355,8 +355,8 @@ assert spread["reverse KL"] < spread["teacher"] / 2
 #
 # The sequences of a batch are padded to one length. The loss must ignore the padding and divide by the number of real
 # tokens. We pad eight real messages of 32 word pieces to 256; teacher and student are language models with random
-# weights. **Predict first:** without a mask, what share of the gradient (its absolute values, summed) comes from
-# padding?
+# weights. **Predict first:** without a [mask](glossary.md#mask), what share of the gradient (its absolute values,
+# summed) comes from padding?
 
 # %%
 pieces = [ids[:32] for ids in encode_texts(student.tokenizer, desk.validation.texts[:64]) if len(ids) >= 32][:8]
@@ -421,9 +421,10 @@ print(f"a plain mean over no positions: {torch.empty(0).mean().item()}")
 #
 # In a language model every position is a classification, with the vocabulary as classes.
 #
-# In a *causal* model, position $t$ predicts token $t+1$. The last position has no known next token, and no position
-# predicts the first token. So logits lose their last position, labels and masks their first. At a position both
-# models predict the same token, so in the soft term the shift only decides *which positions count*.
+# In a *[causal](glossary.md#causal-model)* model, position $t$ predicts token $t+1$. The last position has no known
+# next token, and no position predicts the first token. So logits lose their last position, labels and masks their
+# first. At a position both models predict the same token, so in the soft term the shift only decides *which positions
+# count*.
 #
 # **Predict first:** without the shift, what is the loss of a student that knows every next token?
 

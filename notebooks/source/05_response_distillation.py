@@ -369,9 +369,9 @@ with_alt_text(
 #
 # `desk.transfer` holds the **windows**: the whole training messages, cut into pieces of up to 26 words. A window can
 # get a label for free in two ways: it *inherits* the queue of its message, or the teacher labels it. (Eight windows
-# occur in two queues; the tables leave them out.) Text for the teacher to label is called a **transfer set**; Beyer
-# et al. 2021 found that much of it and long training matter. A text without a hard label gets the label
-# `IGNORE_INDEX`, and on it the student learns from the teacher alone:
+# occur in two queues; the tables leave them out.) Text for the teacher to label is called a **[transfer
+# set](glossary.md#transfer-set)**; Beyer et al. 2021 found that much of it and long training matter. A text without a
+# hard label gets the label `IGNORE_INDEX`, and on it the student learns from the teacher alone:
 
 # %%
 windows = list(desk.transfer[:300])

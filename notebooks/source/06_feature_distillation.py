@@ -30,8 +30,8 @@
 # which.
 #
 # These inner values are called **features**. Here a student of three random layers, half as wide, learns from them
-# too. **Which of them help: hidden states, attention, relations, embeddings?** Rank the four now; the answer comes at
-# the end, from five seeds.
+# too. **Which of them help: [hidden states](glossary.md#hidden-state), attention, [relations](glossary.md#relation),
+# embeddings?** Rank the four now; the answer comes at the end, from five seeds.
 
 # %%
 import copy
@@ -77,8 +77,8 @@ for name, model in (("teacher", teacher), ("student", student)):
 #
 # ## Looking inside
 #
-# `capture_features` records what a forward pass computes: the **embeddings** (the first layer's input), each layer's output
-# (its **hidden state**), and each layer's **queries, keys and values**, from which attention follows.
+# `capture_features` records what a forward pass computes: the **embeddings** (the first layer's input), each layer's
+# output (its **hidden state**), and each layer's **queries, keys and values**, from which attention follows.
 
 # %%
 token_ids = encode_texts(teacher.tokenizer, desk.validation.texts[:16], 48)
@@ -173,9 +173,9 @@ print("heads with more than half on [CLS], by layer:", [int((share > 0.5).sum())
 # ## Hidden states, and a projector
 #
 # *Make the student's hidden state equal to the teacher's.* The widths are 192 and 384, so a linear map, the
-# **projector** $W$, first widens the student's hidden state; it is trained along with the student. TinyBERT, a
-# four-layer BERT distilled in two stages, uses the squared error (equation 8; the bias $b$ is ours). For a message of
-# $n$ tokens with hidden states $h^S_i$ (student) and $h^T_i$ (teacher),
+# **[projector](glossary.md#projector)** $W$, first widens the student's hidden state; it is trained along with the
+# student. TinyBERT, a four-layer BERT distilled in two stages, uses the squared error (equation 8; the bias $b$ is
+# ours). For a message of $n$ tokens with hidden states $h^S_i$ (student) and $h^T_i$ (teacher),
 #
 # $$L_\text{hidden} = \frac{1}{n} \sum_{i \text{ is a token}} \frac{1}{384}\,\lVert W h^S_i + b - h^T_i \rVert^2.$$
 
@@ -772,8 +772,8 @@ check("06.1", followed_entries)
 #
 # <details><summary>Hint 2</summary>
 #
-# Set the *difference* to 0 at padded positions (`masked_fill(~mask[..., None], 0.0)`), then square, take the mean over the
-# width, sum over the positions and divide by `mask.sum(dim=1)`.
+# Set the *difference* to 0 at padded positions (`masked_fill(~mask[..., None], 0.0)`), then square, take the mean
+# over the width, sum over the positions and divide by `mask.sum(dim=1)`.
 #
 # </details>
 #

@@ -255,10 +255,11 @@ print("two stages by hand and one call of tinybert: the same weights")
 # %% [markdown]
 # ## Row 3 · MiniLM
 #
-# *The paper* (section 3) matches **only the last layer**: its attention distributions and, new in this paper, the
-# *relations of its values*, softmax(v vᵀ/√d). So the student may have any depth. Version 2 (section 3.1 of its paper)
-# matches relations of queries, keys and values, cut into the same number of **relation heads** in both models. So the
-# student may have any number of attention heads.
+# *The paper* (section 3) matches **only the last layer**: its [attention
+# distributions](glossary.md#attention-distribution) and, new in this paper, the *relations of its values*, softmax(v
+# vᵀ/√d). So the student may have any depth. Version 2 (section 3.1 of its paper) matches relations of queries, keys
+# and values, cut into the same number of **relation heads** in both models. So the student may have any number of
+# attention heads.
 #
 # In words: *join a token's heads, and cut the result into pieces, the relation heads. For each piece, a softmax over
 # its products with that piece of every token says which tokens are alike. The loss is the KL between teacher and
@@ -407,8 +408,8 @@ limits["max_similarity"].value = 0.8
 # ## Row 5 · Prune, then heal
 #
 # The article's fifth system is Mistral 7B, but Mistral's report names no teacher and no distillation. **Minitron**
-# (Llama 3.1 8B to 4B, for example) and **Llama 3.2** 1B and 3B (model card) were pruned and then trained on logits.
-# **Gemma 2** 2B and 9B learned from logits without pruning.
+# (Llama 3.1 8B to 4B, for example) and **Llama 3.2** 1B and 3B (model card) were [pruned](glossary.md#pruning) and
+# then trained on logits. **Gemma 2** 2B and 9B learned from logits without pruning.
 #
 # The recipe ranks layers and neurons by their activations alone: *the more a layer turns the hidden states, or the
 # more active a neuron is, the more it matters.*
@@ -461,9 +462,9 @@ for name, score in left.items():
 assert left["half of its layers, evenly spread"] > left["half of its layers, the important ones"] + 0.05
 
 # %% [markdown]
-# The importance score keeps the last three layers. **Before healing, these are seven points worse than layers 0, 2
-# and 5**, chosen without a look at the teacher. `prune_and_heal` then trains the pruned student on the teacher's
-# logits alone (α = 1).
+# The importance score keeps the last three layers. **Before [healing](glossary.md#healing), these are seven points
+# worse than layers 0, 2 and 5**, chosen without a look at the teacher. `prune_and_heal` then trains the pruned
+# student on the teacher's logits alone (α = 1).
 #
 # ## Which recipe loses least?
 #

@@ -193,8 +193,9 @@ print(f"perplexity on twelve passages: the teacher {broken['teacher_perplexity']
 # %% [markdown]
 # The first two layers and the last stand out, and so does layer 24. The other influences differ little; we have not
 # tried another choice. The ten layers that stay (blue) leave almost half of the parameters, because the embeddings,
-# 28 million, stay too. *Perplexity* is $e$ to the mean cross-entropy; a model that guessed evenly among all tokens
-# would have 49,152. The cut model has more than 10,000: its layers get inputs that they have never seen.
+# 28 million, stay too. *[Perplexity](glossary.md#perplexity)* is $e$ to the mean cross-entropy; a model that guessed
+# evenly among all tokens would have 49,152. The cut model has more than 10,000: its layers get inputs that they have
+# never seen.
 #
 # ## Why the logits do not fit
 #
@@ -286,9 +287,9 @@ pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, 
 # The teacher can run once, and its logits can be stored, as in notebook 05. But the 49,152 logits of one token take
 # 98 kB in half precision, and those of a million tokens 98 GB. There are three ways to store less:
 #
-# - **the k likeliest tokens and a bucket**: the bucket is one more outcome, with the probability of all other tokens
-#   together. Merging outcomes can only shrink a divergence, and leaves 0 at 0. The usual way, to *renormalise* the k
-#   probabilities, teaches that every other token is impossible;
+# - **the k likeliest tokens and a [bucket](glossary.md#bucket)**: the bucket is one more outcome, with the
+#   probability of all other tokens together. Merging outcomes can only shrink a divergence, and leaves 0 at 0. The
+#   usual way, to *renormalise* the k probabilities, teaches that every other token is impossible;
 # - **tokens drawn** from the teacher's distribution: each draw is a one-hot target, wrong each time and right on
 #   average;
 # - **the head's input**: 576 numbers, from which the teacher's head makes all logits again. This is exact but for
@@ -429,8 +430,8 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #
 # <details><summary>Hint 1</summary>
 #
-# $\partial q_i / \partial z_j = q_i (1[i = j] - q_j)$, and the derivative of $\sum_i q_i (\log q_i - \log p_i)$ with respect to $q_i$
-# is $\log q_i - \log p_i + 1$. Multiply and sum over $i$: what becomes of the 1?
+# $\partial q_i / \partial z_j = q_i (1[i = j] - q_j)$, and the derivative of $\sum_i q_i (\log q_i - \log p_i)$ with
+# respect to $q_i$ is $\log q_i - \log p_i + 1$. Multiply and sum over $i$: what becomes of the 1?
 #
 # </details>
 #

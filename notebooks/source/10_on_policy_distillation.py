@@ -14,8 +14,8 @@
 #   per call.
 #
 # **Time:** about 35 minutes of reading and 30 of exercises; the cells run in about two minutes on two CPU cores.
-# **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) for the two directions of the KL, and
-# [09 · Language models](09_language_models.ipynb). On [Colab](https://colab.research.google.com/): upload the repository
+# **You need:** [04 · The distillation loss](04_distillation_loss.ipynb) for the two directions of the KL, and [09 ·
+# Language models](09_language_models.ipynb). On [Colab](https://colab.research.google.com/): upload the repository
 # and run the plain-pip lines of the [README](../README.md) with `%pip` (see notebook 00).
 
 # %% [markdown]
@@ -77,8 +77,9 @@ print(f"{len(windows)} passages of tales that no student reads; openings of {lan
 # - *forward KL* and *reverse KL*: the teacher's distribution at each token of the tale.
 #
 # Each arm tried three peak learning rates with one seed, and chose by the perplexity of the validation tales; then it
-# ran with five other seeds. Here are the first ten steps of one of these runs, live. **Predict first:** the loss starts near
-# 7 nats a token, and the rate rises from 0 for 15 steps. Is the mean loss of these ten nearer to 7, to 4 or to 1?
+# ran with five other seeds. Here are the first ten steps of one of these runs, live. **Predict first:** the loss
+# starts near 7 nats a token, and the rate rises from 0 for 15 steps. Is the mean loss of these ten nearer to 7, to 4
+# or to 1?
 
 # %%
 bar = ProgressWidget("ten of 150 steps")
@@ -129,9 +130,9 @@ healing.summary()[shown].round(2)
 #
 # On a tale, the student predicts every token from a beginning that Grimm wrote; when it writes, from a beginning of
 # its own. After one odd word the student is where no tale has been, and nothing has taught it how to go on. So
-# mistakes are expected to pile up; the field calls this **exposure bias**. **Predict first:** take a student healed
-# by 300 steps of forward KL. On the tales, its distance from the teacher stays near 1 nat over 48 tokens. Does the
-# distance grow on the student's own text?
+# mistakes are expected to pile up; the field calls this **[exposure bias](glossary.md#exposure-bias)**. **Predict
+# first:** take a student healed by 300 steps of forward KL. On the tales, its distance from the teacher stays near 1
+# nat over 48 tokens. Does the distance grow on the student's own text?
 
 # %%
 fig, axes = figure("On its own text the distance does not pile up", height=3.2)
@@ -160,9 +161,10 @@ with_alt_text(fig, "Reverse KL at each of 48 tokens after the opening, on tales 
 #
 # ## Let it write
 #
-# **On-policy distillation** trains the student on what it writes itself (GKD, Agarwal et al.). In words: *the student
-# samples a completion; the teacher gives its distribution at each token of it; no gradient goes through the
-# sampling.* In symbols, with a prompt $x$, a completion $y$, any divergence $D$ and the student's weights $\theta$,
+# **[On-policy](glossary.md#on-policy) distillation** trains the student on what it writes itself (GKD, Agarwal et
+# al.). In words: *the student samples a completion; the teacher gives its distribution at each token of it; no
+# gradient goes through the sampling.* In symbols, with a prompt $x$, a completion $y$, any divergence $D$ and the
+# student's weights $\theta$,
 #
 # $$y \sim q_\theta(\cdot \mid x), \qquad L = \frac{1}{|y|} \sum_t D\big(p(\cdot \mid x, y_{<t}) \,\|\, q_\theta(\cdot \mid
 # x, y_{<t})\big)$$
@@ -378,11 +380,11 @@ for name, text in (
 #
 # ## What it is worth as a drafter
 #
-# As a **drafter**, the student writes a few tokens ahead. The teacher reads them all in one pass, and accepts each
-# with probability min(1, p/q). At the first refusal the teacher draws a token itself, from the part of p that lies
-# above q. The result is distributed exactly as if the teacher had written it (*speculative decoding*, Leviathan et
-# al.). In words: *a draft is accepted as often as the two distributions overlap.* In symbols, with the *total
-# variation* TV,
+# As a **[drafter](glossary.md#drafter)**, the student writes a few tokens ahead. The teacher reads them all in one
+# pass, and accepts each with probability min(1, p/q). At the first refusal the teacher draws a token itself, from the
+# part of p that lies above q. The result is distributed exactly as if the teacher had written it (*speculative
+# decoding*, Leviathan et al.). In words: *a draft is accepted as often as the two distributions overlap.* In symbols,
+# with the *[total variation](glossary.md#total-variation)* TV,
 #
 # $$\sum_y q(y) \min\Big(1, \frac{p(y)}{q(y)}\Big) = \sum_y \min\big(p(y), q(y)\big) = 1 - \mathrm{TV}(p, q), \qquad
 # \mathrm{TV} = \tfrac12 \sum_y |p(y) - q(y)|.$$
@@ -432,7 +434,8 @@ for name, row in (("before", began), *mean.iterrows()):
 #
 # <details><summary>Hint 2</summary>
 #
-# $\nabla q = q \, \nabla \log q$. So a draw's gradient is $r(y) \, \nabla \log q(y)$, with $r(y)$ as a constant: `detach()`.
+# $\nabla q = q \, \nabla \log q$. So a draw's gradient is $r(y) \, \nabla \log q(y)$, with $r(y)$ as a constant:
+# `detach()`.
 #
 # </details>
 #
@@ -476,7 +479,8 @@ check("10.1", drawn_loss)
 #
 # <details><summary>Hint 2</summary>
 #
-# The parrot's KL is $-\log \max_y p(y)$. The student's is $\sum_y q(y)\,(\log q(y) - \log p(y))$, one number for each place.
+# The parrot's KL is $-\log \max_y p(y)$. The student's is $\sum_y q(y)\,(\log q(y) - \log p(y))$, one number for each
+# place.
 #
 # </details>
 #
@@ -565,11 +569,10 @@ for name in order:
 # - The reverse KL over the top k alone has its minimum at p/e: keep a bucket for the rest.
 # - A teacher's surprise at a text is the writer's doubt plus its distance from the teacher: look at both.
 #
-# **References.** Agarwal et al. 2023, *GKD*, [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) ·
-# Gu et al. 2023, *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) ·
-# Qwen Team 2025, *Qwen3*, [arXiv 2505.09388](https://arxiv.org/abs/2505.09388) ·
-# Lu and Thinking Machines Lab 2025, [*On-Policy Distillation*](https://thinkingmachines.ai/blog/on-policy-distillation/) ·
-# Leviathan et al. 2022, [arXiv 2211.17192](https://arxiv.org/abs/2211.17192) ·
-# He et al. 2021, [arXiv 1905.10617](https://arxiv.org/abs/1905.10617) ·
-# Arora et al. 2022, [arXiv 2204.01171](https://arxiv.org/abs/2204.01171) ·
-# Li et al. 2026, [arXiv 2604.13016](https://arxiv.org/abs/2604.13016).
+# **References.** Agarwal et al. 2023, *GKD*, [arXiv 2306.13649](https://arxiv.org/abs/2306.13649) · Gu et al. 2023,
+# *MiniLLM*, [arXiv 2306.08543](https://arxiv.org/abs/2306.08543) · Qwen Team 2025, *Qwen3*, [arXiv
+# 2505.09388](https://arxiv.org/abs/2505.09388) · Lu and Thinking Machines Lab 2025, [*On-Policy
+# Distillation*](https://thinkingmachines.ai/blog/on-policy-distillation/) · Leviathan et al. 2022, [arXiv
+# 2211.17192](https://arxiv.org/abs/2211.17192) · He et al. 2021, [arXiv 1905.10617](https://arxiv.org/abs/1905.10617)
+# · Arora et al. 2022, [arXiv 2204.01171](https://arxiv.org/abs/2204.01171) · Li et al. 2026, [arXiv
+# 2604.13016](https://arxiv.org/abs/2604.13016).
