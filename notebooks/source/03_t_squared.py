@@ -6,7 +6,7 @@
 # **See why a distillation loss is multiplied by T², where the reason holds, and what the factor does to training.**
 #
 # You will be able to
-# - *derive* the exact gradient of the soft loss and its high-temperature limit, checked by autograd;
+# - *derive* the exact gradient of the KL and its high-temperature limit, checked by autograd;
 # - *tell* when a temperature is high, and refute "KL(T) ≈ KL(1)/T²";
 # - *translate* a loss without T² into one with T²;
 # - *predict* what the factor does under SGD and under AdamW;
@@ -58,7 +58,7 @@ near = torch.testing.assert_close  # raises where two tensors differ
 # $$C = \mathrm{KL}(p\,\|\,q) = \sum_j p_j \log p_j - \sum_j p_j \log q_j.$$
 #
 # **Line 1.** The first sum does not contain $z$, so $C$ has the same gradient in $z$ as the
-# [cross-entropy](glossary.md#cross-entropy) $-\sum_j p_j \log q_j$. Each cell checks the lines above it in double
+# cross-entropy $-\sum_j p_j \log q_j$. Each cell checks the lines above it in double
 # precision.
 
 # %%
@@ -115,8 +115,8 @@ for T in (0.1, 0.5, 1.0, 2.0, 4.0, 32.0, 1000.0):
 print("line 3: (q − p)/T, and T² times it in the package, at every T from 0.1 to 1000")
 
 # %% [markdown]
-# At all of them, because nothing was approximated: this $1/T$ is **exact**. A second $1/T$ comes from $q - p$: as $T$
-# grows, both distributions become flat, and their difference shrinks. T² undoes both.
+# At all of them, because nothing was approximated: this $1/T$ is **exact**. A second $1/T$ comes from $q - p$, but
+# only at high $T$, where both distributions become flat. There T² undoes both.
 #
 # **Line 4.** For small $x$, $e^x \approx 1 + x$. With $\bar z$ the mean of the logits,
 #
@@ -158,13 +158,13 @@ near(by_autograd(lambda z: ((z - z.mean() - v + v.mean()) ** 2).sum() / 10, z), 
 print("lines 5 and 6: both limits, and the first is the gradient of the second")
 
 # %% [markdown]
-# In the limit the gradient falls like $1/T^2$, and T² cancels that: this is the whole reason for T². (The percentages
+# In the limit the gradient falls like $1/T^2$, and T² cancels that: this is why the factor is T². (The percentages
 # fall only like $1/T$: line 4's error is of order $1/T^2$, but $q - p$ itself is of order $1/T$.)
 #
 # ## The same in numbers
 #
-# **Predict first:** by which factor does the norm of the gradient $g = (q - p)/T$ fall from T = 1 to T = 2, and from
-# 16 to 32? The table's last column is a claim: KL(T) ≈ KL(1)/T².
+# **Predict first:** by which factor does the norm of the gradient $g = (q - p)/T$ fall from T = 1 to 2, and from 16
+# to 32? The last column is an article's claim: KL(T) ≈ KL(1)/T².
 
 # %%
 temperatures = [1, 2, 4, 8, 16, 32]
@@ -283,9 +283,9 @@ of_ten_seeds.round(1)
 
 # %% [markdown]
 # A rising KL is the rule here. Before training the KL nearly always falls; after three epochs it rises on about 80%
-# of the images or more. The table gives this share for ten seeds, and the ratio of the *mean* KLs, which can fall
-# although most KLs rise. "T = 4" students learn from the teacher. The table's students are on their way through 60
-# epochs; the student above had three in all, over which its learning rate fell to 0, hence its lower share.
+# of the images or more. The table has this share (%) for ten seeds and the ratio of *mean* KLs; a mean can fall
+# although most KLs rise. "T = 4" students learn from the teacher. The table's rows are snapshots of a training of 60
+# epochs; the student above had three in all. Its learning rate had fallen to 0: hence its lower share.
 #
 # ### Drag the temperature
 #
@@ -405,7 +405,7 @@ pd.DataFrame(
 #
 # The factor survives only beside $\varepsilon$ (10⁻⁸ by default). AdamW's weight decay acts directly on the weights,
 # so it does not see the factor. **Predict first:** AdamW trains one student with T² and one without, at alpha = 1 and
-# T = 16. Do their final weights differ by rounding error, in the third digit, or by more?
+# T = 16. Do their final weights differ only by rounding error, or by more?
 
 # %%
 x, v_all = data.train_images.double(), V
@@ -513,9 +513,9 @@ print("SGD without T² at T² times the learning rate is SGD with T²")
 #
 # ## Ten seeds, each with its learning rate
 #
-# Leaving T² out at the *same* learning rate is unfair: that rate was chosen for the loss with T². So each student of
-# a saved log (60 epochs, ten seeds) has its rate chosen on its validation images: out of seven under SGD, out of
-# three under AdamW. **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And
+# Leaving T² out at the *same* learning rate is unfair: the rate may suit only the loss with T². So each student of a
+# saved log (60 epochs, ten seeds) has its rate chosen on its validation images: out of seven under SGD, out of three
+# under AdamW. **Predict first:** at alpha 1 and T = 16, at which rate is SGD without T² as good as with it? And
 # AdamW?
 
 # %%
@@ -726,7 +726,7 @@ HTML(render_quiz("03_t_squared"))
 # - The second 1/T needs T well above the spread of the logits; on the digits, T from 1 to 8 is too low.
 # - KL(T) is not KL(1)/T²: once a student has begun to learn, the KL rises from T = 1 to 2 on most images.
 # - Leaving T² out means another alpha and another scale: translate settings, don't copy them.
-# - Under SGD the scale is a learning rate; under AdamW it cancels, unless gradients are clipped.
+# - Under SGD the scale is a learning rate; under AdamW it cancels, but for ε and clipping.
 #
 # The claims of the article that this course started from, checked: [Errata](errata.md).
 #

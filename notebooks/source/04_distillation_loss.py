@@ -48,7 +48,7 @@ from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.widgets import live
 from distill_helpers.course.widgets.distillation_loss import GRID, bell, fit_bell, mean_and_sd, render_modes, two_peaks
-from distill_helpers.course.widgets.simplex import TEACHER, descent, render_simplex
+from distill_helpers.course.widgets.simplex import LABEL, TEACHERS, descent, render_simplex
 from distill_helpers.models.batching import encode_texts
 
 logging.disable_progress_bar()
@@ -168,9 +168,9 @@ for alpha in (0.0, 0.7, 1.0):
 # will do. Both terms are printed unweighted; `task_loss` is the hard one.
 #
 # **Predict first:** at T = 1, is there *one* label whose cross-entropy has the weighted sum's gradient, whatever the
-# student's logits? The triangle holds all distributions over three queues; its teacher says 30, 60 and 10%, the label
-# 100, 0 and 0. Where does a student that starts in the middle end, and which slider moves that point? (Arrows show
-# where the loss pulls.)
+# student's logits? And the triangle: each point is a distribution over three queues, each corner one queue alone. The
+# *unsure* teacher says 30, 60 and 10%, the *sure* one 1, 98 and 1%, the label 100, 0 and 0. Where does a student from
+# the middle end, and does T move that point? (Arrows: the pull.)
 
 # %%
 alpha = 0.7
@@ -184,33 +184,34 @@ print("at T = 1 the sum of two losses is one cross-entropy, with the label α p 
 dials = {
     "temperature": ipywidgets.SelectionSlider(options=[1, 2, 4, 8, 20], value=1, description="T"),
     "alpha": ipywidgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.1, description="alpha", continuous_update=False),
+    "teacher": ipywidgets.Dropdown(options=list(TEACHERS), description="teacher"),
 }
-for temperature, alpha in ((1, 0.9), (1, 0.5), (8, 0.5), (1, 0.1)):
-    end = torch.tensor(descent(temperature, alpha)[-1])
-    print(f"T = {temperature}, alpha = {alpha}: the student ends at", ", ".join(f"{share:.0%}" for share in end))
-    if temperature == 1:
-        mixed = alpha * torch.tensor(TEACHER) + (1 - alpha) * torch.tensor([1.0, 0.0, 0.0])
-        torch.testing.assert_close(end, mixed, atol=3e-3, rtol=0)
+for name, probabilities in TEACHERS.items():
+    for t in (1, 8):
+        end = descent(t, 0.5, name)[-1]
+        print(f"{name} teacher, alpha 0.5, T = {t}: the student ends at {end[0]:.0%} Billing")
+    on_the_line = 0.5 * torch.tensor(probabilities) + 0.5 * torch.tensor(LABEL)
+    torch.testing.assert_close(torch.tensor(descent(1, 0.5, name)[-1]), on_the_line, atol=0.01, rtol=0)
 triangle = live(render_simplex, **dials)
 triangle
 
 # %% [markdown]
-# Yes: at T = 1 alpha only **mixes the labels**, so the student ends on the straight line between the two. At other
-# temperatures the two terms use different softmaxes, and no fixed label does the same. Yet where the student ends,
-# alpha decides: at alpha 0.5, going from T = 1 to 8 moves it from 65% to 67%.
+# Yes: at T = 1 alpha only **mixes the labels**, so the student ends on the dashed line between them. At other
+# temperatures the two terms use different softmaxes, and no fixed label does the same. **How much T changes depends on
+# the teacher**: from T = 1 to 8, the student moves from 65% to 67% Billing if the teacher is unsure, from 50% to 31% if
+# it is sure.
 #
 # ## The direction of KL
 #
-# KL is not symmetric. In *forward* KL, which we built above, the teacher's probabilities weigh the terms; in
-# *reverse* KL, the student's do:
+# KL is not symmetric. In *forward* KL, built above, the teacher's probabilities weigh the terms; in *reverse* KL, the
+# student's do:
 #
 # $$\underbrace{\mathrm{KL}(p\,\|\,q) = \sum_k p_k \log\frac{p_k}{q_k}}_{\text{forward: teacher}\,\|\,\text{student}}
 # \qquad
 # \underbrace{\mathrm{KL}(q\,\|\,p) = \sum_k q_k \log\frac{q_k}{p_k}}_{\text{reverse: student}\,\|\,\text{teacher}}$$
 #
-# (The article names the left sum KL(student‖teacher).) In PyTorch, `F.kl_div(log_q, p)` is KL(p‖q): log-probabilities
-# first, then probabilities. Pass `reduction="batchmean"`; the default, `"mean"`, also divides by the number of
-# classes.
+# In PyTorch, `F.kl_div(log_q, p)` is KL(p‖q): log-probabilities first, then probabilities. Pass
+# `reduction="batchmean"`; the default, `"mean"`, also divides by the number of classes.
 
 # %%
 forward, reverse = dh.forward_kl(log_q, log_p).mean(), dh.reverse_kl(log_q, log_p).mean()
@@ -304,13 +305,13 @@ for beta in (0.0, 0.3, 0.7, 1.0):
     assert held(f"JSD, β = {beta:g}") == held("forward KL" if beta < 0.5 else "reverse KL")
 
 # %% [markdown]
-# No, abruptly: drag to distance 3.5, and the reverse-KL student still has 57% right of 0; at 4, practically all. At
-# distance 5, the JSD lets go between β = 0.4 and 0.5. Reverse KL drops the *smaller* peak because the best of several
-# starts is kept.
+# No, abruptly: at distance 3.5 the reverse-KL student still has 57% right of 0; at 4, practically all. At distance 5,
+# the JSD lets go between β = 0.4 and 0.5. Reverse KL drops the *smaller* peak because the best of several starts is
+# kept.
 #
-# **Skew KL** (DistiLLM, Ko et al. 2024, section 3.1) compares the teacher with a mixture of both, of which the *skew*
-# is the teacher's share; skew reverse KL swaps the models. If the student excludes the teacher's favourite, skew KL
-# is at most $-\log(\text{skew})$ instead of infinite:
+# **Skew KL** (DistiLLM, Ko et al. 2024, section 3.1) compares the teacher with a mixture of both. The *skew* is the
+# teacher's share of it. Skew reverse KL swaps the models. If the student excludes the teacher's favourite, skew KL is
+# at most $-\log(\text{skew})$ instead of infinite:
 
 # %%
 excluding = torch.tensor([0.0, 0.6, 0.4]).log()
@@ -329,7 +330,7 @@ for name, options in (
     print(f"  {name:15s} fitted to the two peaks: mean {mean:.1f}, standard deviation {sd:.1f}")
 
 # %% [markdown]
-# At skew 0.1 both fits equal those of plain KL: here skew only bounds the loss.
+# At skew 0.1 both fits equal plain KL's.
 #
 # ### What reverse KL is not
 #
@@ -393,10 +394,10 @@ print(f"without the mask the real tokens get {on_tokens['mask'] / on_tokens['no 
 # The student is pulled towards what the teacher says *after a pad*, which means nothing. And a mean over 256
 # positions instead of 32 leaves the real tokens an eighth of their gradient.
 #
-# In the package, a *position* of a sequence labelled `IGNORE_INDEX` (−100) counts in neither term. Where *messages*
-# are classified, one with that label learns from the teacher alone. The hard term is still divided by all messages,
-# unlike the mean of `F.cross_entropy`: with half the labels missing, it weighs half as much. If nothing counts, loss
-# and gradients are 0:
+# In the package, a *position* of a sequence labelled `IGNORE_INDEX` (−100) counts in neither term. In classification,
+# a *message* with that label learns from the teacher alone. The hard term is still divided by all messages, unlike
+# the mean of `F.cross_entropy`: with half the labels missing, it weighs half as much. If nothing counts, loss and
+# gradients are 0:
 
 # %%
 loss = dh.DistillationLoss(dh.DistillationConfig(temperature=2.0, alpha=0.5))
@@ -492,7 +493,7 @@ for name, (true, half, ours) in measured.items():
     )
 
 # %%
-fig, axes = figure("Below 0.001 nats, KL in bf16 means nothing")
+fig, axes = figure("Below 0.0004 nats, KL in bf16 means nothing")
 for number, (name, (true, half, _)) in enumerate(measured.items()):
     for sign, marker, which in ((1, "o", "positive"), (-1, "x", "negative (its size)")):
         if not (rows := half.sign() == sign).any():
@@ -514,9 +515,9 @@ with_alt_text(
 )
 
 # %% [markdown]
-# Yes: below 0.001 nats bf16 is off by several times the KL, often negative for the queues, too high for the
-# vocabulary, which leaves the line at 0.005 nats already. At 0.3 nats, where this page's student stands, bf16 does no
-# harm. **Predict first:** is the gradient right near convergence?
+# Yes: below 0.001 nats the median draw is off by several times the KL. For the queues it is often negative; for the
+# vocabulary it is too high, from 0.005 nats on. At 0.3 nats, where this page's student stands, bf16 does no harm.
+# **Predict first:** is the gradient right near convergence?
 
 
 # %%
@@ -543,10 +544,10 @@ for noise in (1.0, 0.003):
 #
 # Hinton et al. (section 1) give a reason why soft labels help: "much less variance in the gradient between training
 # cases". On notebook 03's digits, each image has a gradient g of its loss with respect to all weights of a 128-unit
-# student. The *relative variance* is the mean of ‖g − mean‖² divided by ‖mean‖². It is a number of images: a batch of
-# that size has as much noise as signal. A factor such as T² cancels. **Predict first:** by which factor do soft
-# labels at T = 1 and at T = 20 lower it? (± is a standard deviation over ten seeds; the table has medians, each label
-# with its own students.)
+# student. The *relative variance* is the mean of ‖g − mean‖² divided by ‖mean‖². Read it as a batch size: such a
+# batch has as much noise as signal. A factor such as T² cancels. **Predict first:** by which factor do soft labels at
+# T = 1 and at T = 20 lower it? (± is a standard deviation over ten seeds; the table has medians, each label with its
+# own students.)
 
 # %%
 log = read_log("gradient-variance")
@@ -561,8 +562,8 @@ images.groupby("epochs").median().round(0)
 # %% [markdown]
 # The claim holds as far as the labels are soft. Before training, the relative variance is four times lower at T = 20,
 # and hardly lower at T = 1, where this teacher's labels are nearly hard. After three epochs, the median at T = 20 is
-# less than half of that with hard labels; in eight seeds of ten T = 20 is lower. Later, T = 1 is even *above* hard
-# labels.
+# less than half of that with hard labels; in eight seeds of ten T = 20 is lower. After 60 epochs, T = 1 is even
+# *above* hard labels, in all ten seeds.
 #
 # ## What alpha does to training
 #
@@ -585,7 +586,7 @@ axes.legend(frameon=False, title="hard labels in training")
 with_alt_text(
     fig,
     "Errors against alpha, mean and standard deviation over ten seeds. With right labels the line falls a little to alpha 0.3"
-    " and rises from 0.7 on. With a fifth wrong, errors are highest at alpha 0 and less than half of that from 0.7 on; with a"
+    " and rises from there on. With a fifth wrong, errors are highest at alpha 0 and less than half of that from 0.7 on; with a"
     " teacher that learned from wrong labels they fall as well, and are lowest at 0.7 and 0.9.",
 )
 
@@ -604,7 +605,7 @@ figures = (
 figures.where(figures.notna(), "").join(table["learning rate"])
 
 # %% [markdown]
-# *More than hard labels* compares with alpha 0, seed by seed, with 95% intervals.
+# *More than hard labels*: errors minus those at alpha 0, seed by seed.
 #
 # - **Right labels:** up to alpha 0.7, ten seeds show no gain and no loss. Alpha 1, the teacher alone, costs 2.8 ± 1.4
 #   errors. Label smoothing (a tenth of the label spread over all digits) needs no teacher and *saves* 3.3 ± 1.7
@@ -612,7 +613,7 @@ figures.where(figures.notna(), "").join(table["learning rate"])
 # - **A fifth wrong:** alpha matters most. Hard labels alone make 28 errors, label smoothing 23, and alpha 0.7 only
 #   12, as this teacher learned from right labels.
 # - **The teacher misled as well:** the teacher makes 16 errors, and so does its student at alpha 0.7, against 28 at
-#   alpha 0. The teacher, larger and trained with dropout, was misled less.
+#   alpha 0. The teacher, larger and trained with dropout and shifted images, was misled less.
 #
 # Hinton et al. (section 2) generally did best with a considerably lower weight on the hard term. Choose alpha on
 # validation labels that you trust; include 0, 1 and label smoothing. The less you trust the training labels, the more
@@ -636,7 +637,7 @@ except ValueError as error:
 
 # %% [markdown]
 # Teacher and student must agree on what the logits *mean*: the classes and their order, which the loss cannot check.
-# Here even the tokenizers differ. A language model needs its teacher's, since its classes are the vocabulary.
+# Here even the tokenizers differ. Language models must share one: their classes are the vocabulary.
 #
 # ## Exercises
 #
@@ -751,7 +752,7 @@ check("04.3", masked_kl)
 # ### Exercise 04.4 · Find the bug: a language model that is punished for being right (★★★, 8 min)
 #
 # This function should return a causal language model's cross-entropy. It gives a perfect student a high loss, and
-# runs only by chance: the shift leaves five positions, and the vocabulary has five entries. Fix its two faults in
+# runs only by chance: five positions are left, for five vocabulary entries. Fix its two faults in
 # `causal_cross_entropy`.
 #
 # <details><summary>Hint 1</summary>
@@ -804,7 +805,7 @@ HTML(render_quiz("04_distillation_loss"))
 # another target. KL(student‖teacher) (0.26) leads to the same student only if it can copy the teacher exactly.
 #
 # Training on the teacher's labels alone (notebook 00) has left this student a KL gradient almost perpendicular to the
-# hard labels' (cosine 0.1). Before training, the two roughly agree (0.8).
+# hard labels' (cosine 0.1).
 
 # %%
 gradients = {

@@ -88,21 +88,20 @@ linear = dh.classification_metrics(linear_baseline(desk), test.labels)
 print(f"tf-idf + logistic regression: {100 * linear['accuracy']:.0f}% of the test messages")
 
 # %% [markdown]
-# That model has read the first 26 words of 2,517 messages. Further down, students also read these messages whole, cut
-# into some 20,000 *windows*. A fair baseline must read the windows too, each with the queue of its message. A saved
-# log has such models on two kinds of features; validation chose their regularisation C. **Predict first:** how many
-# points do the windows bring to tf-idf? And what does a linear model reach on the frozen sentence encoder from which
-# our teacher was made?
+# That model has read 2,517 messages, cut to 26 words. Further down, students also read these messages whole, cut into
+# some 20,000 *windows*. A fair baseline must read the windows too, each with the queue of its message. A saved log
+# has such models on two kinds of features; validation chose C, an inverse penalty. **Predict first:** how many points
+# do the windows bring to tf-idf? And what does a linear model reach on the frozen sentence encoder from which our
+# teacher was made?
 
 # %%
 lines = linear_models.summary()[["texts", "accuracy %", "difference", "± 95%"]].round(1)
 lines[lines.index.str.contains("sender's queue")]
 
 # %% [markdown]
-# A student has two lines to pass. **74.4%** is what tf-idf reaches without a teacher, from more text without new
-# labels. A frozen encoder with a linear head reaches 73.2% from the messages alone. (*difference*, with its 95%
-# interval over test messages, compares a row with the first row of the same features. That row has C = 100 for
-# tf-idf, the 71% above C = 10.)
+# A student has two lines to pass. **74.4%** is what tf-idf reaches without a teacher, with the windows. A frozen
+# encoder with a linear head reaches 73.2% from the messages alone. (*difference*, with its 95% interval over test
+# messages, is from the first row of the same features. That row has C = 100 for tf-idf; the 71% above had C = 10.)
 
 # %% [markdown]
 # ## The teacher labels everything once
@@ -188,7 +187,7 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
 # Entropy grows with T, up to the 2.32 bits of a uniform guess, which says nothing about the message. So *more bits*
 # does not mean *better*. This notebook uses T = 2, untuned.
 #
-# Why is the label so sharp at T = 1? The teacher was trained on these very messages:
+# One likely reason why the label is so sharp at T = 1: the teacher was trained on these very messages:
 
 # %%
 right = (targets["train"].argmax(-1) == torch.tensor(train.labels)).double().mean()
@@ -196,15 +195,15 @@ assert right > 0.9
 print("the teacher gives the sender's queue on more than nine training messages in ten")
 
 # %% [markdown]
-# At T = 1, a teacher that knows the messages by heart adds little to their hard labels.
+# So at T = 1 its labels for these messages are nearly hard.
 
 # %% [markdown]
 # ## The whole pipeline by hand
 #
 # The student is a transformer with two layers of 128 units. Its vocabulary is trimmed to the 5,000 word pieces that
-# are most frequent in the training text, including its windows (`desk.transfer`). Its embeddings start as the
-# teacher's, reduced by PCA from 384 to 128 dimensions. Dropout is off in this section, so that two loops can be
-# compared exactly.
+# are most frequent in the training text, including its windows (`desk.transfer`). Its
+# [embeddings](glossary.md#embedding) start as the teacher's, reduced by PCA from 384 to 128 dimensions. Dropout is
+# off in this section, so that two loops can be compared exactly.
 #
 # The loss, in words: *soften both distributions, take T² times their KL divergence, add a little cross-entropy on the
 # hard label.* In symbols, for student logits $z$, teacher logits $v$ and hard label $y$,
@@ -370,8 +369,9 @@ with_alt_text(
 # `desk.transfer` holds the **windows**: the whole training messages, cut into pieces of up to 26 words. A window can
 # get a label for free in two ways: it *inherits* the queue of its message, or the teacher labels it. (Eight windows
 # occur in two queues; the tables leave them out.) Text for the teacher to label is called a **[transfer
-# set](glossary.md#transfer-set)**; Beyer et al. 2021 found that much of it and long training matter. A text without a
-# hard label gets the label `IGNORE_INDEX`, and on it the student learns from the teacher alone:
+# set](glossary.md#transfer-set)**; Beyer et al. 2021 found that very long training matters, on many views of each
+# image that the teacher labels anew. A text without a hard label gets the label `IGNORE_INDEX`, and on it the student
+# learns from the teacher alone:
 
 # %%
 windows = list(desk.transfer[:300])
@@ -403,11 +403,11 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 
 # %% [markdown]
 # On the digits, soft labels cost errors at every budget; these runs do not tell why. After 15 epochs, soft labels at
-# T = 20 make 6.2 ± 2.9 more errors than hard labels; after 240 epochs, 3.1 ± 2.3 more. So at T = 20 about half of the
-# disadvantage came from lack of time; at T = 4 time changes little. The winner needs no teacher: *smoothed* labels,
-# which spread a tenth of the label evenly over all classes, make 3.8 ± 2.4 errors fewer than hard labels after 240
-# epochs. (*difference* is taken seed by seed from the hard labels of the same budget; ± is its 95% interval over ten
-# seeds, and *won* counts the seeds with fewer errors.)
+# T = 20 make 6.2 ± 2.9 more errors than hard labels; after 240 epochs, 3.1 ± 2.3 more. So at T = 20 more time may
+# halve the disadvantage, but the fall of 3.1 ± 3.4 errors may be chance. The winner needs no teacher: *smoothed*
+# labels, which spread a tenth of the label evenly over all classes, make 3.8 ± 2.4 errors fewer than hard labels
+# after 240 epochs. (*difference* is from hard labels at the same budget, ± its 95% interval over ten seeds; *won*
+# counts seeds with fewer errors; *learning rate*: range chosen.)
 #
 # So a comparison is fair if
 #
@@ -423,20 +423,20 @@ budgets[["mean", "difference", "± 95%", "won", "learning rate", "steps"]].round
 # There are three kinds of labels: the *sender's queue*, which a window inherits; the *teacher's choice*, the
 # teacher's likeliest queue as a hard label; and the *teacher's distribution* at T = 2. Each kind is used with and
 # without the windows, which makes six arms. Every arm tried three learning rates (5e-4, 1.5e-3, 4.5e-3) and two
-# lengths, 720 and 1,800 steps of 64 texts, in whole epochs. On one seed, validation accuracy chose between them; in
-# every training, it chose the best epoch. Then every arm ran with five other seeds. α is 1 for distributions and 0
-# for hard labels.
+# lengths, 720 and 1,800 steps of 64 texts, rounded to whole epochs. On one seed, validation accuracy chose among the
+# six; in every training, the best epoch. Then each arm ran with five other seeds. α is 1 for distributions and 0 for
+# hard labels.
 #
-# The row *teacher* is the course's teacher: every weight of a sentence encoder was trained on the messages, and the
-# change of the weights was then cut to rank 56, small enough to ship (`data/results/teacher-choice.md`). The tables
+# The row *teacher* is the course's teacher: every weight of a sentence encoder was trained on the messages, and their
+# change was then compressed to low rank (56), small enough to ship (`data/results/teacher-choice.md`). The tables
 # come from a saved log.
 #
 # (*mean* and *sd* are of test accuracy over seeds; *kept* is its share of the teacher's. *NLL* is the mean −log of
 # the probability given to the right queue. *ECE* sorts messages into 15 bins by their highest probability, and
 # averages the gap between that probability and the share that is right (Guo et al. 2017, equation 3). *agreement* is
-# the share of test messages on which a student gives the teacher's answer (Stanton et al. 2021, equation 2). In the
-# third table, *text* is the gain from the windows, *teacher* that of the teacher's choice over the sender's queue,
-# and *softness* that of its distribution over its choice; ± is the 95% interval over seeds.)
+# the share of test messages on which a student gives the teacher's answer (Stanton et al. 2021, equation 2). *best
+# epoch*, *seconds*: means. In the third table, *text* is the gain from windows, *teacher* of choice over queue,
+# *softness* of distribution over choice, *all three* of all; ± is the 95% interval over seeds.)
 #
 # **Predict first:** which is worth most to the student: the text, the teacher's opinion (its choice), or its doubts
 # (softness)?
@@ -462,7 +462,7 @@ with_alt_text(
 )
 
 # %% [markdown]
-# - **Text and teacher pay together.** Alone, the windows bring a student of the senders' queues 1.0 ± 1.8 points, and
+# - **The windows need the teacher.** Alone, the windows bring a student of the senders' queues 1.0 ± 1.8 points, and
 #   the teacher's choices bring a student of the messages 1.7 ± 1.9: each gain may be next to nothing. With the
 #   windows the teacher's choices bring 6.3 ± 1.0, in every seed, which is 4.6 ± 2.2 more than without. One reason may
 #   be that a message's queue does not always fit its pieces, whereas the teacher reads the piece itself.
@@ -476,8 +476,8 @@ with_alt_text(
 # - **Validation does not show these differences**: there, the six arms lie between 81.3 and 82.5%. Only validation
 #   may choose, yet its choice need not be best for the later test messages: our live runs, with one seed and no
 #   tuning, happen to beat the tuned means of the same arms.
-# - All four arms with the teacher's labels chose the lowest rate, and the best arm its last epoch: lower rates, or
-#   more steps, might do better.
+# - All four arms with the teacher's labels chose the lowest rate, and the best arm its last epoch in four seeds of
+#   five: lower rates, or more steps, might do better.
 #
 # ## Your own data
 #
@@ -629,7 +629,7 @@ check("05.3", loss_with_gaps)
 #
 # Then try it on two arms of the help desk. The DataFrame `runs` of that section has the columns `arm`, `seed` and
 # `accuracy`, ordered by seed within an arm. Turn your selections into tensors with
-# `torch.tensor(selection.to_numpy())`: pandas subtracts by row number, and two selections share none.
+# `torch.tensor(selection.to_numpy())`: pandas pairs rows by index, and two selections share none.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -114,7 +114,7 @@ print("from queries and keys: the attention that the slow, eager implementation 
 
 # %% [markdown]
 # None. Fast attention (SDPA, the default) never stores its probabilities, and transformers 5 returns an empty tuple,
-# over which any loss is 0. Either load the model with `attn_implementation="eager"` and raise an error on an empty
+# over which any sum is 0. Either load the model with `attn_implementation="eager"` and raise an error on an empty
 # tuple, or compute attention from recorded queries and keys, as the package does:
 #
 # $$\text{scores} = \frac{Q K^\top}{\sqrt{d}}, \qquad \text{attention} = \mathrm{softmax}(\text{scores}).$$
@@ -174,8 +174,8 @@ print("heads with more than half on [CLS], by layer:", [int((share > 0.5).sum())
 #
 # *Make the student's hidden state equal to the teacher's.* The widths are 192 and 384, so a linear map, the
 # **[projector](glossary.md#projector)** $W$, first widens the student's hidden state; it is trained along with the
-# student. TinyBERT, a four-layer BERT distilled in two stages, uses the squared error (equation 8; the bias $b$ is
-# ours). For a message of $n$ tokens with hidden states $h^S_i$ (student) and $h^T_i$ (teacher),
+# student. TinyBERT, a four-layer BERT, uses the squared error (equation 8; the bias $b$ is ours). For a message of
+# $n$ tokens with hidden states $h^S_i$ (student) and $h^T_i$ (teacher),
 #
 # $$L_\text{hidden} = \frac{1}{n} \sum_{i \text{ is a token}} \frac{1}{384}\,\lVert W h^S_i + b - h^T_i \rVert^2.$$
 
@@ -207,7 +207,7 @@ except ValueError as error:
 # ### Padding
 #
 # **Predict first:** both models compute *some* hidden state at padded positions. Pad four messages to 38, 64, 128 and
-# 512 positions. What share of the gradient of a plain mean over all positions falls on padding?
+# 512 positions. What share of the gradient of `F.mse_loss` over all positions falls on padding?
 
 # %%
 shares = {}
@@ -239,10 +239,10 @@ assert shares[512] > 0.9
 #
 # ## Which layer follows which
 #
-# *The student follows every k-th layer, and the last follows the last.* In TinyBERT's map, the student's entry $m$
-# follows the teacher's entry $k\,m$; $k$ is the ratio of depths, and entry 0 is **the embeddings**. Maps go wrong at
-# entry 0: for $n$ layers, `output_hidden_states` returns $n+1$ tensors, and the first is not a layer. With layers
-# counted from 0, without embeddings, layer $m$ follows layer $k\,(m+1)-1$: the **uniform** map.
+# *The student follows every k-th layer, and the last follows the last.* For $n$ layers, `output_hidden_states`
+# returns $n+1$ entries, and entry 0 is **the embeddings**, not a layer. Maps that forget this go wrong. In TinyBERT's
+# map, the student's entry $m$ follows the teacher's entry $k\,m$; $k$ is the ratio of depths. With layers counted
+# from 0, without embeddings, layer $m$ follows layer $k\,(m+1)-1$: the **uniform** map.
 
 # %%
 for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
@@ -252,11 +252,11 @@ for n_student, n_teacher in ((6, 12), (3, 6), (2, 6)):
     print(f"{n_student} of {n_teacher}: teacher layers {[layer for _, layer in uniform]}")
 
 # %% [markdown]
-# Set the two depths and choose a map: *last* takes the teacher's last layers; *alternating* is DistilBERT's choice,
-# evenly spread and including both ends. The article that this course corrects ([Errata](errata.md)) has two formulas
-# for the student's $n_S+1$ and the teacher's $n_T+1$ entries: multiply the student's entry by $(n_T+1)/(n_S+1)$ and
-# round down, or take the teacher's last $n_S+1$ entries. **Predict first:** for 6 of 12, what does the student's last
-# layer follow by the first formula? And its embeddings by the second?
+# Set the two depths and choose a map: *last* takes the teacher's last layers; *alternating* takes evenly spread
+# layers, both ends included, like those that DistilBERT copies. The article that this course corrects
+# ([Errata](errata.md)) has two formulas for $n_S$ of $n_T$ layers: *article: uniform* multiplies the student's entry
+# by $(n_T+1)/(n_S+1)$ and rounds down; *article: last* takes the teacher's last $n_S+1$. **Predict first:** for 6 of
+# 12, what does the student's last layer follow by the first formula? And its embeddings by the second?
 
 # %%
 map_controls = {
@@ -312,8 +312,8 @@ print(f"1 − cosine: {by_hand.mean():.2f}, the same for a student five times as
 #
 # $$L_\text{scores} = \frac{1}{H\,n^2} \sum_{h} \sum_{i, j \text{ are tokens}} (a^S_{hij} - a^T_{hij})^2.$$
 #
-# MiniLM (section 3.1) compares the probabilities **after** the softmax: each query's attention is a distribution, and
-# the loss is KL(teacher‖student), averaged over heads and queries. Neither loss needs a projector: a map is tokens ×
+# MiniLM (section 3.1) compares the last layer's probabilities, **after** the softmax: one distribution a query. The
+# loss is KL(teacher‖student), averaged over heads and queries. Neither loss needs a projector: a map is tokens ×
 # tokens at any width.
 
 
@@ -399,9 +399,8 @@ except ValueError as error:
 #
 # ## Relations
 #
-# *Do not compare vectors; compare how each model relates its own.* MiniLM (section 3.2) asks which tokens have
-# similar **values** $V$, by a softmax over their products. The loss is again KL(teacher‖student), here of the
-# **relations**
+# *Compare how vectors relate within a model, not the vectors.* MiniLM (section 3.2) asks which tokens have similar
+# **values** $V$, by a softmax over their products. The loss is again KL(teacher‖student), here of the **relations**
 #
 # $$R = \mathrm{softmax}\Big(\frac{V V^\top}{\sqrt{d}}\Big), \quad \text{tokens × tokens, for each head.}$$
 
@@ -542,8 +541,8 @@ reach
 # - Every term except embeddings trains all of layers 0 and 1, since what layer 2 computes depends on both.
 # - In the **last** mapped layer, attention terms train only queries and keys, value relations only values. Neither
 #   teaches what the layer does with them.
-# - **No feature term trains the classifier**: features alone leave it random. TinyBERT therefore trains the
-#   prediction in a second stage; below, we add the terms to the response loss.
+# - **No feature term trains the classifier**: features alone leave it random. TinyBERT therefore matches predictions
+#   last; below, we add the terms to the response loss.
 # - The teacher gets no gradient.
 #
 # ## On and off
@@ -684,7 +683,7 @@ with_alt_text(
 #
 # - **No term gains a point on average.** Attention scores gain 0.6 points with a spread of 0.9, and lose in one seed.
 #   Value relations gain 0.4 with a spread of 0.3, in every seed. Suppose none of the seven terms helps: in about one
-#   table out of five, one of them will still win on all five seeds, by luck.
+#   table out of six, one of them will still win on all five seeds, by luck.
 # - **Hidden states made the student worse** in four seeds of five, and the three terms together in all five. One
 #   guess: imitation at every token leaves a narrow student less capacity for the answer.
 #
@@ -715,9 +714,9 @@ for name, gain in changes.items():
 # So **start with the response loss**, and spend the first effort on more text. If you add a feature term, tune its
 # weight on validation messages, over several seeds.
 #
-# When do features pay? Perhaps *before* there is a task: MiniLM and TinyBERT's general stage match features alone. In
-# TinyBERT's own setting features matter a lot: without the losses on hidden states and attention, the mean of four
-# scores falls from 75.6 to 56.3 (Table 3).
+# When do features pay? Perhaps *before* there is a task: on general text MiniLM and TinyBERT match features alone.
+# TinyBERT's paper fits this: without the losses on hidden states and attention, the mean of four scores falls from
+# 75.6 to 56.3 (Table 3), because the layers then learn nothing before the task.
 #
 # ## Exercises
 #
@@ -892,9 +891,9 @@ HTML(render_quiz("06_feature_distillation"))
 #
 # - Features are compared token by token: both models read the same tokens, and padding never counts.
 # - Entry $m$ follows entry $k\,m$, with the embeddings as entry 0, so the last follows the last.
-# - Unequal widths need projectors, which belong in the optimizer but not in the saved model; unequal heads need
-#   relations.
-# - Test that a term is on: weights differ, gradients arrive, and errors replace a silent 0.
+# - Unequal widths need projectors, which belong in the optimizer but not in the saved model; unequal numbers of heads
+#   need relation heads.
+# - Test that a term is on: the weights change, gradients arrive, and no loss is silently 0.
 # - Start with the response loss: with all messages, no untuned term gained a point.
 #
 # The article's claims, checked: [Errata](errata.md).

@@ -27,8 +27,8 @@
 # distributions.](drawings/07_landmark_systems.svg)
 #
 # Our teacher has six layers, 384 wide. You want a student with about a third of its layer parameters, or fewer. The
-# article that this course follows lists five landmark systems. **Which of their recipes loses least here, and which
-# part of it does the work: the copied layers, the soft targets, or the matched attention?** Keep a guess.
+# course's article has a table of five landmark systems. **Which of their recipes loses least here, and which part of
+# it does the work: the copied weights, the soft targets, or the matched attention?** Keep a guess.
 
 
 # %%
@@ -115,9 +115,9 @@ for name in ("DistilBERT, 6-layer MiniLM", "TinyBERT, 4 layers", "our teacher"):
 # ## Row 1 · DistilBERT
 #
 # *The paper* (sections 2 and 3) gives the student half of BERT-base's layers, **initialised from the teacher's own**,
-# and three losses: soft targets at T = 2, masked language modelling, and the cosine between the last hidden states.
-# The authors' script copies layers 0, 2, 4, 7, 9, 11, not 1, 3, 5, 7, 9, 11 as the article says, and no intermediate
-# layer is matched.
+# and three losses: soft targets, masked language modelling, and the cosine between hidden states. Their code has T =
+# 2, matches only the last hidden states, and copies layers 0, 2, 4, 7, 9, 11, not 1, 3, 5, 7, 9, 11 as the article
+# says.
 #
 # In words: *spread the student's layers evenly over the teacher's, first and last included.* In symbols, student
 # layer $i$ of $n$, counted from 0, takes layer $i\,\frac{N-1}{n-1}$ of the teacher's $N$, rounded to the nearest,
@@ -167,7 +167,7 @@ print("the ten lines and the package agree; terms:", ", ".join(list(package)[1:]
 
 # %% [markdown]
 # The recipe is one call. Here it reads a tenth of the messages and 250 unlabelled windows: enough to show a large
-# effect, but not to measure it.
+# effect, not to measure it.
 #
 # **Predict first:** with `from_teacher=False`, the same call starts from random weights. How many points are the
 # copied weights worth here?
@@ -204,14 +204,14 @@ assert short["random"] < 0.3
 
 # %% [markdown]
 # After so few steps the random student still guesses. The copied layers give a **head start**; the full runs below
-# measure what they are worth in the end.
+# measure its worth.
 #
 # ## Row 2 · TinyBERT
 #
-# *The paper* (section 3) trains a narrow student in **two stages**. Stage 1 matches embeddings, hidden states and
-# attention scores on a uniform map of layers (equations 7 to 9). Stage 2 matches the predictions at T = 1 (equation
-# 10). Both read augmented texts, and a general stage on Wikipedia comes first. The teacher is BERT-**base**, not
-# BERT-large as in the article.
+# *The paper* (section 3) distils on Wikipedia first, then on the task's augmented texts. We copy the second part, in
+# **two stages**. Stage 1 matches embeddings, hidden states and attention scores on a uniform map of layers (equations
+# 7 to 9). Stage 2 matches the predictions at T = 1 (equation 10). The teacher is BERT-**base**, not BERT-large as in
+# the article.
 #
 # Notebook 06 has the losses of stage 1; only the order is new: *first be like the teacher inside, then say what the
 # teacher says.* In code, on 64 messages:
@@ -261,8 +261,8 @@ print("two stages by hand and one call of tinybert: the same weights")
 # and values, cut into the same number of **relation heads** in both models. So the student may have any number of
 # attention heads.
 #
-# In words: *join a token's heads, and cut the result into pieces, the relation heads. For each piece, a softmax over
-# its products with that piece of every token says which tokens are alike. The loss is the KL between teacher and
+# In words: *join a token's heads, and cut the result into pieces, the relation heads. In each piece, take a token's
+# products with all tokens: their softmax says which tokens are alike. The loss is the KL between teacher and
 # student.*
 #
 # **Predict first:** the student below is half as wide as the teacher. Both are cut into 24 relation heads. How wide
@@ -411,8 +411,8 @@ limits["max_similarity"].value = 0.8
 # (Llama 3.1 8B to 4B, for example) and **Llama 3.2** 1B and 3B (model card) were [pruned](glossary.md#pruning) and
 # then trained on logits. **Gemma 2** 2B and 9B learned from logits without pruning.
 #
-# The recipe ranks layers and neurons by their activations alone: *the more a layer turns the hidden states, or the
-# more active a neuron is, the more it matters.*
+# Our recipe ranks by activations alone: *a layer matters more, the more it changes the direction of hidden states; a
+# neuron, the larger its outputs.*
 
 
 # %%
@@ -484,7 +484,7 @@ dots["model"] = pd.Categorical(dots["model"], list(names.values()))
 picture = dot_figure(
     dots.sort_values("model", kind="stable").astype({"model": str}),
     "accuracy",
-    title="DistilBERT's recipe loses least",
+    title="DistilBERT, MiniLM and pruning lose least",
     label="test accuracy (%), a dot for each seed",
     references={"teacher": table.loc["teacher", "accuracy %"]},
 )
@@ -500,13 +500,13 @@ shown = shown.round({"of teacher's": 2, **dict.fromkeys(shown.columns[3:], 1)})
 shown.astype(object).where(shown.notna(), "–")
 
 # %% [markdown]
-# *Gain* is a recipe's accuracy minus that of its hard labels, in points, seed by seed, with a 95% interval.
-# *Agreement* is how often student and teacher choose the same queue.
+# *Student* is layers × width. *Gain* is the accuracy minus that of the arm's hard labels; *won* counts seeds with a
+# gain. *Agreement* is how often student and teacher agree.
 #
 # **Predict first:** would more texts change the picture?
 
 # %%
-fig, axes = figure("At 20,000 texts most curves are flat, but TinyBERT's is not")
+fig, axes = figure("At 20,000 texts TinyBERT and MiniLMv2 are still improving")
 drawn = ("DistilBERT", "prune and heal", "hard labels, 2 × 384", "MiniLMv2", "TinyBERT")
 for arm, colour, shape in zip(drawn, COLOURS, "osD^v", strict=False):
     curve = 100 * np.mean(runs.loc[runs["arm"] == arm, "curve"].tolist(), axis=0)
@@ -519,15 +519,16 @@ axes.legend(frameon=False, fontsize=8)
 with_alt_text(
     fig,
     "Mean validation accuracy of five arms along 20,000 texts. DistilBERT, prune and heal and hard labels are flat over"
-    " the last 5,000; MiniLMv2 rises by one point, TinyBERT, which begins at 10,000, by nearly ten.",
+    " the last 5,000; MiniLMv2 rises by nearly five points, TinyBERT, which begins at 10,000, by nearly ten.",
 )
 
 # %% [markdown]
 # TinyBERT and MiniLMv2 spend half of their texts on features. TinyBERT is still improving fast and MiniLMv2 slowly, so
 # both rows hold for this budget alone.
 #
-# **DistilBERT's recipe loses least**: it keeps 98.7% of the teacher's accuracy, MiniLM's and the pruned student
-# 97.8%. TinyBERT's keeps 94.1% with an eighth of the layers' parameters.
+# **Three recipes lose least**: DistilBERT's keeps 98.7% of the teacher's accuracy, MiniLM's and the pruned student
+# 97.8%. Five seeds cannot tell them apart (DistilBERT − MiniLM: 0.7 ± 1.6 points). TinyBERT's keeps 94.1% with an
+# eighth of the layers' parameters.
 #
 # **How much a recipe adds to copied layers depends on its baseline's learning rate.** For hard labels from copied
 # layers, validation chose a rate of 1.2e-3 over 5e-4 by one message out of 400. Over these hard labels DistilBERT gains
@@ -539,14 +540,14 @@ landmarks.gains_at_the_other_rate().round(1)
 
 # %% [markdown]
 # So DistilBERT's recipe adds 1.7 ± 0.8 points, and MiniLM's 0.9 ± 1.1, which may be nothing. **Most of the way up
-# from random weights (72.4%) belongs to the copied layers.** When a gain surprises you, tune the baseline again.
+# from random weights (72.4%), 5.2 ± 3.1 points of 6.9, belongs to the copied embeddings, layers and head.**
 #
-# The other shapes' baselines chose their rate by four messages or more. **Prune and heal** gains 2.0 ± 1.1: the
-# teacher's distributions repair the cut better than labels do. **TinyBERT** gains 1.2 ± 0.6. Two gains may be
-# nothing: MiniLMv2's 0.7 ± 1.5 (its baseline has 12 heads instead of 6) and the **data-driven** student's 1.4 ± 3.8,
-# from 1,508 of SmolLM2's 2,560 messages.
+# The other shapes' baselines chose their rate by four messages or more, the one with random weights by a single one.
+# **Prune and heal** gains 2.0 ± 1.1: the teacher's labels on twice the texts repair the cut better. **TinyBERT**
+# gains 1.2 ± 0.6. Two gains may be nothing: MiniLMv2's 0.7 ± 1.5 (its baseline has 12 heads instead of 6) and the
+# **data-driven** student's 1.4 ± 3.8: it read 1,508 of the 2,560 messages.
 #
-# The papers' teachers, sizes and tasks differ, so compare the pattern, not the digits:
+# GLUE, SQuAD 2, MNLI and MMLU are benchmarks: compare the pattern, not the digits.
 
 # %%
 papers_say = {
@@ -574,7 +575,7 @@ beside
 #
 # Runs with the same seed share the order of the messages and, where they start alike, the starting weights. So take
 # the **difference for each seed** first, then its mean. The papers' figures are points of GLUE averages (DistilBERT:
-# nine tasks, Table 4; TinyBERT: four scores, Tables 2 and 3).
+# nine tasks, Table 4; TinyBERT: four scores, Table 3).
 #
 # **Predict first:** in the papers all five ablations cost points. Which costs are large enough to be shown here?
 
@@ -621,17 +622,18 @@ with_alt_text(
 )
 
 # %% [markdown]
-# *Not shown* means that these five seeds cannot tell the mean from zero, not that the part is useless.
+# *Beside* is what a row is compared with. *Not shown*: the interval has zero; the part may be useful.
 #
 # - **Random weights cost DistilBERT most, as in the paper**: 3.4 ± 2.2 points.
 # - **TinyBERT's matched attention is missed, and so is its stage 1 as a whole**: without them 1.3 ± 0.7 and 1.6 ± 1.3
-#   points are lost. The paper's 19 points for stage 1 ("w/o Trm", which unlike ours keeps the embeddings' term) are
-#   of a student with embeddings of its own; our students start from the teacher's.
+#   points are lost. The paper's 19 points for stage 1 ("w/o Trm", which unlike ours keeps the embeddings' term)
+#   include the paper's general stage on Wikipedia, which without these losses teaches the layers nothing; we have no
+#   such stage.
 # - **Soft targets are not shown to be missed**: 1.1 ± 1.3 points. **The cosine is not missed at all**: without it,
 #   +0.5 ± 0.3.
 # - **The learning rate matters again.** The recipes without soft targets and without the cosine chose 1.2e-3, so the
 #   table compares them with the whole recipe at 1.2e-3. In a tie on validation, the whole recipe had taken 5e-4,
-#   which is 1.5 ± 0.9 points ahead on the test messages. Beside that run, the soft targets would have seemed to bring
+#   which is 1.5 ± 0.9 points ahead on the test. Each at its chosen rate, the soft targets would have seemed to bring
 #   2.6 ± 0.8 points.
 #
 # TinyBERT's whole recipe keeps 96.6% of the teacher's accuracy at 40,000 texts.
@@ -648,10 +650,9 @@ frozen = freezing.summary()
 frozen[["mean", "beside", "difference", "± 95%", "won", "time %", "learning rate"]].round(1)
 
 # %% [markdown]
-# *time %* is the time of the training steps, compared with the whole recipe's.
+# *Beside* is the whole recipe at a row's rate; *time %* is of its steps' time.
 #
-# - **Embeddings and layers frozen for all of the steps cost 10.9 ± 0.8 points.** A likely reason: the copied layers are
-#   the teacher's first and last, and they never learn to work without the four between them.
+# - **Embeddings and layers frozen for all of the steps cost 10.9 ± 0.8 points.**
 # - **Frozen for half of the steps, they cost nothing that five seeds can show**: the difference is +0.7 ± 1.2.
 # - **Embeddings frozen for all of the steps cost 0.9 ± 0.7 points**, for half of the steps 0.5 ± 0.8.
 #
@@ -798,7 +799,7 @@ HTML(render_quiz("07_landmark_systems"))
 kept = table.loc[list(landmarks.SYSTEMS), "kept %"].sort_values(ascending=False)
 print("kept of the teacher's accuracy:", ", ".join(f"{name} {share:.0f}%" for name, share in kept.items()))
 suspects = {
-    "the copied layers": "DistilBERT from random weights",
+    "the copied weights": "DistilBERT from random weights",
     "the soft targets": "DistilBERT without soft targets",
     "the matched attention": "TinyBERT without attention",
 }
@@ -807,9 +808,10 @@ for suspect, name in suspects.items():
     print(f"without {suspect}: {line['difference']:+.1f} ± {line['± 95%']:.1f} points, {line['direction']}")
 
 # %% [markdown]
-# **DistilBERT's recipe loses least, and the copied layers do most of the work**: hard labels alone reach 77.6% from
-# them and 72.4% from random weights. The recipe adds 1.7 points, and its *soft targets* are not shown to be missed.
-# For the narrow student, which copies no layers, the *matched attention* brings 1.3 points.
+# **DistilBERT's recipe, MiniLM's and pruning lose least, and the copied weights do most of the work**: hard labels
+# alone reach 77.6% from copied embeddings, layers and head, and 72.4% from random weights. DistilBERT's recipe adds
+# 1.7 points, and its *soft targets* are not shown to be missed. For the narrow student, which copies no layers, the
+# *matched attention* brings 1.3 points.
 #
 # ## Summary
 #

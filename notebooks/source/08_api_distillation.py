@@ -86,9 +86,9 @@ desk = dh.load_help_desk()
 # ## A real teacher behind a real API
 #
 # `local_server` starts llama.cpp's server with SmolLM2, a small language model that follows instructions. The server
-# speaks **both dialects**: OpenAI's *Chat Completions* and Anthropic's *Messages*. To reach a provider, give its
-# model's name instead of `server.model`, leave out `base_url` and `api_key`, and set `OPENAI_API_KEY` or
-# `ANTHROPIC_API_KEY` in the environment.
+# speaks **both dialects**: OpenAI's *Chat Completions* and Anthropic's *Messages*. For a provider, name its model
+# instead of `server.model`, drop `base_url` and `api_key`, set `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` and, for newer
+# models, `temperature=None`.
 
 # %%
 stack = contextlib.ExitStack()  # closed at the end of the notebook
@@ -126,8 +126,7 @@ assert set(said["OpenAI's"]) <= set(ANSWERS)
 #
 # Answers cost money, so a collector must not lose them. In words: *before asking the next question, write each answer
 # to an append-only file, the journal, under a key that says exactly what was asked; a rerun skips the keys that it
-# finds.* In symbols, with $H$ a hash over everything that can change the answer (*sample* numbers repeated
-# questions),
+# finds.* In symbols, with $H$ a hash over the whole request (*sample* numbers repeated questions),
 #
 # $$\text{key} = H(\text{model},\ \text{parameters},\ \text{messages},\ \text{sample}), \qquad
 # \text{to ask} = \{x : \text{key}(x) \notin \text{journal}\}$$
@@ -223,8 +222,8 @@ assert len(asked) == 40 - len(kept)
 #
 # Transient errors are retried. A final failure is recorded with its cause. Refusals and truncated answers are kept
 # and marked; where the student learns the text itself (a *free-text job*), neither is a training example. A
-# **budget** in dollars or tokens cannot be exceeded: the most that a call may cost is set aside before the call. No
-# log message contains your API key or a customer's text.
+# **budget** in dollars or tokens cannot be exceeded, except by the calls that a kill cuts off: the most that a call
+# may cost is set aside before the call. No log message contains your API key or a customer's text.
 #
 # ## Soft labels from an API
 #
@@ -296,7 +295,7 @@ print(f"mean off-label mass: about {5 * round(20 * off_label)}%")
 #
 # Where the API gives none, ask several times at temperature 1, and count the answers that name a label. With $n$ such
 # answers, a share $p$ has a standard error of $\sqrt{p(1-p)/n}$. At $n=20$ and $p=0.5$ that is eleven points, for
-# twenty times the price: the two numbers below can differ by twenty.
+# twenty times the price: below, the two can differ by 20 points.
 
 # %%
 sampler = queue_teacher(server, desk, temperature=1.0, top_logprobs=None)
@@ -339,13 +338,13 @@ for queue, name in enumerate(ANSWERS):
 
 # %% [markdown]
 # This teacher is weak: guessing would be right in 20% of cases. It calls three messages in five *Unix*, and none
-# *Graphics*. That is a **label bias**, a preference that the teacher has whatever it reads.
+# *Graphics*. That is a **[label bias](glossary.md#label-bias)**, a preference that the teacher has whatever it reads.
 #
 # ## Take the bias off
 #
-# In words: *from each label's log-probability, subtract its mean over all messages, so that no label is ahead before
-# the message is read.* This needs no true label, only messages in which the classes are about equally frequent. In
-# symbols, for $n$ messages $x_i$:
+# In words: *from each label's [log-probability](glossary.md#log-probability), subtract its mean over all messages, so
+# that no label is ahead before the message is read.* This needs no true label, only messages in which the classes are
+# about equally frequent. In symbols, for $n$ messages $x_i$:
 #
 # $$p'(y \mid x) \;\propto\; \frac{p(y \mid x)}{\exp\big(\tfrac{1}{n}\sum_i \log p(y \mid x_i)\big)}$$
 
@@ -367,10 +366,10 @@ for way in ("calibrated", "calibrated, surest half"):
 print("mean probability:", ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ANSWERS, p.mean(0), strict=True)))
 
 # %% [markdown]
-# This is batch calibration (Zhou et al. 2023), except that we average log-probabilities, so the mean probabilities
-# are only nearly equal. It is not notebook 02's calibration by temperature. Where the classes are *not* equally
-# frequent, calibration takes a frequent class for a bias, and does harm. Then use `matched_to_prior` with the
-# classes' shares from a small labelled sample.
+# This is batch calibration (Zhou et al. 2023), except that we average log-probabilities, so only their means become
+# exactly equal. It is not notebook 02's calibration by temperature. Where the classes are *not* equally frequent,
+# calibration takes a frequent class for a bias, and does harm. Then use `matched_to_prior` with the classes' shares
+# from a small labelled sample.
 #
 # **Predict first:** if only the surest tenth of the calibrated labels (those of highest probability) is kept, how
 # many are right, and which queues are left?
@@ -405,16 +404,16 @@ print("labels right (%), raw, calibrated, its surest half, its surest tenth:", *
 #
 # ## What it does to a student
 #
-# The student of [05](05_response_distillation.ipynb) now learns from the answers. For each kind of label, true
-# validation labels chose the learning rate and the best epoch within about 720 steps. **Predict first:** what test
-# accuracy does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these with true
-# labels for a tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
+# The student of [05](05_response_distillation.ipynb) now learns from the answers. For each kind of label, 400 true
+# validation labels chose learning rate and best epoch within about 720 steps. **Predict first:** what test accuracy
+# does the student reach from (a) the words as written, (b) calibrated soft labels, (c) these with true labels for a
+# tenth of the messages? For comparison: a tenth of true labels *alone* gives 57.
 #
 # The teacher's labels are hard in *as written* and *likeliest queue*, otherwise soft, at T = 2. **Verified** messages
 # are taught with their true label too. **Alpha** is the teacher's weight in notebook 04's loss: 1 without verified
 # messages, 0 for the true labels alone, and otherwise 0.5 unless the name says 0.1. The loss is a mean over all
-# messages: true labels for a tenth of them weigh, at alpha 0.5, a tenth of what the teacher weighs, and at alpha 0.1
-# nine tenths.
+# messages. So true labels for a tenth of them have a tenth of the teacher's weight at alpha 0.5, and nine tenths at
+# alpha 0.1.
 #
 # `python -m distill_helpers.course.experiments.weak_teacher` made the log of these students; the next cell trains one
 # of (b), for a third of the steps.
@@ -448,16 +447,16 @@ shown = ["mean", "sd", "difference", "± 95%", "macro-F1 %", "ECE %", "teacher r
 summary()[shown].round(1)
 
 # %% [markdown]
-# *difference* compares with the 251 true labels alone; *macro-F1* is the mean of the queues' F1 scores; *teacher
-# right %* counts the teacher's right labels among the kept messages. In points, with 95% intervals over seeds:
+# *difference* is from the 251 true labels alone; *macro-F1* averages the queues' F1 scores; *teacher right %* is of
+# the kept messages (*texts*; 35 written answers name no queue). In points, with 95% intervals over seeds:
 #
 # - **Taught the words as written, the student is as wrong as its teacher**: it is right on a third of the messages.
 #   Raw probabilities add 1.8 ± 4.8, which is nothing that five seeds could tell from chance.
 # - **Calibration is worth twelve points (11.6 ± 2.6).** Of them 7.1 ± 3.8 come with the likeliest queue alone, and
 #   4.5 ± 2.3 with the *soft* labels.
 # - **The student seems to do better than its teacher.** The calibrated teacher is right in 37% of its 400 test
-#   messages (standard error 2.4), its student in 45% of all 1,952. (The teacher's 44% are of the earlier, easier
-#   *training* messages.)
+#   messages (standard error 2.4), its student in 45% of all 1,952. (The teacher's 44% are of the earlier *training*
+#   messages.)
 # - **The filter makes the labels better, but not the student.** Of the surest half 55% are right instead of 44%, but
 #   these messages are half as many, and perhaps easier.
 # - **True labels for a tenth of the messages bring the calibrated student four points at alpha 0.5 and twelve at
@@ -483,9 +482,9 @@ print(f"the calibrated teacher on 400 test messages: {teacher_right:.0%}; its st
 # questions with 77 intents, right on 92.6% of its test messages. `python -m
 # distill_helpers.course.experiments.api_doors` turns its logits into what an API would let out: log-probabilities,
 # answers drawn at temperature 1, or the likeliest intent. We call these *doors*; this page's functions make soft
-# labels of them. All students read the same messages for 1,551 steps, with a learning rate tuned for each door.
-# *answers* and *tokens* are per message; *difference* compares with all logits. **Predict first:** which doors cost
-# the student more than a point?
+# labels of them. All students read the same messages for 1,551 steps, each door's learning rate tuned. *answers* and
+# *tokens*, with prompt, are per message; *difference* is from all logits. **Predict first:** which doors cost the
+# student more than a point?
 
 # %%
 doors = api_doors.summary()
@@ -517,15 +516,15 @@ with_alt_text(
 #   ± 1.2 below, twenty log-probabilities 0.0 ± 0.8, five of them 0.5 ± 1.1.
 # - **The students' probabilities lose a little**: from all logits to the likeliest intent, the NLL rises from 0.50 to
 #   0.53 nats, and to 0.58 with one drawn answer.
-# - **The limits:** one teacher, which is right and sure; only $T=1$; no further texts, no longer training.
+# - **The limits:** one teacher, asked about its own training messages; only $T=1$; no more texts or steps.
 #
 # ## What it costs
 #
 # In words: *tokens read times the price of reading, plus tokens written times the price of writing; the system prompt
 # is read with every message.* **Batch APIs** charge half, if the answers may wait a day. A prompt in the provider's
-# **cache** is cheaper too, but it must have at least 1,024 tokens (for some models 4,096). Not every model combines
-# the two. `load_prices("my-prices.toml")` replaces the package's prices. **Predict first:** 10,000 messages of 60
-# tokens, a prompt of 2,000 tokens, answers of five: what share of the bill is the answers?
+# **cache** is cheaper too, but it must have at least 512 to 4,096 tokens, depending on the model. Not every model
+# combines the two. `load_prices("my-prices.toml")` replaces the package's prices. **Predict first:** 10,000 messages
+# of 60 tokens, a prompt of 2,000 tokens, answers of five: what share of the bill is the answers?
 
 # %%
 job_controls = {
@@ -710,10 +709,10 @@ for name in order:
     print(f"{name}: {means[name]:.0f}")
 
 # %% [markdown]
-# A student does learn from such answers, but even the best one without true labels, with 45, is 28 points below the
-# student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in ten bring
-# it to 57, which these labels reach alone. The **way of asking** matters: written answers alone give 32;
-# log-probabilities and calibration bring back thirteen of the forty-one lost points. The rest is due to the weak
+# A student does learn from such answers, but even the best one without true training labels, with 45, is 28 points
+# below the student of our own teacher's logits. The filter brings nothing back (44). True labels for one message in
+# ten bring it to 57, which these labels reach alone. The **way of reading** counts: written answers alone give 32;
+# log-probabilities and calibration bring back thirteen of the forty-one lost points. The rest points to the weak
 # **teacher**. A teacher that is right and sure loses little behind an API: on Banking77, five seeds cannot tell its
 # likeliest intents from all its logits.
 #

@@ -118,8 +118,8 @@ HTML(explorer.children[-1].value)
 
 # %% [markdown]
 # At some positions the teacher is nearly certain. At others, as in this table, it spreads its probability over
-# hundreds of tokens, and 71% of it falls under "all others". Language models' distributions are soft as they are, so
-# we take **T = 1**, as Busbridge et al. do (arXiv 2502.08606). The ten layers give about 0% to every token listed.
+# hundreds of tokens, and 71% of it falls under "all others". Language models' distributions are already soft, so we
+# take **T = 1**, as Busbridge et al. do (arXiv 2502.08606). The ten layers give about 0% to every token listed.
 #
 # ### The loss, token by token
 #
@@ -159,9 +159,9 @@ print(f"{sum(pairs.n_tokens)} of {batch['labels'].numel()} positions count; the 
 
 # %% [markdown]
 # Three mistakes are easy to make here. Without the shift, the mask is one place late: the completion's first token is
-# lost, and a position after its end is learnt. Or the mask holds prompt or padding. Or gradients are accumulated over
-# several batches as a *mean of means*, which gives the tokens of a batch with few tokens more weight. Our trainer
-# divides by the tokens of the whole accumulated step.
+# lost, and a position after its end is learnt. Or the prompt or padding counts. Or gradients are accumulated over
+# several batches as a *mean of means*, which gives the tokens of a batch with few tokens more weight.
+# `LLMDistillationTrainer` divides by the step's counted tokens.
 #
 # ## Cut it, and watch it break
 #
@@ -200,8 +200,8 @@ print(f"perplexity on twelve passages: the teacher {broken['teacher_perplexity']
 # ## Why the logits do not fit
 #
 # A training step needs the student's logits and the teacher's, their softmaxes, and a gradient of the same size. For
-# a batch of 8 × 2,048 tokens and a vocabulary of 128,256, **one** such tensor takes 8.4 GB in fp32. All the weights
-# of a student with half a billion parameters take two.
+# a batch of 8 × 2,048 tokens and a vocabulary of 128,256, **one** such tensor takes 8.4 GB in fp32. All weights of a
+# student with half a billion parameters take 2 GB.
 #
 # The logits come from the **output head**, a matrix $W$ that multiplies the last hidden state $h_t$ of each token
 # (576 numbers in SmolLM2). In words: *the gradient of the divergence with respect to a row of logits depends on that
@@ -243,11 +243,11 @@ for own, theirs in zip(written_out, expected, strict=True):
 print("loss and both gradients: the package agrees")
 
 # %% [markdown]
-# Count the products with a head: two make the logits, and two the gradients. The usual way to save this memory is to
-# compute both models' logits again in the backward pass, which takes six products. **Predict first:** in fp32 the
-# head of 49,152 classes takes 113 MB, and so does its gradient; the logits of 256 tokens take 50 MB, those of 512
-# tokens 101. How many MB does the *dense* loss (all logits) hold at its worst moment, and how many the *fused* loss
-# (64 rows at a time), for 256 tokens and for 512?
+# Count the products with a head: two make the logits, and two the gradients. TRL saves this memory by computing both
+# models' logits again in the backward pass, which takes six products. **Predict first:** in fp32 the head of 49,152
+# classes takes 113 MB, and so does its gradient; the logits of 256 tokens take 50 MB, those of 512 tokens 101. How
+# many MB does the *dense* loss (all logits) hold at its worst moment, and how many the *fused* loss (64 rows at a
+# time), for 256 tokens and for 512?
 
 
 # %%
@@ -274,11 +274,11 @@ pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, 
 
 # %% [markdown]
 # Beyond the head and its gradient, the fused loss holds two buffers of 64 rows, plus small temporaries, however many
-# tokens there are. The dense loss takes 365 MB more for 256 more tokens. At its worst moment it holds seven tensors
-# as large as all logits: both models' logits, both log-softmaxes, and three that the divergence makes of these. (Of
-# the 226 MB, only the head's copy exists at that moment.) The fused loss makes the same four products in smaller
-# pieces, which run slower; the assertion allows it 30% more time. `make bench` times it beside other libraries'
-# losses. The package's version has closed-form gradients for forward and reverse KL, Jensen–Shannon, and *skew* KL,
+# tokens there are. The dense loss takes 365 MB more for 256 more tokens. At its worst moment it holds 7¼ times all
+# logits: both models' logits, both log-softmaxes, three tensors that the divergence makes of these, and a mask in
+# bytes. (The head's copy exists then, its gradient not yet.) The fused loss makes the same four products in smaller
+# pieces; the assertion allows it 30% more time. With default chunks, it beats other libraries' losses in `make
+# bench`. The package's version has closed-form gradients for forward and reverse KL, Jensen–Shannon, and *skew* KL,
 # which compares one model with a mixture of both (DistiLLM, Ko et al., arXiv 2402.03898). It also handles
 # temperature, biases, frozen heads, half precision, capped logits and padded vocabularies.
 #
@@ -288,16 +288,16 @@ pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, 
 # 98 kB in half precision, and those of a million tokens 98 GB. There are three ways to store less:
 #
 # - **the k likeliest tokens and a [bucket](glossary.md#bucket)**: the bucket is one more outcome, with the
-#   probability of all other tokens together. Merging outcomes can only shrink a divergence, and leaves 0 at 0. The
-#   usual way, to *renormalise* the k probabilities, teaches that every other token is impossible;
+#   probability of all other tokens together. Merging outcomes can only shrink a divergence; 0 stays 0. The usual way,
+#   to *renormalise* the k probabilities, teaches that every other token is impossible;
 # - **tokens drawn** from the teacher's distribution: each draw is a one-hot target, wrong each time and right on
 #   average;
 # - **the head's input**: 576 numbers, from which the teacher's head makes all logits again. This is exact but for
 #   rounding to half precision, which the table leaves out.
 #
-# An error in the table is $\lVert g - g_0 \rVert / \lVert g_0 \rVert$ over 240 tokens, where $g$ is the gradient at
+# *Off by* in the table is $\lVert g - g_0 \rVert / \lVert g_0 \rVert$ over 240 tokens, where $g$ is the gradient at
 # the student's logits and $g_0$ that with all of the teacher's logits. The last column first averages the gradients
-# of 25 independent targets: noise goes away in this mean, as it does over the tokens of a step, and bias stays. *KL
+# of 25 independent targets: noise shrinks in this mean, as it does over the tokens of a step, and bias stays. *KL
 # seen* is the forward KL that each target shows the student. A kept token takes six bytes (id and log-probability),
 # the bucket four, and a draw four; the teacher's entropy, with which draws estimate the KL, takes four more.
 # **Predict first:** with k = 16, which gradient is nearest with one target, and which in the mean of 25:
@@ -331,12 +331,12 @@ HTML(cache_widget.children[-1].value)
 
 # %% [markdown]
 # With one target for each token, the 16 drawn tokens are the worst: 42% off. But they are unbiased for forward KL
-# (and for it alone), so in the mean of 25 targets 8% are left, and training sees such means (Anshumann et al., arXiv
+# (and for it alone), so in the mean of 25 targets 8% are left, and training averages, too (Anshumann et al., arXiv
 # 2503.16870). The error of truncation does not average out: 23% stay with renormalised probabilities, and 11% with
 # the bucket. These percentages are for a broken student. Near the teacher, the gradient is small, and the noise of
 # draws weighs more. If you have the teacher's head, its input is as good as all logits, at an 85th of the bytes
-# (width over vocabulary). The package writes all four (by default, 64 likeliest tokens or 50 draws), resumable and
-# memory-mapped:
+# (width over vocabulary). The package writes these and all logits (default: 64 likeliest tokens or 50 draws),
+# resumable, memory-mapped:
 
 # %%
 cache = Path(tempfile.mkdtemp())
@@ -404,8 +404,8 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #
 # - **LoRA and QLoRA students.** Pass a PEFT model to the trainer; its frozen head then costs no gradient. If
 #   bitsandbytes keeps the base weights in four bits, this is QLoRA (Dettmers et al., arXiv 2305.14314). Do not train
-#   all weights in plain bf16: AdamW moves a weight by about its learning rate, say 1e-5, but the next bf16 number
-#   above 0.05 is 2e-4 away.
+#   all weights in plain bf16: AdamW moves a weight by about its learning rate, say 1e-5, but bf16 numbers near 0.05
+#   are 2e-4 apart.
 # - **Reasoning traces.** DeepSeek-R1's small models come from sequence-level distillation: they were fine-tuned on
 #   about 600,000 reasoning traces with the right result and 200,000 other answers (arXiv 2501.12948). Whether a
 #   result is right is yours to check; `teacher_completions` says in `finished` which completions were not cut off.
@@ -413,10 +413,10 @@ print(f"distance between a teacher and itself with its vocabulary shuffled: {sor
 #   Distillation pays where the teacher exists already or serves many students (Busbridge et al., arXiv 2502.08606).
 # - **Quantisation-aware distillation.** The student is the teacher in four bits. It learns by KL from the teacher in
 #   full precision, to win back what rounding costs (arXiv 2601.20088).
-# - **Sampling, bandwidth, many GPUs.** If the student's writing takes most of the time, use TRL's
-#   `DistillationTrainer`, which lets vLLM write. Where TRL's loss and ours mean the same, the tests find them equal
-#   to a relative 1e-4 (`tests/llm/test_trl_equality.py`). Mind two differences: TRL's loss has no T², and its JSD is
-#   not divided by β(1 − β).
+# - **Fast sampling.** If the student's writing takes most of the time, use TRL's `DistillationTrainer`, which lets
+#   vLLM write. Where TRL's loss is defined as ours is, the tests find them equal to a relative 1e-4
+#   (`tests/llm/test_trl_equality.py`). Mind two differences: TRL's loss has no T², and its JSD is not divided by β(1
+#   − β).
 #
 # ## Exercises
 #

@@ -14,7 +14,8 @@ from distill_helpers import (
     create_student,
     load_course_model,
 )
-from distill_helpers.course.folders import SOLUTIONS
+from distill_helpers.course.folders import SOLUTIONS, SOURCES
+from distill_helpers.course.notebooks import head_of
 from distill_helpers.course.results import BEST, TEACHER, read_results, read_timing
 from distill_helpers.course.tasks import SMALLEST, get_task
 from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
@@ -120,3 +121,17 @@ def test_quiz_divergence_of_zero() -> None:
     same_answers = 2 * logits
     assert agreement(same_answers, logits) == 1.0
     assert forward_kl(same_answers.log_softmax(-1), logits.log_softmax(-1)).mean() > 0.01
+
+
+def test_the_ways_through_name_sections_that_exist_and_hours_that_add_up() -> None:
+    page = " ".join((SOURCES / "00_start_here.py").read_text("utf-8").replace("\n# ", "\n").split())
+    ways = page.split("### Three ways through")[1].split("# %%")[0]
+    linked = re.split(r"\[\d\d\]\((\w+)\.ipynb\)", ways.split("- **You have")[0])[1:]
+    for name, text in zip(linked[::2], linked[1::2], strict=True):
+        headings = re.findall(r"(?m)^# #+ (.*)$", (SOURCES / f"{name}.py").read_text("utf-8"))
+        for section in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text):
+            assert any(heading.startswith(section) for heading in headings), section
+    heads = [head_of(source) for source in SOURCES.glob("*.py")]
+    hours = [sum(head.reading for head in heads) / 60, sum(head.exercises for head in heads) / 60]
+    assert round(sum(hours)) == 12
+    assert 0.44 < hours[1] / sum(hours) < 0.5

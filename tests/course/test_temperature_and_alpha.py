@@ -64,7 +64,8 @@ def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:
     page = words_of_page("02_temperature")
     gain, nll = table["difference"], table["NLL"]
     for passage in (
-        f"the teacher's labels bring {gain[soft].min():.1f} to {gain[soft].max():.1f} points, in every seed",
+        f"the teacher's labels bring {gain[soft].min():.1f} to {gain[soft].max():.1f} points on average,"
+        " and win in every seed",
         f"only {apart} T = 8, the worst",
         f"is {nll[soft[0]]:.2f} and {nll[soft[2]]:.2f} at T = 1 and 4, and {nll[soft[1]]:.2f} and {nll[soft[3]]:.2f} at"
         " T = 2 and 8: the second pair also chose a learning rate three times as high",
