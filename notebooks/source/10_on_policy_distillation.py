@@ -76,7 +76,7 @@ print(f"{len(windows)} passages of tales that no student reads; openings of {lan
 # - *hard labels*: the tale's own next token, no teacher;
 # - *forward KL* and *reverse KL*: the teacher's distribution at each token of the tale.
 #
-# Each arm tried three peak learning rates with one seed, and chose by the perplexity of the validation tales; then it
+# Each arm tried four peak learning rates with one seed, and chose by the perplexity of the validation tales; then it
 # ran with five other seeds. Here are the first ten steps of one of these runs, live. **Predict first:** the loss
 # starts near 7 nats a token, and the rate rises from 0 for 15 steps. Is the mean loss of these ten nearer to 7, to 4
 # or to 1?
@@ -280,7 +280,8 @@ for name, kind in (("with a bucket", dh.TopKTargets), ("cut off", on_policy.TopK
 #
 # - *reverse KL, tales*: the tale's own tokens;
 # - *reverse KL, own text*: tokens that the student writes itself;
-# - *forward KL, tales*: the tale's own tokens, with the loss that healed the student.
+# - *forward KL, tales*: the tale's own tokens, with the loss that healed the student;
+# - *written tokens, own text*: of each token that the student writes, the teacher gives one log-probability alone.
 #
 # Validation chose each method's peak learning rate (1e-4, 3e-4 or 1e-3), and each run's weights after 30 or 60 steps,
 # by the reverse KL on the student's own text. In the table, *difference* is from reverse KL on the tales, with its
@@ -355,7 +356,6 @@ parts.loc[[on_policy.START, f"{on_policy.START}, at temperature 0.8", *order]].r
 # So a lower perplexity does not by itself mean better text.
 #
 # By the teacher's perplexity, on-policy distillation loses.
-# A likely reason, not measured: no gradient tells the student to write another beginning.
 #
 # ### Who judges?
 #
