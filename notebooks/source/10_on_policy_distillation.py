@@ -120,7 +120,7 @@ healing.summary()[shown].round(2)
 #   hard labels teach this token.
 # - **As copies of the teacher, students of hard labels are far off**: a KL of 1.7 nats instead of 1.0. Perplexity
 #   hides this.
-# - **The teacher finds what students of reverse KL write likelier**: a perplexity of 110, against 187 for hard labels
+# - **The teacher finds text by students of reverse KL likelier**: a perplexity of 110, against 187 for hard labels
 #   and 218 for forward KL. Yet on the tales these students are worst, with 92.
 #
 # Does reverse KL make a student write better, then? First see what else could be wrong with a student's text, and
@@ -156,8 +156,8 @@ with_alt_text(fig, "Reverse KL at each of 48 tokens after the opening, on tales 
 # odd beginning the teacher may be unsure as well, and two unsure models are not far apart. He et al. also found that
 # language models recover from their mistakes, Arora et al. that mistakes add up.
 #
-# The student's weakness is that it is unsure. Its own perplexity of what it writes is 65; the teacher's of its own
-# text is 39. What an unsure student draws is often odd, so the teacher's perplexity of the student's text is 170.
+# The student is less sure than its teacher: its own perplexity of what it writes is 65; the teacher's of its own text
+# is 39. Yet the teacher's perplexity of the student's text is 170, so being unsure is only part of it.
 #
 # ## Let it write
 #
@@ -211,7 +211,7 @@ print("the package's batch has the same prompts, and learns at the same position
 # q(y)}_{=\,\nabla \sum_y q(y)\,=\,0} = \mathop{\mathbb{E}}_{y \sim q}\big[r(y)\, \nabla \log q(y)\big].$$
 #
 # In words: *where the student is surer of a drawn token than the teacher, make the token less likely, in proportion
-# to the difference; where the teacher is surer, make it likelier.* (It leaves out that a token also changes what
+# to the difference; where the teacher is surer, make it likelier.* (This gradient ignores how a token changes what
 # follows.) In code, on six words with made-up logits, for what follows "The girl went into the":
 
 
@@ -257,8 +257,8 @@ HTML(draws.children[-1].value)
 #
 # A common shortcut keeps only the teacher's k likeliest tokens, and sums $q \log (q/p)$ over them. In words: *the
 # student is charged only for the k tokens, and can escape by moving probability elsewhere.* The derivative of $q
-# \log(q/p)$ with respect to $q$ is $\log(q/p) + 1$. As long as the other tokens can take that probability, it is zero
-# not at $q = p$, but at $q = p/e$: **a perfect student is told to keep only 37% of what it had on the k tokens.** A
+# \log(q/p)$ with respect to $q$ is $\log(q/p) + 1$. It is zero not at $q = p$, but at $q =
+# p/e$, where the other tokens take the rest: **a perfect student is told to keep only 37% of what it had on the k tokens.** A
 # *bucket* for all other tokens fixes this (notebook 09):
 
 # %%
@@ -280,15 +280,14 @@ for name, kind in (("with a bucket", dh.TopKTargets), ("cut off", on_policy.TopK
 #
 # - *reverse KL, tales*: the tale's own tokens;
 # - *reverse KL, own text*: tokens that the student writes itself;
-# - *forward KL, tales*: the tale's own tokens, with the loss that healed the student;
-# - *written tokens, own text*: of each token that the student writes, the teacher gives one log-probability alone.
+# - *forward KL, tales*: the tale's own tokens, with the loss that healed the student.
 #
 # Validation chose each method's peak learning rate (1e-4, 3e-4 or 1e-3), and each run's weights after 30 or 60 steps,
-# by the reverse KL on the student's own text. In the table, *difference* is from reverse KL on the tales, with its
-# 95% interval, seed by seed. Four more rows need no training: the student of the start *at a lower temperature*, its
-# logits divided by 0.9, 0.8, 0.7 or 0.6 (one sample each). **Predict first:** at the start, the teacher's perplexity
-# of what the student writes is 170. What is it after 60 steps on the tales, after 60 on its own text, and at a
-# temperature of 0.8?
+# by the reverse KL on the student's own text. In the table, *mean* is the teacher's perplexity of what the student
+# writes (*it*), and *difference* is from reverse KL on the tales, seed by seed. Four more rows need no training: the
+# start *at a lower temperature*, logits divided by 0.9–0.6 (one sample). **Predict first:** at the start, the
+# teacher's perplexity of what the student writes is 170. What is it after training on the tales, after its own text,
+# and at a temperature of 0.8?
 
 # %%
 order = list(on_policy.ARMS)
@@ -296,16 +295,8 @@ judged = on_policy.judged()
 results = judged[judged["phase"] == "result"]
 cooler = judged[judged["temperature"] == 0.8].iloc[0]
 columns = ["mean", "sd", "difference", "± 95%", "KL on it", "own perplexity of it"]
-columns += [
-    "tales' perplexity",
-    "forward KL on tales",
-    "drafts accepted %",
-    "learning rate",
-    "best epoch",
-    "tokens written",
-    "seconds",
-]
-on_policy.summary()[columns].round(2)
+columns += ["tales' perplexity", "forward KL on tales", "drafts accepted %", "learning rate", "best epoch"]
+on_policy.summary()[[*columns, "tokens written"]].round(2).rename(columns={"best epoch": "best step"})
 
 # %%
 dots = results.rename(columns={"arm": "model"}).sort_values(
@@ -317,7 +308,7 @@ fig = dot_figure(
     on_policy.FIGURE,
     title="By this judge a temperature of 0.8 beats every training",
     label="teacher's perplexity of what the student writes",
-    references={"before": began[on_policy.FIGURE], "before, at temperature 0.8": cooler[on_policy.FIGURE]},
+    references={"start": began[on_policy.FIGURE], "start, at temperature 0.8": cooler[on_policy.FIGURE]},
 )
 mean = results.groupby("arm").mean(numeric_only=True).loc[order]
 with_alt_text(
@@ -332,7 +323,7 @@ with_alt_text(
 # student was sampled at a lower temperature.) What does this judge see? The teacher's surprise at a word $y$ that the
 # student drew has two parts:
 #
-# $$-\log p(y) = \underbrace{-\log q(y)}_{\text{the student's own surprise}} + \underbrace{\log q(y) - \log
+# $$-\log p(y) = \underbrace{-\log q(y)}_{\text{the student's own doubt}} + \underbrace{\log q(y) - \log
 # p(y)}_{\text{on average the distance}\;\mathrm{KL}(q\|p)}$$
 #
 # In words: *a teacher is surprised because the writer is unsure, or because the writer is not the teacher.* The
@@ -343,19 +334,19 @@ parts = judged.groupby("arm")[["surprise", "doubt", "distance"]].agg(["mean", "s
 parts.loc[[on_policy.START, f"{on_policy.START}, at temperature 0.8", *order]].round(2)
 
 # %% [markdown]
-# - **Reverse KL on the tales made the student surer, not nearer to the teacher.** All that changes is the student's
-#   own doubt: it falls from 4.17 to 3.46 nats, below the 3.66 that the teacher has on its own text. A temperature of
-#   0.8 does more of the same for nothing: a doubt of 2.92, at about the same distance.
+# - **Reverse KL on the tales made the student surer, but no nearer to the teacher on what it writes** (on the tales,
+#   its reverse KL falls from 1.04 to 0.97). Of the two parts, only the student's own doubt changes: it falls from
+#   4.17 to 3.46 nats, below the 3.66 that the teacher has on its own text. A temperature of 0.8 does more of the same
+#   for nothing: a doubt of 2.92, at about the same distance.
 # - **Its own text made the student nearer, not surer.** On what it writes, the distance falls from 0.97 to 0.78, and
-#   the doubt grows by as much or more. (*KL on it* says 0.92 and 0.80: the same distance, from whole distributions.)
-#   The student was trained for this distance and chosen by it; no other row is as near.
-# - **The loss made the student surer, not the tales.** 60 more steps of forward KL on the same tales leave the
-#   student where it was: 178, and a distance of 0.98. (Validation chose the lowest learning rate.)
+#   the doubt grows by about as much. (*KL on it* says 0.92 and 0.80: the same distance, from whole distributions.)
+#   All were chosen by this distance; this one was trained for it. No other is as near.
+# - **The tales alone did not make a student surer.** 60 more steps of forward KL on the same tales leave the student
+#   where it was: 178, and a distance of 0.98. (Validation chose the lowest learning rate, and in four of five runs
+#   the weights after 30 steps: this student hardly moved.)
 # - Both students of reverse KL lose on the tales: their perplexity rises from 56 to 63 and 69.
 #
 # So a lower perplexity does not by itself mean better text.
-#
-# By the teacher's perplexity, on-policy distillation loses.
 #
 # ### Who judges?
 #
@@ -368,8 +359,8 @@ parts.loc[[on_policy.START, f"{on_policy.START}, at temperature 0.8", *order]].r
 opening = tokenizer.decode(windows.token_ids[2][: language_model_arms.OPENING])
 print(f"the opening:\n   {' '.join(opening.split())}…\n")
 for name, text in (
-    ("before", began["writes"]),
-    ("before, at temperature 0.8", cooler["writes"]),
+    ("start", began["writes"]),
+    ("start, at temperature 0.8", cooler["writes"]),
     *((name, results[results["arm"] == name].iloc[0]["writes"]) for name in order),
 ):
     print(f"{name}:\n   …{' '.join(text.split())[:200]}\n")
@@ -398,13 +389,13 @@ accepted = torch.rand(len(drawn), generator=torch.Generator().manual_seed(1)) < 
 overlap = torch.minimum(p, q).sum()
 assert abs(accepted.double().mean() - overlap) < 0.01
 print(f"six words: {overlap:.2f} of the drafts should be accepted, {accepted.double().mean():.2f} of 100,000 were")
-for name, row in (("before", began), *mean.iterrows()):
+for name, row in (("start", began), *mean.iterrows()):
     print(f"{name}: {1 - row['total_variation']:.0%} of the drafts accepted")
 
 # %% [markdown]
 # On-policy training does not help here: drafts are accepted at 57% of the places before training and after training
-# on the tales, and at 55% after training on its own text. A drafter continues text that the teacher has accepted, not
-# its own.
+# on the tales, and at 55% after training on its own text. A drafter continues its teacher's text; the tales stand in
+# for it.
 #
 # ## Where the field uses it
 #
@@ -412,11 +403,11 @@ for name, row in (("before", began), *mean.iterrows()):
 # |---|---|
 # | GKD (Agarwal et al.) | T5 students of 77 to 800 million parameters; summaries, translations, arithmetic: 1.7 to 2.1 times the gain of distillation on others' text |
 # | MiniLLM (Gu et al.) | 120 million to 13 billion parameters; reverse KL with a policy gradient: preferred to students of the teacher's text |
-# | Qwen3 (section 4.5, table 21) | 8 billion parameters; first off-policy, then on-policy; AIME '24: 55.0 → 74.4 in 1,800 GPU hours; reinforcement learning from the same start 67.6 in 17,920 |
+# | Qwen3 (section 4.5, table 21) | 8 billion parameters; on-policy after off-policy; AIME '24 (mathematics): 55.0 → 74.4 in 1,800 GPU hours; reinforcement learning from the same start 67.6 in 17,920 |
 # | Thinking Machines ([Lu 2025](https://thinkingmachines.ai/blog/on-policy-distillation/)) | sampled-token reverse KL, as above; AIME '24: 60% → 70% in about 150 steps |
 #
-# All of them start from a student that can already do something. A cold start by off-policy distillation recovers
-# on-policy runs that fail (Li et al.). Our student had one, but for ten layers that write so badly it was not enough.
+# All of them start from a student that can already do something. Where on-policy training fails, off-policy
+# distillation beforehand can rescue it (Li et al.). Our student had that, and still writes badly.
 #
 # ## Exercises
 #
@@ -556,10 +547,10 @@ for name in order:
     )
 
 # %% [markdown]
-# **Neither made the student write well, and the usual judge cannot tell a surer student from a nearer one.** By the
-# teacher's perplexity the tales win, 85 against 181, and a temperature of 0.8 beats both with 50, without any
-# training. Yet the tales only made the student surer. Its own text brought it nearer to its teacher: 0.80 nats
-# instead of 0.92. You notice it by splitting the surprise, and by reading.
+# **Neither made the student write well, and the teacher's perplexity cannot tell a surer student from a nearer one.**
+# By that judge the tales win, 85 against 181, and a temperature of 0.8 beats both with 50, without any training. Yet
+# where it writes, the tales only made the student surer, its own text nearer: 0.80 nats instead of 0.92. You notice
+# it by splitting the surprise, and by reading.
 #
 # ## Summary
 #

@@ -110,7 +110,6 @@ ARMS = {
     "reverse KL, tales": REVERSE_KL,
     "reverse KL, own text": REVERSE_KL._replace(on_policy=1.0),
     "forward KL, tales": FORWARD_KL,
-    "written tokens, own text": REVERSE_KL._replace(on_policy=1.0, kind="written"),
 }
 REFERENCE, *_ = ARMS
 
