@@ -1,13 +1,17 @@
 """About the notebooks themselves. That their outputs are right is nbval's to say, in the same run."""
 
 import ast
+import base64
 import inspect
+import io
 import json
 import re
 
 import ipywidgets
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 from reduced import reduce_notebook
 
 from distill_helpers.course.folders import NOTEBOOKS, ROOT, SOURCES, notebook_names
@@ -86,6 +90,17 @@ def test_pictures_have_alternative_texts(notebook: nbformat.NotebookNode) -> Non
         if "image/png" in output.get("data", {}):
             assert len(output.metadata.get("image/png", {}).get("alt", "")) >= 20
     assert not re.search(r"!\[\]\(", prose(notebook))
+
+
+def test_no_picture_is_cut_off(notebook: nbformat.NotebookNode) -> None:
+    """Where a title, a label or a note is longer than its figure, there is ink at the edge."""
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        pictures = re.findall(r"data:image/png;base64,([^']+)", str(data.get("text/html", "")))
+        for picture in [*pictures, *([data["image/png"]] if "image/png" in data else [])]:
+            ink = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")).min(axis=2) < 128
+            assert not ink[[0, -1]].any(), output.metadata
+            assert not ink[:, [0, -1]].any(), output.metadata
 
 
 def test_widgets_show_their_first_state(notebook: nbformat.NotebookNode) -> None:

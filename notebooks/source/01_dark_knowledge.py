@@ -68,7 +68,10 @@ bar = ProgressWidget("the teacher labels")
 batches = [texts[i : i + 244] for i in range(0, len(texts), 244)]
 teacher_logits = torch.cat([dh.predict_logits(teacher, batch, max_length=48) for batch in bar.over(batches)]).double()
 right = teacher_logits.argmax(-1) == labels
-print(f"{len(texts)} test messages; the teacher was neither trained nor selected on them")
+known = len([text for text in texts if text in set(desk.train.texts)])
+print(
+    f"{len(texts)} test messages; the teacher has seen none of them, but for {known} that occur in the training set too"
+)
 
 # %% [markdown]
 # We use test messages because on training messages, a teacher's probabilities mostly repeat the labels
@@ -227,7 +230,7 @@ print(f"soft labels of the messages that it gets right: {rank_correlation(alike_
 print(f"renamings that agree as well as this: {renamings_as_good(alike_when_right, confused)} of 120")
 
 # %%
-fig, axes = figure("Where it hesitates on some messages, it errs on others")
+fig, axes = figure("Where the teacher hesitates on some messages, it errs on others")
 x, height = 100 * alike_when_right[off_diagonal], 100 * confused[off_diagonal]
 axes.scatter(x, height, color=COLOURS[0])
 for true, named in [(3, 2), (2, 3), (1, 2), (4, 0)]:
@@ -637,7 +640,7 @@ axes.set_xscale("log")
 axes.set_xticks(label_budget.EPOCHS, [str(epochs) for epochs in label_budget.EPOCHS])
 axes.minorticks_off()
 axes.set_ylim(bottom=0)
-axes.set_xlabel("epochs, each budget with a schedule of its own")
+axes.set_xlabel("epochs of the training (its learning rate falls until the last)")
 axes.set_ylabel("errors of 500 (mean ± sd)")
 axes.legend(frameon=False, fontsize=8)
 with_alt_text(

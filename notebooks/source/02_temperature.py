@@ -305,7 +305,9 @@ for width in capacity.WIDTHS:
     print(f"{width:3d} units:  {',  '.join(shown)}")
 for epochs in (60, 240, 960):
     more = cost(16, epochs) - cost(128, epochs)
-    print(f"after {epochs} epochs it costs 16 units {more.mean():+.1f} ± {half_width(more):.1f} more than 128 units")
+    print(
+        f"after {epochs} epochs it costs 16 units {more.mean():.1f} ± {half_width(more):.1f} more errors than 128 units"
+    )
 
 # %%
 log = read_log(capacity.LOG)
@@ -486,7 +488,7 @@ assert fits["training"] < 1 < fits["validation"]
 assert 0.04 < by_chance < 0.13
 assert abs(fits["test"] - fits["validation"]) < 2 * by_chance
 print("T that each part asks for:", {name: round(t, 1) for name, t in fits.items()})
-print(f"by chance, the T of {len(y_val)} validation messages moves by ± {by_chance:.1f}")
+print(f"by chance, the T of {len(y_val)} validation messages has a standard deviation of {by_chance:.1f}")
 
 # %% [markdown]
 # **Training messages point the wrong way**: the teacher is right on nearly all of them, so they ask it to be *surer*.
@@ -522,7 +524,7 @@ for number, (name, t) in enumerate((("T = 1", 1.0), ("T from validation", fits["
     bins = bins[bins["count"] >= 20]
     axes.plot(bins["confidence"], bins["accuracy"], marker="os"[number], color=COLOURS[number], label=name)
 axes.set_xlim(0.2, 1)
-axes.set_ylim(0.2, 1)
+axes.set_ylim(0.2, 1.03)
 axes.set_xlabel("mean confidence of the bin (share)")
 axes.set_ylabel("share that is right, test messages")
 axes.legend(frameon=False, loc="upper left")

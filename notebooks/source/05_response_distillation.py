@@ -72,7 +72,7 @@ train, validation, test = desk.train, desk.validation, desk.test
 print(f"{len(train)} training, {len(validation)} validation, {len(test)} test messages; five queues")
 in_training = set(train.texts)
 for name, part in (("validation", validation), ("test", test)):
-    print(f"{name} messages whose first 26 words stand in training too: {sum(t in in_training for t in part.texts)}")
+    print(f"{name} messages whose first 26 words occur in training too: {sum(t in in_training for t in part.texts)}")
 
 # %% [markdown]
 # Some people post twice. The thirteen test messages stay, because they belong to the published test set; they can
@@ -355,7 +355,7 @@ for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
     axes.plot(history["epoch"], history["loss"], color=colour, label=f"{name}, training")
     axes.plot(history["epoch"], history["eval_loss"], color=colour, linestyle="--", label=f"{name}, validation")
 axes.set_xlabel("epoch")
-axes.set_ylabel("loss of that kind of label (nats)")
+axes.set_ylabel("loss (hard: cross-entropy; soft: T² KL)")
 axes.legend(frameon=False)
 with_alt_text(
     fig,

@@ -258,8 +258,8 @@ HTML(draws.children[-1].value)
 # A common shortcut keeps only the teacher's k likeliest tokens, and sums $q \log (q/p)$ over them. In words: *the
 # student is charged only for the k tokens, and can escape by moving probability elsewhere.* The derivative of $q
 # \log(q/p)$ with respect to $q$ is $\log(q/p) + 1$. It is zero not at $q = p$, but at $q =
-# p/e$, where the other tokens take the rest: **a perfect student is told to keep only 37% of what it had on the k tokens.** A
-# *bucket* for all other tokens fixes this (notebook 09):
+# p/e$, where the other tokens take the rest: **a perfect student is told to keep only 37% of what it had on the k
+# tokens.** A *bucket* for all other tokens fixes this (notebook 09):
 
 # %%
 teacher_logits = 2 * torch.randn(1, 50, generator=torch.Generator().manual_seed(1))

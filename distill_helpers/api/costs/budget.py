@@ -1,4 +1,4 @@
-"""A limit in dollars or tokens that a collection never exceeds, however many calls are under way at once."""
+"""A limit in dollars or tokens that a running collection never exceeds, however many calls are under way at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ __all__ = ["Budget", "Ledger"]
 @dataclass(frozen=True)
 class Budget:
     """What all runs with one journal may cost together.
+
+    An interrupt counts the calls that it cuts off. A kill (SIGKILL, a power cut) cannot: the provider may charge for up
+    to `max_concurrent` calls that no journal knows of.
 
     Attributes:
         usd: limit in US dollars; None for no limit.
