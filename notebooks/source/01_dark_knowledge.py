@@ -68,7 +68,8 @@ bar = ProgressWidget("the teacher labels")
 batches = [texts[i : i + 244] for i in range(0, len(texts), 244)]
 teacher_logits = torch.cat([dh.predict_logits(teacher, batch, max_length=48) for batch in bar.over(batches)]).double()
 right = teacher_logits.argmax(-1) == labels
-known = len([text for text in texts if text in set(desk.train.texts)])
+in_training = set(desk.train.texts)
+known = sum(text in in_training for text in texts)
 print(
     f"{len(texts)} test messages; the teacher has seen none of them, but for {known} that occur in the training set too"
 )
