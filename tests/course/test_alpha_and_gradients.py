@@ -6,19 +6,14 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from published_text import readme_row
 from torch import nn
 
 from distill_helpers.course.experiments import alpha, gradient_variance, rising_kl, t_squared
 from distill_helpers.course.experiments.digits import make_mlp, smoothed_label_logits
 from distill_helpers.course.experiments.fair_arms import chosen_settings
 from distill_helpers.course.experiments.gradient_variance import TARGETS, logit_gradients
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import read_log
-
-
-def row_of(log: str) -> str:
-    [line] = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{log}](data/results" in line]
-    return line
 
 
 @pytest.mark.parametrize(
@@ -170,7 +165,7 @@ def test_what_page_03_says_of_t_squared() -> None:
 
 
 def test_what_the_readme_says_of_t_squared() -> None:
-    row, table = row_of("t-squared"), t_squared.summary()
+    row, table = readme_row("t-squared"), t_squared.summary()
     assert "exactly as many errors" in row
     costs = [table.loc[t_squared.Arm(o, 0.5, 16, False).name] for o in t_squared.OPTIMIZERS]
     said = [f"{cost['more than with T²']:+.1f} ± {cost['± 95%']:.1f}".replace("-", "−") for cost in costs]
@@ -178,7 +173,7 @@ def test_what_the_readme_says_of_t_squared() -> None:
 
 
 def test_what_page_04_and_the_readme_say_of_alpha() -> None:
-    table, row = alpha.summary(), row_of("alpha")
+    table, row = alpha.summary(), readme_row("alpha")
 
     def cost(arm: str) -> tuple[float, float]:
         return table.loc[arm, "more than hard labels"], table.loc[arm, "± 95%"]
@@ -203,6 +198,6 @@ def test_what_page_04_and_the_readme_say_of_alpha() -> None:
 
 
 def test_what_the_readme_says_of_the_variance_of_the_gradient() -> None:
-    row, start = row_of("gradient-variance"), own_variance(0)
+    row, start = readme_row("gradient-variance"), own_variance(0)
     less = start.rdiv(start["hard labels"], axis=0).mean()
     assert f"{less['T = 20']:.1f} times at T = 20, {less['T = 1']:.2f} times at T = 1" in row

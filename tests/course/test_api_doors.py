@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from published_text import cells_of_table, words_of_page
+from published_text import cells_of_table, readme_row, words_of_page
 
 from distill_helpers.course.experiments import api_doors
 from distill_helpers.course.experiments.api_doors import (
@@ -18,7 +18,6 @@ from distill_helpers.course.experiments.api_doors import (
     written,
 )
 from distill_helpers.course.experiments.fair_arms import Trained
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import read_log
 
 
@@ -135,7 +134,7 @@ def test_what_page_08_and_the_readme_say_is_what_the_log_says() -> None:
     assert (table["difference"].abs() < table["± 95%"]).iloc[1:].all(), "the page: no difference beyond chance"
     assert table.loc["1 answer", "won"] == "0 of 5"
     assert set(table.index[table["difference"] < -1]) == {"1 answer", "5 answers"}
-    (line,) = [one for one in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{LOG}](" in one]
+    line = readme_row(LOG)
     assert f"{table.loc[REFERENCE, 'mean']:.1f}%" in line
     assert f"{table.loc['the likeliest intent', 'mean']:.1f}%" in line
     assert gains["1 answer"] in line

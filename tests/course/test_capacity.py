@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 import torch
+from published_text import readme_row
 
 from distill_helpers.course.experiments import capacity
 from distill_helpers.course.experiments.capacity import Arm
 from distill_helpers.course.experiments.fair_arms import half_width
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import read_log
 from distill_helpers.data.corpora import load_digits
 
@@ -125,7 +125,7 @@ def test_students_of_t_20_have_the_lower_loss_at_t_20_and_more_wrong_training_im
 
 
 def test_the_readme_says_what_the_log_says(table: pd.DataFrame) -> None:
-    [row] = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "(data/results/capacity" in line]
+    row = readme_row(capacity.LOG)
     for width, epochs in ((8, 240), (16, 240), (32, 240), (128, 240), (16, 960), (128, 960)):
         more, half = table.loc[Arm(width, 20, epochs).name, ["more than T = 1", "± 95%"]]
         assert f"{more:.1f} ± {half:.1f}".replace("-", "−") in row, (width, epochs)

@@ -6,12 +6,12 @@ import re
 import pandas as pd
 import pytest
 import torch
+from published_text import readme_row
 
 from distill_helpers.course.experiments import label_budget, withheld_digit
 from distill_helpers.course.experiments.digit_arms import only, teacher_logits, together, trained_side_by_side
 from distill_helpers.course.experiments.digits import error_count, predict, teacher_for
 from distill_helpers.course.experiments.withheld_digit import best_bias, raise_bias, without_ranking
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import read_log
 from distill_helpers.data.corpora import ImageSplits, load_digits
 from distill_helpers.losses.distillation_config import DistillationConfig
@@ -207,13 +207,8 @@ def test_what_page_01_says_of_the_student_of_7s_and_8s(students: pd.DataFrame) -
     assert corrected[by_all].mean() == pytest.approx(500 / 4, rel=0.05), "three images in four are right"
 
 
-def row_of(log: str) -> str:
-    [line] = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{log}](data/results" in line]
-    return line
-
-
 def test_the_readme_says_how_many_threes_each_student_knows(students: pd.DataFrame) -> None:
-    row = row_of(withheld_digit.LOG)
+    row = readme_row(withheld_digit.LOG)
     known, corrected = 51 - students["errors_on_3s"], 51 - students["errors_on_3s_corrected"]
     stated = [
         (f"{figures[arm].mean():.0f}", f"{figures[arm].std():.0f}")
@@ -225,7 +220,7 @@ def test_the_readme_says_how_many_threes_each_student_knows(students: pd.DataFra
 
 
 def test_what_page_01_and_the_readme_say_of_the_labels_of_all_digits() -> None:
-    table, row = label_budget.summary(), row_of(label_budget.LOG)
+    table, row = label_budget.summary(), readme_row(label_budget.LOG)
     differences = {kind: [] for kind in label_budget.KINDS}
     for epochs in label_budget.EPOCHS:
         for kind, found in differences.items():

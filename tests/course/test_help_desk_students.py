@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 
 import pytest
+from published_text import readme_row
 
 from distill_helpers.course import tasks
 from distill_helpers.course.experiments import help_desk_students, linear_models, teacher_choice
@@ -139,9 +140,7 @@ def test_the_bars_of_the_help_desk() -> None:
 
 
 def test_the_readme_says_what_the_logs_say() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    (students,) = [line for line in readme if f"({LOG}.md)" in line or f"[{LOG}](" in line]
-    (teachers,) = [line for line in readme if "[teacher-choice](" in line]
+    students, teachers = readme_row(LOG), readme_row("teacher-choice")
     table = summary()
     rows = [*(f"{labels}, {texts}" for labels in LABELS for texts in linear_models.TEXTS)]
     stated = [*table.loc[rows, "mean"], table.loc[BEST, "kept %"], table.loc["teacher", "mean"]]

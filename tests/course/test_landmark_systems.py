@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 import torch
+from published_text import readme_row
 from scipy import stats
 from transformers import BertConfig, BertModel
 
@@ -199,7 +200,7 @@ def test_what_page_and_readme_say_of_accuracies_is_what_the_log_says() -> None:
     apart = (400 * (validation[5e-4] - validation[1.2e-3])).round().abs()
     assert apart[doubted] == 1
     assert (apart[["hard labels, 3 × 192", "hard labels, 3 × 384, half the neurons"]] >= 4).all()
-    (line,) = [one for one in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{LOG}](" in one]
+    line = readme_row(LOG)
     for said in (
         f"they keep {kept['DistilBERT']}, {kept['MiniLM']} and {kept['prune and heal']}% of the teacher's accuracy",
         f"TinyBERT's keeps {kept['TinyBERT']}% with an eighth",

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from published_text import readme_row
 
 from distill_helpers.course.experiments import (
     embedding_task,
@@ -11,16 +12,10 @@ from distill_helpers.course.experiments import (
     reranker_task,
     several_teachers,
 )
-from distill_helpers.course.folders import ROOT
-
-
-def row_of(log: str) -> str:
-    [line] = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{log}](data/results" in line]
-    return line
 
 
 def test_several_labels():
-    table, row = multi_label_task.summary(), row_of(multi_label_task.LOG)
+    table, row = multi_label_task.summary(), readme_row(multi_label_task.LOG)
     hard, same, more = (table.loc[arm] for arm in multi_label_task.ARMS)
     assert f"macro-F1 from {hard['mean']:.0f} to {same['mean']:.0f}%" in row
     assert re.findall(r"0\.\d\d", row) == [f"{arm['BCE']:.2f}" for arm in (hard, same, more)]
@@ -28,7 +23,7 @@ def test_several_labels():
 
 
 def test_a_reranker():
-    table, row = reranker_task.summary(), row_of(reranker_task.LOG)
+    table, row = reranker_task.summary(), readme_row(reranker_task.LOG)
     hard, same, more = (table.loc[arm] for arm in reranker_task.ARMS)
     means = [f"{arm['mean'] / 100:.2f}" for arm in (hard, table.loc["teacher"], more)]
     assert re.findall(r"0\.\d\d", row) == means
@@ -37,7 +32,7 @@ def test_a_reranker():
 
 
 def test_several_teachers():
-    table, row = several_teachers.summary(), row_of(several_teachers.LOG)
+    table, row = several_teachers.summary(), readme_row(several_teachers.LOG)
     means = table["mean"]
     teachers = sorted(round(means[f"teacher of desk {number}"]) for number in (1, 2, 3))
     assert f"{teachers[0]} to {teachers[-1]}% right" in row
@@ -48,7 +43,7 @@ def test_several_teachers():
 
 
 def test_images():
-    table, row = image_task.summary(), row_of(image_task.LOG)
+    table, row = image_task.summary(), readme_row(image_task.LOG)
     same, more = table.loc["distilled, same images"], table.loc["distilled, and 997 images without labels"]
     assert f"reaches {table.loc['hard labels', 'mean']:.0f}%" in row
     assert f"add {same['difference']:.0f} ± {same['± 95%']:.0f} points" in row
@@ -58,7 +53,7 @@ def test_images():
 
 
 def test_sentence_embeddings():
-    table, row = embedding_task.summary("rank_correlation"), row_of(embedding_task.LOG)
+    table, row = embedding_task.summary("rank_correlation"), readme_row(embedding_task.LOG)
     assert re.findall(r"0\.\d\d", row) == [
         f"{table.loc[arm, 'mean']:.2f}" for arm in ("distilled, same messages", "hard labels")
     ]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from published_text import readme_row
 
 from distill_helpers.course.experiments import teacher_label_smoothing
 from distill_helpers.course.experiments.digits import error_count, predict, train_teacher
@@ -16,7 +17,6 @@ from distill_helpers.course.experiments.teacher_label_smoothing import (
     summary,
     teacher_of,
 )
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import RESULTS, read_log
 from distill_helpers.data.corpora import load_digits
 
@@ -96,7 +96,7 @@ def test_page_02_and_the_readme_say_what_the_log_says() -> None:
     hard, smoothed = table.iloc[0], table.iloc[1]
     errors, ece = "teacher's errors", "its ECE %"
     gains = sorted(-round(line["difference"], 1) for line in wide)
-    (line,) = [one for one in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{LOG}](" in one]
+    line = readme_row(LOG)
     for passage in (
         f"an ECE of {smoothed[ece]:.0f}% instead of {hard[ece]:.0f}%",
         f"{smoothed[errors]:.1f} errors of 500 instead of {hard[errors]:.1f}",

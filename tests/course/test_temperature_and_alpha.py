@@ -4,12 +4,11 @@ import itertools
 import re
 
 import pytest
-from published_text import words_of_page
+from published_text import readme_row, words_of_page
 
 from distill_helpers.course.experiments import temperature_and_alpha
 from distill_helpers.course.experiments.fair_arms import Trained, paired_gain
 from distill_helpers.course.experiments.temperature_and_alpha import ARMS, GRID, LOG, REFERENCE, summary
-from distill_helpers.course.folders import ROOT
 from distill_helpers.course.logs import RESULTS, read_log
 
 
@@ -78,7 +77,7 @@ def test_what_page_02_and_the_readme_say_is_what_the_log_says() -> None:
     for one, other in itertools.combinations(soft, 2):
         pair = paired_gain(by_seed, one, other)
         assert abs(pair["difference"]) < pair["± 95%"], "the page: no T differs from another beyond chance"
-    (line,) = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if f"[{LOG}](" in line]
+    line = readme_row(LOG)
     shown = ", ".join(f"{value:.1f}" for value in table["mean"][soft[:3]]) + f" and {table['mean'][soft[3]]:.1f}%"
     assert shown in line
     assert f"true queues alone {table.loc[REFERENCE, 'mean']:.1f}%; four is {apart} eight" in line
