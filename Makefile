@@ -31,8 +31,8 @@ course: $(READY) ## set everything up and open the first notebook in JupyterLab
 PYTEST_ON_ALL_CORES := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test: test-fast ## every test: style, types, units, a browser, planted faults, notebooks with their outputs compared
-	@# By file, since what a file's tests share (a server, a browser, a language model) is slow to start.
-	$(PYTEST_ON_ALL_CORES) --dist loadscope -m "slow and not alone" --ignore tests/test_breakage.py tests
+	@# By file: what a file's tests share (a server, a browser, a language model) is slow to start, and a notebook is one.
+	$(PYTEST_ON_ALL_CORES) --dist loadscope -m "slow and not alone" --ignore tests/test_breakage.py
 	$(PYTEST_ON_ALL_CORES) --dist worksteal -m slow tests/test_breakage.py
 	$(BIN)/python -m pytest -m alone
 

@@ -111,9 +111,15 @@ def test_what_a_model_writes_is_its_own_and_begins_with_the_openings():
     assert written.token_ids == again.token_ids
 
 
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Two passages a step instead of eight."""
+    monkeypatch.setattr(language_model_arms, "BATCH_SIZE", 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [FORWARD_KL, REVERSE_KL._replace(on_policy=0.5)], ids=["tales", "half on-policy"])
-def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(method):
+def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(method, small_batches):
     before = {k: v.clone() for k, v in pruned_student().model.state_dict().items()}
     student = healed(method, 0, steps=10, learning_rate=1e-3, cached=False).student
     test = windows("test")
@@ -125,7 +131,7 @@ def test_ten_steps_heal_a_little_and_leave_teacher_and_cut_student_as_they_were(
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_kept_and_validation_tales_are_what_is_watched(monkeypatch):
+def test_the_best_weights_are_kept_and_validation_tales_are_what_is_watched(monkeypatch, small_batches):
     seen, figures = [], iter([3.0, 1.0, 2.0])
 
     def judge(student):
