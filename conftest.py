@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 OFFLINE = str(Path(__file__).parent / "tests" / "offline")
 # Before transformers is imported, and inherited by notebook kernels and other child processes.
 os.environ["PYTHONPATH"] = os.pathsep.join([OFFLINE, *filter(None, [os.environ.get("PYTHONPATH")])])
+# A record of solved exercises that is the tests' own.
+os.environ["DISTILL_HELPERS_RECORD"] = str(Path(tempfile.mkdtemp()) / "record.txt")
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 sys.path.insert(0, OFFLINE)
 sys.modules.pop("sitecustomize", None)
@@ -28,4 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker("slow")
-            item.add_marker("alone")
+            if _is_timed(item.path):
+                item.add_marker("alone")
+
+
+@cache
+def _is_timed(notebook: Path) -> bool:
+    """Whether cells measure a time, which other tests on the same machine would stretch."""
+    text = notebook.read_text(encoding="utf-8")
+    return "perf_counter" in text or "timing=True" in text

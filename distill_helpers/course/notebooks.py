@@ -9,6 +9,7 @@ A notebook is edited in its source, a plain Python file in jupytext's percent fo
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import time
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+#: What a cell makes that has one of these calls.
+_MAKES = {"live(": "makes the widget", "with_alt_text(": "draws the figure"}
 _TEACHES = r"(?m)^<!-- teaches: (.+) -->\n+"
 
 
@@ -86,7 +89,8 @@ def read_source(source: Path) -> NotebookNode:
     """Make the notebook that a source describes, without executing it: stable cell ids and the kernel's name.
 
     A line `<!-- solution 01.2 -->` becomes the file `solutions/01_2.py`, folded; the tests run the same file. A line
-    `<!-- map -->` becomes `course_map`.
+    `<!-- map -->` becomes `course_map`. Folded are also the code that imports or draws, and the outputs of which a
+    reader is asked for a prediction.
 
     Raises:
         FileNotFoundError: a solution that does not exist.
@@ -97,9 +101,38 @@ def read_source(source: Path) -> NotebookNode:
         if cell.cell_type == "markdown":
             text = re.sub(r"(?m)^<!-- solution (\S+) -->$", _folded_solution, re.sub(_TEACHES, "", cell["source"]))
             cell["source"] = re.sub(r"(?m)^<!-- map -->$", lambda _: course_map(source), text)
+    _fold(notebook.cells)
     notebook.metadata = NotebookNode(kernelspec=_KERNEL, language_info={"name": "python"})
     notebook.nbformat_minor = 5
     return notebook
+
+
+def _fold(cells: list[NotebookNode]) -> None:
+    """Fold code that teaches nothing, and outputs that would give a prediction away.
+
+    Of folded code JupyterLab shows the first line, so that line says what the cell is for: a figure's title would be
+    the answer. An output opens when its cell is run. A widget's stays open: it shows its first state, and the question
+    is about the others.
+    """
+    asked = False
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            asked = "**Predict first:**" in " ".join(cell.source.split())
+            continue
+        makes = next((words for call, words in _MAKES.items() if call in cell.source), None)
+        hidden = {
+            "source_hidden": makes is not None or _only_imports(cell.source),
+            "outputs_hidden": asked and "live(" not in cell.source,
+        }
+        if makes:
+            first = f"# This cell {makes}.\n"
+            cell["source"] = first + cell.source.removeprefix(first)  # an edited notebook that became a source has it
+        if any(hidden.values()):
+            cell.metadata["jupyter"] = {name: True for name, folded in hidden.items() if folded}
+
+
+def _only_imports(code: str) -> bool:
+    return all(isinstance(statement, ast.Import | ast.ImportFrom) for statement in ast.parse(code).body)
 
 
 def _folded_solution(mark: re.Match[str]) -> str:

@@ -31,6 +31,13 @@
 # messages can afford only a twentieth of that.
 #
 # **How much of its accuracy is left in a model twenty times smaller?** Keep a guess; the answer is near the end.
+#
+# ## How to work through a notebook
+#
+# Run it from top to bottom. Where it says **predict first**, write your guess down before you run the cell; its output
+# stays folded until then. Being wrong on paper is how one remembers. Where a cell asserts something, change a number
+# and see it fail. Cells that only import, draw or build a widget are folded as well; a click on the three dots opens
+# them. New words lead to the [glossary](glossary.md) where they are first used.
 
 # %% [markdown]
 # ## Is everything here?
@@ -52,7 +59,7 @@ from distill_helpers.course.figures import COLOURS, figure, with_alt_text
 from distill_helpers.course.quiz import render_quiz
 from distill_helpers.course.results import read_timing
 from distill_helpers.course.widgets import live
-from distill_helpers.course.widgets.start_here import render_business_case, render_side_by_side
+from distill_helpers.course.widgets.start_here import render_business_case, render_record, render_side_by_side
 from distill_helpers.evaluation.measures import answer
 from distill_helpers.models import COURSE_MODELS, base_encoder_path, pick_device
 
@@ -263,10 +270,17 @@ HTML(calculator.children[-1].value)
 # - `check` calls your function on inputs of its own and says *not attempted*, *wrong* and what is wrong, or *right* and
 #   why. It stops nothing: a notebook runs to its end with all gaps open.
 # - **Two hints** unfold, then a **solution**. The first says where to look, the second almost what to write.
-# - **Nothing is stored**: no points, no progress. What you wrote is in your copy of the notebook once you save it,
-#   and nowhere else. `git restore notebooks` brings every gap back, and deletes everything that you wrote in the
-#   notebooks; until then `make test` reports the notebooks that you changed.
+# - **Your record**: `check` notes an exercise that is right in `notebooks/my-record.txt`, which git ignores. Nothing
+#   else is stored. The cell below shows the record; run it again to see what is new.
+# - What you wrote is in your copy of the notebook once you save it, and nowhere else. `git restore notebooks` brings
+#   every gap back, and deletes everything that you wrote in the notebooks; until then `make test` reports the
+#   notebooks that you changed.
 # - A **quiz** unfolds as well: open a choice to see whether it is right, and why.
+
+# %%
+record_control = {"forget_all": ipywidgets.Checkbox(False, description="begin a new record")}
+record = live(render_record, **record_control)
+record
 
 # %% [markdown]
 # ### Exercise 00.1 · A cut from two prices (★, 3 min)
@@ -426,10 +440,6 @@ assert share >= 0.96
 # ## The map
 #
 # <!-- map -->
-#
-# How to work through a notebook: run it from top to bottom. Where it says **predict first**, write your guess down
-# before you run the cell; being wrong on paper is how one remembers. Where a cell asserts something, change a number
-# and see it fail. New words lead to the [glossary](glossary.md) where they are first used.
 #
 # ### Three ways through
 #

@@ -76,7 +76,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         name: folder / name.lower() for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={root}"]
-    command += [f"--LabApp.app_settings_dir={SETTINGS}"]
+    command += [f"--LabApp.app_settings_dir={SETTINGS}", "--expose-app-in-browser"]
     command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.port_retries=0"]
     # After a test run that was killed, kernels without a page end first, then the server.
     command += ["--MappingKernelManager.cull_idle_timeout=300", "--ServerApp.shutdown_no_activity_timeout=600"]

@@ -29,9 +29,12 @@ import ipywidgets
 from distill_helpers.course.progress import ProgressWidget
 from distill_helpers.course.widgets import live
 
+# %% [markdown]
+# **Predict first:** what does it print?
+
 # %%
 for number in ProgressWidget("three steps").over(range(3)):
-    print(number)
+    print("step", number)
 
 # %%
 box = live(lambda n: f"<p>n is {n}</p>", n=ipywidgets.IntSlider(3, 0, 9))
@@ -53,7 +56,10 @@ def test_before_the_first_run_a_widget_shows_its_first_state(browser: Browser, l
         drawing = page.locator("img[src*='drawings']")
         expect(drawing).to_be_visible()
         assert drawing.evaluate("e => e.complete && e.naturalWidth") == WIDTH
+        prediction = next(n for n, cell in enumerate(cells) if cell.metadata.get("jupyter", {}).get("outputs_hidden"))
+        expect(scroll_to(page, prediction).locator(".jp-OutputPlaceholder")).to_be_visible()
         for number in with_widget:
+            expect(scroll_to(page, number).locator(".jp-InputPlaceholder")).to_be_visible()
             state = scroll_to(page, number).locator(f".{FIRST_STATE}")
             expect(state).to_be_visible()
             assert all(image.evaluate("e => e.complete && e.naturalWidth > 0") for image in state.locator("img").all())
@@ -73,6 +79,7 @@ def test_a_run_shows_the_live_widget_and_leaves_no_dead_output_in_the_saved_file
         run_all_cells(page)
         expect(page.locator(".widget-vbox")).to_be_visible()
         expect(page.locator(".jp-OutputArea .widget-hprogress")).to_have_count(0)
+        expect(page.get_by_text("step 2")).to_be_visible()  # it was folded, for the reader to predict
         page.locator(".widget-vbox [role=slider]").press("Home")
         expect(page.locator(".widget-vbox").get_by_text("n is 0")).to_be_visible()
         saved_at = file.stat().st_mtime
@@ -94,7 +101,7 @@ def scroll_to(page: Page, number: int) -> Locator:
     """Bring a cell of the open notebook on the screen; JupyterLab draws outputs only near the window."""
     cell = page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{number}']")
     for _ in range(100):
-        if cell.locator(".jp-OutputArea-output").count():
+        if cell.locator(".jp-OutputArea-output, .jp-OutputPlaceholder").count():
             break
         page.locator(".jp-Notebook .jp-WindowedPanel-outer").evaluate("panel => panel.scrollBy(0, 500)")
         page.wait_for_timeout(50)

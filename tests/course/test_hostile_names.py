@@ -197,6 +197,7 @@ WITHOUT_NAMES = {
     "render_draws",
     "render_layer_map",
     "render_modes",
+    "render_record",
     "render_reliability",
     "render_simplex",
     "render_student",

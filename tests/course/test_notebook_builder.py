@@ -52,6 +52,50 @@ def test_a_solution_is_folded_into_its_place(source: Path) -> None:
         read_source(source)
 
 
+FOLDED = """# %%
+import math
+from pathlib import Path
+
+# %% [markdown]
+# Think of a number. **Predict
+# first:** is it even?
+
+# %%
+print(math.pi)
+
+# %%
+fig, axes = figure("A line")
+with_alt_text(fig, "A straight line that rises.")
+
+# %%
+slider = live(lambda n: f"<p>{n}</p>", n=ipywidgets.IntSlider())
+slider
+
+# %% [markdown]
+# It was odd.
+
+# %%
+import statistics
+
+print(statistics.mean([1, 2]))
+"""
+
+
+def test_imports_and_drawing_are_folded_and_so_is_what_a_reader_predicts_until_it_is_run(source: Path) -> None:
+    source.write_text(FOLDED)
+    cells = [cell for cell in read_source(source).cells if cell.cell_type == "code"]
+    assert [cell.metadata.get("jupyter", {}) for cell in cells] == [
+        {"source_hidden": True},
+        {"outputs_hidden": True},
+        {"source_hidden": True, "outputs_hidden": True},
+        {"source_hidden": True},  # the output of a widget is what one plays with
+        {},
+    ]
+    first = [cell.source.splitlines()[0] for cell in cells]
+    assert first[2:4] == ["# This cell draws the figure.", "# This cell makes the widget."]
+    assert [line[0] for line in first[:2] + first[4:]] == ["i", "p", "i"]
+
+
 @pytest.mark.slow
 def test_text_is_carried_over_and_changed_code_is_not(source: Path, tmp_path: Path) -> None:
     assert build(source) > 0

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from distill_helpers.course.folders import notebook_names
+from distill_helpers.course.record import note_solved
 
 __all__ = ["Attempt", "Verdict", "Wrong", "check", "compare", "exercises", "judge", "needs_gradient", "seeded_randn"]
 
@@ -94,16 +95,20 @@ def judge(number: str, function: Callable[..., Any]) -> Verdict:
 def check(number: str, function: Callable[..., Any]) -> None:
     """Judge an answer to an exercise and print the verdict. An exception in the answer becomes a verdict, too.
 
+    A right answer is noted in the reader's record (`course.record`).
+
     Args:
         number: of the exercise, such as "01.2".
         function: the reader's, not called.
 
     Raises:
-        ValueError, TypeError: see `judge`.
+        ValueError, TypeError: see `judge` and `note_solved`.
     """
     verdict = judge(number, function)
     sign = {"right": "✓", "wrong": "✗", "not attempted": "○"}[verdict.status]
     print(f"{sign} {number} {verdict.status}: {verdict.message}")
+    if verdict.status == "right":
+        note_solved(number)
 
 
 def compare(got: Any, expected: Tensor | float, mistakes: Mapping[str, Tensor | float] | None = None) -> None:

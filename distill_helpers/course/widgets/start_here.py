@@ -1,4 +1,4 @@
-"""Widgets of notebook 00: teacher and student side by side, and the business case."""
+"""Widgets of notebook 00: teacher and student side by side, the business case, and the reader's record."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import html
 from typing import Any
 
 from distill_helpers.course.figures import html_table, probability_bars
+from distill_helpers.course.folders import SOURCES
+from distill_helpers.course.notebooks import head_of
+from distill_helpers.course.record import forget, numbers_of_exercises, solved
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 
-__all__ = ["render_business_case", "render_side_by_side"]
+__all__ = ["render_business_case", "render_record", "render_side_by_side"]
 
 
 def render_side_by_side(text: str, *, teacher: TextClassifier, student: TextClassifier) -> str:
@@ -78,3 +81,26 @@ def render_business_case(
     ]
     # JupyterLab would typeset text between two dollar signs as mathematics.
     return f"<div class='mathjax_ignore tex2jax_ignore'>{html_table((), lines)}<p>{verdict}</p></div>"
+
+
+def render_record(forget_all: bool) -> str:
+    """Show which exercises of each notebook the reader has solved.
+
+    Args:
+        forget_all: begin a new record first.
+
+    Raises:
+        ValueError: a record with lines that are no exercise.
+    """
+    said = ""
+    if forget_all:
+        old = forget()
+        said = f"The old record is now {html.escape(str(old))}." if old else "There was no record."
+    done, numbers = set(solved()), numbers_of_exercises()
+    rows = []
+    for source in sorted(SOURCES.glob("*.py")):
+        own = [number for number in numbers if number.startswith(source.name[:2])]
+        marks = "  ".join(f"{number} {'✓' if number in done else '○'}" for number in own)
+        rows.append((head_of(source).title, f"{len(done & set(own))} of {len(own)}", marks))
+    caption = f"{len(done)} of {len(numbers)} exercises solved"
+    return html_table(("notebook", "solved", "exercises"), rows, caption=caption) + f"<p>{said}</p>"
