@@ -15,7 +15,8 @@ def test_the_place_of_a_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     plant(fault, tmp_path)
     assert (tmp_path / fault.file).read_text() != file.read_text()
     with pytest.raises(ValueError, match="stands 0 times"):
-        plant(Fault("none", fault.file, "not in any file", "", ()), tmp_path)
+        plant(Fault("none", fault.file, "not in any file", "", fault.test), tmp_path)
+    assert "::" in fault.test, "name the test itself: the others of its file may take minutes"
 
 
 @pytest.mark.slow

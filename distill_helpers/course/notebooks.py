@@ -150,7 +150,7 @@ def course_map(here: Path) -> str:
     return "\n".join(lines)
 
 
-def build(source: Path, timeout_s: int = 300) -> float:
+def build(source: Path, timeout_s: int = 600) -> float:
     """Execute a source and save the notebook beside the source folder.
 
     Returns:

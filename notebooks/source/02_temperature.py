@@ -334,10 +334,10 @@ with_alt_text(
 )
 
 # %% [markdown]
-# At T = 20 the validation errors fall more slowly. Is a narrow student *unable* to do what T = 20 asks for
-# (capacity), or just slow to learn it (optimisation)? Look at the training images, where nothing has to generalise.
-# The last column is the loss at T = 20, the divergence from the teacher times [T²](glossary.md#t²); only the students
-# of T = 20 minimised it. **Predict first:** do they also get fewer training images wrong?
+# Is a narrow student *unable* to do what T = 20 asks for (capacity), or just slow to learn it (optimisation, which
+# Stanton et al. hold responsible)? Look at the training images, where nothing has to generalise. The last column is
+# the loss at T = 20, the divergence from the teacher times [T²](glossary.md#t²); only the students of T = 20
+# minimised it. **Predict first:** do they also get fewer training images wrong?
 
 # %%
 columns = ["train errors", "train KL, T = 20"]
@@ -380,9 +380,9 @@ print(f"in the log: {known['T = 1']:.0f} and {known['T = 20']:.0f}")
 #   *fast* students learn at each T: optimisation, not capacity.
 # - **The remaining cost looks like a trade-off.** With 16 units, the students of T = 20 reach by far the lower loss
 #   at T = 20, but get several times as many training images wrong: fitting unlikely digits seems to cost right
-#   answers. After 960 epochs, 128 units can do both. Longer training might remove more of the cost.
-# - **No T above 1 beats T = 1 beyond chance.** At 128 units (240 epochs) T = 1 is best, on average. Small students
-#   suffer from a high T, as in Hinton's experiments, but T = 4 is not best here.
+#   answers. After 960 epochs, 128 units can do both.
+# - **No T above 1 beats T = 1 beyond chance.** At 128 units (240 epochs) T = 1 is best, by test and validation means.
+#   Small students suffer from a high T, as in Hinton's experiments, but T = 4 is not best here.
 # - **With these teachers no T beats hard labels**, on average, at any width; with two layers, T = 4 and T = 20 do not
 #   either ([01](01_dark_knowledge.ipynb)).
 #
@@ -739,7 +739,8 @@ print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% r
 #
 # - T divides the logits. Order and accuracy stay; the ratio of two probabilities is $e^{(z_i - z_j)/T}$.
 # - T adds no information. It decides how much of the gradient goes to the teacher's unlikely classes.
-# - Measure what T costs your student: on the digits, the narrower the student, the more T = 20 costs, on average.
+# - Measure what T costs your student: on the digits, in up to 240 epochs, the narrower the student, the more T = 20
+#   costs.
 # - A T fitted on held-out messages, never on training messages, changes no answer, but brings confidence closer to
 #   accuracy: here it nearly halves the ECE on later messages, though not down to chance.
 # - The T of distillation is gone after training; the T of calibration stays. Calibrate the student last.
@@ -750,4 +751,5 @@ print(f"test messages with 70 to 80% at the fitted T: {100 * share_right:.0f}% r
 # 1503.02531](https://arxiv.org/abs/1503.02531) · Guo et al. 2017, *On Calibration of Modern Neural Networks*, [arXiv
 # 1706.04599](https://arxiv.org/abs/1706.04599) · Müller et al. 2019, *When Does Label Smoothing Help?*, [arXiv
 # 1906.02629](https://arxiv.org/abs/1906.02629) · Kim et al. 2025, *The Role of Teacher Calibration in Knowledge
-# Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224).
+# Distillation*, [arXiv 2508.20224](https://arxiv.org/abs/2508.20224) · Stanton et al. 2021, [arXiv
+# 2106.05945](https://arxiv.org/abs/2106.05945).

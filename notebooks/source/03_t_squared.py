@@ -576,7 +576,9 @@ assert abs(with_it - faster_rate) <= 1
 logged = t_squared.errors_by_seed()["SGD", 1.0, 16, True][0]
 assert abs(with_it - logged) <= 8  # other processors round differently
 assert 350 < same_rate < 450
-print(f"with T²: the log's {logged:.0f} errors of 500, here within 8 of them; without it: about {round(same_rate, -2)}")
+print(
+    f"with T²: {with_it} errors of 500 in this run, {logged:.0f} in the log; without it: about {round(same_rate, -2)}"
+)
 print("without T² at 256 times the rate: the validation curve that it has with T²")
 
 # %% [markdown]

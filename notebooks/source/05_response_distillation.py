@@ -9,7 +9,7 @@
 # You will be able to
 # - *label* text with a teacher once, and keep the labels on disk;
 # - *write* the whole training loop yourself, and *check* that the package's trainer gives the same weights;
-# - *build* a transfer set from text that nobody has labelled;
+# - *build* a transfer set from further pieces of the messages;
 # - *judge* a student with a three-way split, several seeds and a linear baseline;
 # - *distil* with your own data from CSV files.
 #
@@ -22,14 +22,13 @@
 # %% [markdown]
 # ## The question
 #
-# ![2,517 labelled messages and 20,396 unlabelled windows cut from them pass through the teacher once, and its logits
-# are stored on disk. In every epoch the student reads the texts and the stored logits; the teacher is no longer
+# ![2,517 labelled messages and 20,396 windows cut from them pass through the teacher once, and its logits are stored
+# on disk. In every epoch the student reads the texts and the stored logits; the teacher is no longer
 # needed.](drawings/05_response_distillation.svg)
 #
 # A help desk has 2,517 messages with a hard label: the queue that the sender chose. A small model that learns from
 # these labels sends about seven messages in ten to the right queue, no more than a linear model. **What helps the
-# small model more: better labels for the same messages, or more of the messages' text, which nobody has labelled?**
-# Keep your guess.
+# small model more: better labels for the same messages, or more of the messages' text?** Keep your guess.
 
 # %%
 import copy
@@ -192,7 +191,7 @@ for temperature in (1.0, 2.0, 4.0, 16.0):
 # %%
 right = (targets["train"].argmax(-1) == torch.tensor(train.labels)).double().mean()
 assert right > 0.9
-print("the teacher gives the sender's queue on more than nine training messages in ten")
+print(f"the teacher gives the sender's queue on {right:.0%} of the training messages")
 
 # %% [markdown]
 # So at T = 1 its labels for these messages are nearly hard.

@@ -882,10 +882,10 @@ HTML(render_quiz("06_feature_distillation"))
 #
 # With all messages, at a first try, none of the four gained a point on average: attention scores and value relations
 # gained about half a point, which may be luck, and embeddings nothing; hidden states cost accuracy. With a tenth,
-# value relations gained 1.2 points, within their spread, and hidden states cost nine.
+# value relations gained 1.2 points, within their spread, and hidden states cost nine (terms that these test messages
+# had chosen).
 #
-# More text for the *response* was worth 4.9 points to the smaller student of [notebook
-# 05](05_response_distillation.ipynb).
+# More text for the *response* was worth 4.9 points to the smaller student of [05](05_response_distillation.ipynb).
 #
 # ## Summary
 #

@@ -166,8 +166,8 @@ assert torch.allclose(triple, package["total_loss"])
 print("the ten lines and the package agree; terms:", ", ".join(list(package)[1:]))
 
 # %% [markdown]
-# The recipe is one call. Here it reads a tenth of the messages and 250 unlabelled windows: enough to show a large
-# effect, not to measure it.
+# The recipe is one call. Here it reads a tenth of the messages and 250 windows: enough to show a large effect, not to
+# measure it.
 #
 # **Predict first:** with `from_teacher=False`, the same call starts from random weights. How many points are the
 # copied weights worth here?
@@ -463,14 +463,15 @@ assert left["half of its layers, evenly spread"] > left["half of its layers, the
 
 # %% [markdown]
 # The importance score keeps the last three layers. **Before [healing](glossary.md#healing), these are seven points
-# worse than layers 0, 2 and 5**, chosen without a look at the teacher. `prune_and_heal` then trains the pruned
-# student on the teacher's logits alone (α = 1).
+# worse than layers 0, 2 and 5**. `prune_and_heal` then trains the pruned student on the teacher's logits alone (α =
+# 1).
 #
 # ## Which recipe loses least?
 #
 # Each arm **reads about 20,000 texts**: DistilBERT, for example, in four passes over the 2,517 training messages and
-# 2,500 unlabelled windows, hard labels in eight over the messages alone. With one seed, each arm chose one of two
-# learning rates on the validation messages. The table shows five other seeds, each at its best validation epoch.
+# 2,500 windows; MiniLM's in two passes for its relations and four for labels, over the messages; hard labels in eight
+# over messages. With one seed, each arm chose one of two learning rates on the validation messages. The table has
+# five other seeds, at their best validation epochs.
 #
 # A recipe must beat **hard labels for the same shape and the same start**: copied or pruned layers, random layers on
 # the teacher's embeddings, or (data-driven) random weights. **Predict first:** which recipes will, and by how much?
@@ -497,6 +498,7 @@ with_alt_text(
 # %%
 shown = table.loc[:, :"one message, ms"].astype({"layers' parameters": int})
 shown = shown.round({"of teacher's": 2, **dict.fromkeys(shown.columns[3:], 1)})
+shown = shown.join(table[["texts", "texts read", "steps", "best epoch"]])
 shown.astype(object).where(shown.notna(), "–")
 
 # %% [markdown]
@@ -808,10 +810,10 @@ for suspect, name in suspects.items():
     print(f"without {suspect}: {line['difference']:+.1f} ± {line['± 95%']:.1f} points, {line['direction']}")
 
 # %% [markdown]
-# **DistilBERT's recipe, MiniLM's and pruning lose least, and the copied weights do most of the work**: hard labels
-# alone reach 77.6% from copied embeddings, layers and head, and 72.4% from random weights. DistilBERT's recipe adds
-# 1.7 points, and its *soft targets* are not shown to be missed. For the narrow student, which copies no layers, the
-# *matched attention* brings 1.3 points.
+# **DistilBERT's recipe, MiniLM's and pruning lose least, and at 20,000 texts the copied weights do most of the
+# work**: hard labels alone reach 77.6% from copied embeddings, layers and head, and 72.4% from random weights.
+# DistilBERT's recipe adds 1.7 points, and its *soft targets* are not shown to be missed. For the narrow student,
+# which copies no layers, the *matched attention* brings 1.3 points.
 #
 # ## Summary
 #

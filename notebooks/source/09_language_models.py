@@ -283,7 +283,8 @@ pd.DataFrame({f"{name}, MB at most": values for name, values in peaks.items()}, 
 # pieces; the assertion allows it 30% more time. With default chunks, it beats other libraries' losses in `make
 # bench`. The package's version has closed-form gradients for forward and reverse KL, Jensen–Shannon, and *skew* KL,
 # which compares one model with a mixture of both (DistiLLM, Ko et al., arXiv 2402.03898). It also handles
-# temperature, biases, frozen heads, half precision, capped logits and padded vocabularies.
+# temperature, biases, frozen heads, half precision, logits capped by a tanh (Gemma 2) and vocabularies padded with
+# rows that no token uses.
 #
 # ## A teacher on disk
 #

@@ -195,6 +195,11 @@ def test_what_page_04_and_the_readme_say_of_alpha() -> None:
     assert round(misled["mean"]) == round(misled["teacher errors"]) == 16
     errors = alpha.errors_by_seed()
     assert (errors["20% wrong", 0.7] < errors["20% wrong", 0.0]).all()
+    log = read_log("alpha")
+    validation = log[log["phase"] == "result"].groupby("arm")["validation"].mean()
+    assert (
+        validation[[f"20% wrong, alpha {weight:g}" for weight in alpha.ALPHAS if weight < 1]].idxmax().endswith("0.7")
+    )
 
 
 def test_what_the_readme_says_of_the_variance_of_the_gradient() -> None:

@@ -147,7 +147,14 @@ def test_the_reading_says_what_the_log_says() -> None:
     assert (min(verified), max(verified)) == (4, 12)
     assert at_half["won"] == "0 of 5"
     assert all(abs(gain["difference"]) < gain["± 95%"] for gain in (at_tenth, surest))
+    of_test = read_answers("test", load_help_desk())
+    of_teacher = 100 * (batch_calibrated(of_test.probabilities).argmax(axis=1) == of_test.labels).mean()
+    assert f"calibrated teacher is right in {of_teacher:.0f}% of its 400 test messages" in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"the teacher has {right['calibrated']:.0f}% of the training messages right, and {of_teacher:.0f}% of 400"
+        in readme
+    )
     assert f"alone {mean[ALONE]:.0f}%; the teacher's answers beside these labels cost" in readme
     assert f"cost {-at_half['difference']:.1f} ± {at_half['± 95%']:.1f} points at alpha 0.5" in readme
 

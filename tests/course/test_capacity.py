@@ -103,6 +103,12 @@ def test_no_temperature_above_1_is_better_than_1_nor_1_better_than_hard_labels(t
         assert table.loc[Arm(width, 4, 240).name, "more than T = 1"] >= 0
 
 
+def test_validation_too_finds_t_1_best_at_128_units(errors: pd.DataFrame) -> None:
+    validation = capacity.by_seed("validation")[128, 240]
+    temperatures = [name for name in validation if name.startswith("T = ")]
+    assert validation[temperatures].mean().idxmax() == "T = 1" == errors[128, 240][temperatures].mean().idxmin()
+
+
 def test_longer_training_helps_16_units_at_t_20(errors: pd.DataFrame) -> None:
     for label, helps in (("T = 20", True), ("T = 1", False)):
         fewer = errors[16, 60, label] - errors[16, 960, label]

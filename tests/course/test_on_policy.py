@@ -8,7 +8,7 @@ import torch
 from published_text import words_of_page
 
 from distill_helpers.course.experiments import healing, language_model_arms, on_policy
-from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings
+from distill_helpers.course.experiments.fair_arms import at_the_edge, chosen_settings, paired_gain
 from distill_helpers.course.experiments.on_policy import (
     ARMS,
     COOLED,
@@ -122,8 +122,9 @@ def test_the_mean_by_place_is_the_reverse_kl_of_the_evaluation():
 def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     """Each passage with its figures in the order in which the page has them."""
     log, table = read_log(LOG), summary()
-    tales, own, forward = ARMS
+    tales, own, sampled, forward = ARMS
     assert (tales, own, forward) == ("reverse KL, tales", "reverse KL, own text", "forward KL, tales")
+    assert sampled == "sampled tokens, own text"
     page = words_of_page("10_on_policy_distillation")
     column = {name: table[name] for name in table}
     written, kl, of_own, perplexity = (
@@ -135,6 +136,9 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     of_teacher = healing.summary().loc["teacher", "teacher's perplexity of what it writes"]
     first, last = (np.mean(began["written_kl_by_place"][part]) for part in (slice(8), slice(-8, None)))
     cooler = f"{START}, at temperature 0.8"
+    results = log[log["phase"] == "result"]
+    by_seed = results.pivot_table(index="seed", columns="arm", values="written_kl")
+    of_reverse, farther = perplexity[[tales, own, sampled]], paired_gain(by_seed, sampled, own, better="lower")
     for passage in (
         f"from {first:.2f} nats over the first eight tokens to {last:.2f} over the last eight",
         f"on average it is smaller ({kl[START]:.2f}) than on the tales ({began['reverse_kl']:.2f})",
@@ -146,12 +150,12 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
         "on the tales, its reverse KL falls from {:.2f} to {:.2f}".format(
             began["reverse_kl"], log[log["arm"] == tales]["reverse_kl"].mean()
         ),
-        "in four of five runs the weights after 30 steps",
         f"the distance falls from {distance[START]:.2f} to {distance[own]:.2f}, and",
         f"*KL on it* says {kl[START]:.2f} and {kl[own]:.2f}:",
         f"60 more steps of forward KL on the same tales leave the student where it was: {written[forward]:.0f}, and",
         f"a distance of {distance[forward]:.2f}",
-        f"rises from {perplexity[START]:.0f} to {perplexity[tales]:.0f} and {perplexity[own]:.0f}",
+        f"rises from {perplexity[START]:.0f} to {min(of_reverse):.0f}–{max(of_reverse):.0f}",
+        f"a KL of {kl[sampled]:.2f} on its text, {farther['difference']:.2f} ± {farther['± 95%']:.2f} farther off",
         "at {:.0f}% of the places before training and after training on the tales, and at {:.0f}%".format(
             *column["drafts accepted %"][[START, own]]
         ),
@@ -160,6 +164,8 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
         f"{kl[own]:.2f} nats instead of {kl[START]:.2f}",
     ):
         assert passage in page, passage
+    assert farther["won"] == "0 of 5"
+    assert farther["difference"] > farther["± 95%"]
     for name in (tales, cooler, forward):
         assert distance[name] == pytest.approx(distance[START], abs=0.02), "the page: about where it was"
     assert written[f"{START}, at temperature 0.7"] < of_teacher, "the page: it seems to write better than its teacher"
@@ -168,16 +174,14 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     assert doubt[own] - doubt[START] == pytest.approx(distance[START] - distance[own], abs=0.1), "by about as much"
     assert round(column["drafts accepted %"][START]) == round(column["drafts accepted %"][tales])
     assert column["won"][own] == "0 of 5"
-    assert at_the_edge(log) == [tales, forward]
+    assert at_the_edge(log) == [tales, forward, sampled]
+    assert (chosen_settings(log).loc[sampled, "learning_rate"] == min(on_policy.LEARNING_RATES)).all()
     choices = log[(log["phase"] == "choice") & (log["arm"] == forward)].sort_values("learning_rate")
     assert choices["validation"].is_monotonic_decreasing, "the page: the lowest rate for forward KL"
-    results = log[log["phase"] == "result"]
-    assert (results.loc[results["arm"] == forward, "best_epoch"] == 30).sum() == 4
-    by_seed = results.pivot_table(index="seed", columns="arm", values="written_kl")
     assert (by_seed[own] < by_seed[[tales, forward]].min(axis=1)).all()
     readme = (ROOT / "README.md").read_text("utf-8")
     assert f"from 170 to {written[tales]:.0f}" in readme
     assert f"at a temperature of 0.8 it is {written[cooler]:.0f} without any training" in readme
     assert f"falls from {kl[START]:.2f} to {kl[own]:.2f} nats" in readme
-    assert f"({kl[tales]:.2f} after the tales)" in readme
+    assert f"({kl[tales]:.2f} after the tales, {kl[sampled]:.2f} from one number a token)" in readme
     assert f"stays at {written[own]:.0f}" in readme

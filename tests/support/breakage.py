@@ -2,7 +2,7 @@
 
     python tests/support/breakage.py
 
-Each fault is planted in a copy of the package; the tests of the module that it is in run against the copy.
+Each fault is planted in a copy of the package, and the test that has to notice it runs against the copy.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Fault:
-    """`old` stands once in `file`, below `distill_helpers`; `tests` are where it has to be noticed."""
+    """`old` stands once in `file`, below `distill_helpers`; `test` notices it, as pytest names it below `tests`.
+
+    While you look for that test, `test` may be a whole file.
+    """
 
     name: str
     file: str
     old: str
     new: str
-    tests: tuple[str, ...]
+    test: str
 
 
 def read_faults() -> tuple[Fault, ...]:
     """The faults of `faults/*.toml`, one file for each folder of the package."""
     files = sorted((Path(__file__).parent / "faults").glob("*.toml"))
-    return tuple(
-        Fault(**entry | {"tests": tuple(entry["tests"])})
-        for file in files
-        for entry in tomllib.loads(file.read_text(encoding="utf-8"))["fault"]
-    )
+    return tuple(Fault(**entry) for file in files for entry in tomllib.loads(file.read_text(encoding="utf-8"))["fault"])
 
 
 FAULTS = read_faults()
@@ -57,10 +56,7 @@ def plant(fault: Fault, package: Path) -> None:
 
 
 def failing_tests(fault: Fault, most: int = 3) -> list[str]:
-    """The names of the tests that fail with the fault, until the first `most`: of the quick ones, or of the slow ones.
-
-    Only where no quick test notices the fault do the slow tests run.
-    """
+    """The names of the tests that fail with the fault, until the first `most`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("distill_helpers", "tests", "data", "notebooks"):
@@ -68,25 +64,15 @@ def failing_tests(fault: Fault, most: int = 3) -> list[str]:
         for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, copy)
         plant(fault, copy / "distill_helpers")
-        for chosen in ("not slow", "slow and not alone"):
-            if failed := _failing_in(copy, fault, most, chosen):
-                break
-    return failed
-
-
-def _failing_in(copy: Path, fault: Fault, most: int, chosen: str) -> list[str]:
-    """The tests that fail among those whose marks are chosen."""
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--maxfail={most}", "-m", chosen]
-    verdict = copy / f"{chosen}.json"
-    process = _FORKS.Process(
-        target=_run_tests, args=(copy, [*options, *(f"tests/{name}" for name in fault.tests)], verdict)
-    )
-    process.start()
-    process.join()
-    if not verdict.exists():
-        raise RuntimeError(f"{fault.name}: the tests ended with {process.exitcode} and without a verdict")
-    code, failed, said = json.loads(verdict.read_text(encoding="utf-8"))
-    if code not in (0, 1, 5):  # 0: all passed; 1: some test failed; 5: none is marked so; the others are no verdict
+        options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--maxfail={most}", "-m", "not alone"]
+        verdict = copy / "verdict.json"
+        process = _FORKS.Process(target=_run_tests, args=(copy, [*options, f"tests/{fault.test}"], verdict))
+        process.start()
+        process.join()
+        if not verdict.exists():
+            raise RuntimeError(f"{fault.name}: the tests ended with {process.exitcode} and without a verdict")
+        code, failed, said = json.loads(verdict.read_text(encoding="utf-8"))
+    if code not in (0, 1):  # 0: all passed; 1: some test failed; the others are no verdict
         raise RuntimeError(f"{fault.name}: pytest ended with {code}\n{said[-2000:]}")
     return failed
 

@@ -14,7 +14,7 @@ def draw() -> Canvas:
     messages, windows = f"{len(desk.train):,}", f"{len(desk.transfer):,}"
     canvas = Canvas(
         "The teacher reads every text once, the student many times",
-        f"{messages} labelled messages and {windows} unlabelled windows cut from them pass through the teacher "
+        f"{messages} labelled messages and {windows} windows cut from them pass through the teacher "
         "once, and its logits are stored on disk. In every epoch the student reads the texts and the stored "
         "logits; the teacher is no longer needed.",
         300,
@@ -22,7 +22,7 @@ def draw() -> Canvas:
     canvas.box(20, 76, 170, 76, "messages", colour=HARD, below=f"{messages}, each with\nits sender's queue")
     canvas.arrow(105, 152, 105, 206)
     canvas.text(114, 184, "cut into pieces", size=13, colour=MUTED)
-    canvas.box(20, 206, 170, 76, "transfer set", colour=MUTED, below=f"{windows} windows,\nunlabelled")
+    canvas.box(20, 206, 170, 76, "transfer set", colour=MUTED, below=f"{windows} windows,\nwithout labels here")
     canvas.box(280, 146, 120, 76, "teacher", colour=TEACHER, below="reads each text\nonce")
     canvas.arrow(190, 124, 280, 166)
     canvas.arrow(190, 244, 280, 202)

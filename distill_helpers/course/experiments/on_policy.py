@@ -109,6 +109,7 @@ class TopKWithoutBucket(TopKTargets):
 ARMS = {
     "reverse KL, tales": REVERSE_KL,
     "reverse KL, own text": REVERSE_KL._replace(on_policy=1.0),
+    "sampled tokens, own text": REVERSE_KL._replace(on_policy=1.0, kind="written"),
     "forward KL, tales": FORWARD_KL,
 }
 REFERENCE, *_ = ARMS

@@ -6,8 +6,7 @@ import html
 from typing import Any
 
 from distill_helpers.course.figures import html_table, probability_bars
-from distill_helpers.course.folders import SOURCES
-from distill_helpers.course.notebooks import head_of
+from distill_helpers.course.folders import notebook_names
 from distill_helpers.course.record import forget, numbers_of_exercises, solved
 from distill_helpers.models.text_models import TextClassifier, predict_logits
 
@@ -98,9 +97,9 @@ def render_record(forget_all: bool) -> str:
         said = f"The old record is now {html.escape(str(old))}." if old else "There was no record."
     done, numbers = set(solved()), numbers_of_exercises()
     rows = []
-    for source in sorted(SOURCES.glob("*.py")):
-        own = [number for number in numbers if number.startswith(source.name[:2])]
+    for name in notebook_names():
+        own = [number for number in numbers if number.startswith(name[:2])]
         marks = "  ".join(f"{number} {'✓' if number in done else '○'}" for number in own)
-        rows.append((head_of(source).title, f"{len(done & set(own))} of {len(own)}", marks))
+        rows.append((name.replace("_", " · ", 1).replace("_", " "), f"{len(done & set(own))} of {len(own)}", marks))
     caption = f"{len(done)} of {len(numbers)} exercises solved"
     return html_table(("notebook", "solved", "exercises"), rows, caption=caption) + f"<p>{said}</p>"
