@@ -11,8 +11,8 @@ import pytest
 OFFLINE = str(Path(__file__).parent / "tests" / "offline")
 # Before transformers is imported, and inherited by notebook kernels and other child processes.
 os.environ["PYTHONPATH"] = os.pathsep.join([OFFLINE, *filter(None, [os.environ.get("PYTHONPATH")])])
-# A record of solved exercises that is the tests' own.
-os.environ["DISTILL_HELPERS_RECORD"] = str(Path(tempfile.mkdtemp()) / "record.txt")
+# A record of solved exercises that is the tests' own; most tests write none.
+os.environ["DISTILL_HELPERS_RECORD"] = str(Path(tempfile.gettempdir()) / f"record-of-tests-{os.getpid()}.txt")
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 sys.path.insert(0, OFFLINE)
 sys.modules.pop("sitecustomize", None)

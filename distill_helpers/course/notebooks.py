@@ -249,8 +249,9 @@ def main() -> None:
     parser.add_argument("--text", action="store_true", help="only carry changed text over; execute nothing")
     arguments = parser.parse_args()
     names = arguments.names
-    # What a reader has: no Hub. Kernels inherit the variable.
+    # What a new reader has: no Hub, and nothing solved. Kernels inherit the variables.
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["DISTILL_HELPERS_RECORD"] = str(NOTEBOOKS / "my-record-of-nothing.txt")
     sources = [s for s in sorted(SOURCES.glob("*.py")) if not names or s.stem in names]
     missing = set(names) - {s.stem for s in sources}
     if missing:
