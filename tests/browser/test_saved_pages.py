@@ -87,7 +87,8 @@ def test_a_run_shows_the_live_widget_and_leaves_no_dead_output_in_the_saved_file
         wait_until_saved(file, saved_at)
         expect(page.get_by_text(NEWS)).to_have_count(0)
         assert complaints == []
-    shown = [output.get("data", {}) for cell in json.loads(file.read_text())["cells"] for output in cell["outputs"]]
+    cells = json.loads(file.read_text())["cells"]
+    shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     assert sum(WIDGET_VIEW in data for data in shown) == 1
     assert "IntProgress" not in json.dumps(shown)
     with open_page(file.name, browser, lab) as (page, complaints):
