@@ -178,6 +178,7 @@ def test_what_notebook_10_and_the_readme_say_is_what_the_log_says():
     assert (chosen_settings(log).loc[sampled, "learning_rate"] == min(on_policy.LEARNING_RATES)).all()
     choices = log[(log["phase"] == "choice") & (log["arm"] == forward)].sort_values("learning_rate")
     assert choices["validation"].is_monotonic_decreasing, "the page: the lowest rate for forward KL"
+    assert (results.loc[results["arm"] == forward, "best_epoch"] == 30).sum() == 4, "the page: it hardly moved"
     assert (by_seed[own] < by_seed[[tales, forward]].min(axis=1)).all()
     readme = (ROOT / "README.md").read_text("utf-8")
     assert f"from 170 to {written[tales]:.0f}" in readme

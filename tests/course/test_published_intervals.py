@@ -1,6 +1,7 @@
 """Differences seed by seed that the README and the errata state with their intervals, computed from the logs."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -35,6 +36,7 @@ def of_token_task(name: str, factor: float = 1.0) -> pd.Series:
     return runs.rsub(runs["hard labels"], axis=0)
 
 
+@cache
 def in_readme() -> Mapping[str, list[tuple[pd.Series, int]]]:
     frozen = figures("freezing", "accuracy", 100, phase="result")["embeddings and layers, half of the steps"]
     doors = figures("api-doors", "accuracy", 100, phase="result")
